@@ -1,0 +1,1 @@
+"""The vocabulary of the node: frozen values named after DICOM keywords. No I/O."""

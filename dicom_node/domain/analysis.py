@@ -1,0 +1,267 @@
+"""What one job found: Prediction, Explanation, Finding, Analysis.
+
+All arrays are in the order of ``SourceImages.frames`` and on the source's own pixel grid: axis 0
+is the frame, then rows, then columns. Positions in patient coordinates are millimetres, x to the
+patient's left, y to the back, z to the head (PS3.3 C.7.6.2.1.1).
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.job import SeriesChoice
+from dicom_node.domain.manifest import ModelManifest, Target
+
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.float32]
+
+UID_NAMESPACE = uuid.UUID("6f3d2b0e-52a5-5d8e-9a51-1f0c8d6e7b42")
+"""Root of every UID that this product makes (PS3.5 section B.2: 2.25 and a UUID)."""
+
+
+class Presence(StrEnum):
+    """The answer for one target (CID 240 Present-Absent)."""
+
+    PRESENT = "PRESENT"
+    ABSENT = "ABSENT"
+    UNDETERMINED = "UNDETERMINED"
+
+
+class Trust(StrEnum):
+    """How far an explanation can be believed."""
+
+    RELIABLE = "RELIABLE"
+    CAUTION = "CAUTION"
+    NOT_RELIABLE = "NOT_RELIABLE"
+    NOT_MEASURED = "NOT_MEASURED"
+
+
+@dataclass(frozen=True, slots=True)
+class FrameReference:
+    """A source image, or one frame of a multi-frame source image."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
+    """From 1; none for a single-frame instance."""
+
+
+@dataclass(frozen=True)
+class SourceImages:
+    """The images that were read, sorted by geometry."""
+
+    datasets: tuple[Dataset, ...]
+    """Headers without pixel data; one for each instance."""
+    frames: tuple[FrameReference, ...]
+    pixels: FloatArray
+    """(frames, rows, columns), after the modality LUT: HU for CT."""
+    affine: NDArray[np.float64] | None = None
+    """4 × 4, from (frame, row, column) indices to patient coordinates in mm; or no geometry."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between frames, rows and columns; 1 where there is no geometry."""
+        if self.affine is None:
+            return (1.0, 1.0, 1.0)
+        steps = (self.affine[:3, :3] ** 2).sum(axis=0) ** 0.5
+        return (float(steps[0]), float(steps[1]), float(steps[2]))
+
+    def to_patient(self, index: tuple[float, float, float]) -> tuple[float, float, float] | None:
+        """Patient coordinates in mm of a (frame, row, column) index; none without geometry."""
+        if self.affine is None:
+            return None
+        x, y, z = self.affine[:3, :3] @ index + self.affine[:3, 3]
+        return (float(x), float(y), float(z))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network said, slice by slice."""
+
+    logits: FloatArray
+    """(frames, targets): of the classification head; the numbers that are explained."""
+    probabilities: FloatArray
+    """(frames, targets), 0 to 1: calibrated."""
+    masks: FloatArray
+    """(frames, rows, columns, segments), 0 to 1: on the source grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The place that a map names: a region, not its hottest pixel."""
+
+    frame: int
+    """Index of the frame in which the region is strongest."""
+    outline: BoolArray
+    """(rows, columns) of that frame."""
+    centroid: tuple[float, float, float]
+    """(frame, row, column)."""
+    centroid_mm: tuple[float, float, float] | None
+    """In patient coordinates."""
+
+
+@dataclass(frozen=True)
+class SaliencyMap:
+    """An attribution map on the source grid, in logit units: never stretched to fill a scale."""
+
+    target: str
+    method: Code
+    """Of CID 217: (130403, DCM, Gradient-weighted class activation)."""
+    layer: str
+    values: FloatArray
+    """(frames, rows, columns), at least 0."""
+    full_scale: float
+    """Upper end of the colour bar, in logit units."""
+
+
+@dataclass(frozen=True, slots=True)
+class QualityMeasure:
+    """One number about an explanation."""
+
+    name: str
+    value: float
+    unit: Code
+    meaning: str
+    """In words that a radiologist understands."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplanationQuality:
+    """Whether the map can be believed, and why."""
+
+    trust: Trust
+    reasons: tuple[str, ...] = ()
+    measures: tuple[QualityMeasure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A map, the place it names, and how far it can be believed."""
+
+    saliency: SaliencyMap
+    region: Region | None
+    """None: no localised evidence."""
+    quality: ExplanationQuality
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A number with its concept and its UCUM unit (TID 300)."""
+
+    name: Code
+    value: float
+    unit: Code
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentMask:
+    """One segment of the SEG that will be written."""
+
+    number: int
+    label: str
+    category: Code
+    type: Code
+    color: tuple[int, int, int]
+    mask: BoolArray
+    """(frames, rows, columns); at least one voxel is set."""
+    threshold: float
+    tracking_id: str
+    tracking_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer: a target that is present at a place, or absent in the images read."""
+
+    target: Target
+    presence: Presence
+    probability: float
+    """Calibrated, of the slice where it is highest."""
+    frame: int
+    """The key slice."""
+    tracking_id: str
+    tracking_uid: str
+    segment: SegmentMask | None = None
+    measurements: tuple[Measurement, ...] = ()
+    explanation: Explanation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Everything that can change the content of a result; its UIDs are made of it."""
+
+    study_instance_uid: str
+    generation: int
+    input_sha256: str
+    bundle_sha256: str
+    config_sha256: str
+    opened_at: datetime
+    """When the job was opened; results carry this date, so that a second run writes the same."""
+
+    def uid(self, kind: str, index: int = 0) -> str:
+        """Deterministic UID: the same work gives the same instances, any change gives others."""
+        name = "|".join(
+            (
+                self.study_instance_uid,
+                str(self.generation),
+                self.input_sha256,
+                self.bundle_sha256,
+                self.config_sha256,
+                kind,
+                str(index),
+            )
+        )
+        return uuid_uid(name)
+
+    def tracking_uid(self, model_name: str, tracking_id: str) -> str:
+        """UID of a finding, the same in every run of any version of one model on one study."""
+        return uuid_uid(f"tracking|{self.study_instance_uid}|{model_name}|{tracking_id}")
+
+
+def uuid_uid(name: str) -> str:
+    """``2.25.`` and the UUIDv5 of a name as one integer (PS3.5 section B.2)."""
+    return f"2.25.{uuid.uuid5(UID_NAMESPACE, name).int}"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that the writers need to make the results of one job."""
+
+    manifest: ModelManifest
+    provenance: Provenance
+    images: SourceImages
+    prediction: Prediction
+    segments: tuple[SegmentMask, ...]
+    findings: tuple[Finding, ...]
+    selection: tuple[SeriesChoice, ...]
+    notes: tuple[str, ...] = ()
+    """Remarks on the input that the reader must see."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What ran: versions of the libraries, device, seconds."""
+
+    @property
+    def summary(self) -> str:
+        """One line: what the model says."""
+        present = [f for f in self.findings if f.presence is Presence.PRESENT]
+        which = "" if present else "highest "
+        return "; ".join(
+            f"{f.target.finding.meaning} {f.presence.lower()}, "
+            f"{which}probability {f.probability:.0%}"
+            for f in present or self.findings
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResultInstance:
+    """A DICOM object that a writer made."""
+
+    kind: ResultKind
+    dataset: Dataset

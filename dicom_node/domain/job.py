@@ -1,0 +1,104 @@
+"""Job: one model, one frozen set of images. Its states and who may follow whom.
+
+::
+
+                      ┌──────── lease lost, attempts left ────────┐
+                      ▼                                           │
+    (opened) ──▶ READY ──claim──▶ ANALYSING ──complete──▶ ANALYSED
+                  │ ▲                 │
+                  │ └── retry ──┐     ├──fail──▶ FAILED        (no further try will help)
+                  │             │     └──lease lost, 3 attempts──▶ QUARANTINED
+                  └──cancel──▶ CANCELLED        (superseded by a later generation, or by a person)
+
+``retry`` is a person's word: it takes FAILED, QUARANTINED and CANCELLED back to READY.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """The states of the drawing above."""
+
+    READY = "READY"
+    ANALYSING = "ANALYSING"
+    ANALYSED = "ANALYSED"
+    FAILED = "FAILED"
+    QUARANTINED = "QUARANTINED"
+    CANCELLED = "CANCELLED"
+
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.READY: frozenset({JobState.ANALYSING, JobState.CANCELLED}),
+    JobState.ANALYSING: frozenset(
+        {
+            JobState.ANALYSED,
+            JobState.FAILED,
+            JobState.READY,
+            JobState.QUARANTINED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.ANALYSED: frozenset(),
+    JobState.FAILED: frozenset({JobState.READY}),
+    JobState.QUARANTINED: frozenset({JobState.READY}),
+    JobState.CANCELLED: frozenset({JobState.READY}),
+}
+
+MAX_ATTEMPTS = 3
+"""Claims of one job before it is quarantined; a crash counts, for the claim is committed first."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedSeries:
+    """A series that a model is to read: the input manifest of a job, frozen when it was opened."""
+
+    series_instance_uid: str
+    instances: tuple[tuple[str, str], ...]
+    """(SOP Instance UID, SHA-256 of the stored bytes), in the order of the UIDs."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesChoice:
+    """Why a model took a series, or why it did not: one line of the selection trace."""
+
+    series_instance_uid: str
+    series_description: str
+    modality: str
+    images: int
+    taken: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the ledger's job table."""
+
+    id: str
+    study_instance_uid: str
+    generation: int
+    """1 for the first closing of the study; a late image makes the next."""
+    model_name: str
+    model_version: str
+    bundle_sha256: str
+    config_sha256: str
+    """Of the settings that can change a result's content."""
+    input_sha256: str
+    """Of ``inputs``: the same images make the same hash."""
+    inputs: tuple[SelectedSeries, ...]
+    selection: tuple[SeriesChoice, ...]
+    state: JobState
+    attempt: int
+    reason: str
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on a job or a delivery; ``token`` guards every later write."""
+
+    id: str
+    token: str
+    attempt: int

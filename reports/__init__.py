@@ -1,0 +1,1 @@
+"""An Analysis in, DICOM objects and HTML/PDF out."""

@@ -1,0 +1,1 @@
+"""Take a job, run a model, make the results, hand them to the ledger."""

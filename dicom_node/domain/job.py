@@ -73,6 +73,18 @@ class SeriesChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """What routing says of one model and one study: the series it takes, and why."""
+
+    model_name: str
+    model_version: str
+    bundle_sha256: str
+    inputs: tuple[SelectedSeries, ...]
+    """Empty: the model does not want this study."""
+    selection: tuple[SeriesChoice, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One row of the ledger's job table."""
 

@@ -17,8 +17,8 @@ class StudyState(StrEnum):
     """Jobs were opened for it."""
     NO_MODEL = "NO_MODEL"
     """No model wants it; ``reason`` and the selection trace say why."""
-    UNREADABLE = "UNREADABLE"
-    """Its headers could not be read; the instances are kept."""
+    QUARANTINED = "QUARANTINED"
+    """It contradicts itself; ``reason`` says how, the instances are kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,40 @@
+"""The ledger: every fact of the node, one row each, committed before anyone is told.
+
+``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``pages`` what people and monitors
+look at. Only these modules write SQL.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.deliveries import Deliveries, Shipment
+from dicom_node.ledger.jobs import Jobs
+from dicom_node.ledger.pages import Pages
+from dicom_node.ledger.studies import OpenStudy, Recording, Studies
+
+__all__ = ["Ledger", "OpenStudy", "Recording", "Shipment"]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The parts of the ledger over one database."""
+
+    database: Database
+    studies: Studies
+    jobs: Jobs
+    deliveries: Deliveries
+    pages: Pages
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, and bring the schema up to date."""
+        database = Database(url)
+        database.require_current_schema()
+        return cls(
+            database, Studies(database), Jobs(database), Deliveries(database), Pages(database)
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.database.close()

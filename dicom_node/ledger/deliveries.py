@@ -1,0 +1,182 @@
+"""Deliveries in the ledger: one function for each transition that domain/delivery.py draws.
+
+A shipment is everything that one job still owes one destination. It is claimed as a whole, for
+its order matters: what a report refers to goes before the report.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from dicom_node.domain.delivery import (
+    DELIVERY_TRANSITIONS,
+    Delivery,
+    DeliveryState,
+    ResultKind,
+    StoredResult,
+)
+from dicom_node.domain.errors import LedgerConflict
+from dicom_node.ledger import events
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.schema import delivery, job, result
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
+MAX_REFUSALS = 3
+"""A peer's final no is asked three times before the delivery is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """The claimed deliveries of one job to one destination, in the order of sending."""
+
+    job_id: str
+    destination: str
+    token: str
+    deliveries: tuple[Delivery, ...]
+
+
+class Deliveries:
+    """Each object of each job to each destination: sent, or waiting with a reason."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """(job id, destination) of every shipment that may be claimed now, oldest first."""
+        query = (
+            select(delivery.c.job_id, delivery.c.destination)
+            .where(delivery.c.state == DeliveryState.READY, _due())
+            .group_by(delivery.c.job_id, delivery.c.destination)
+        )
+        with self._database.read() as connection:
+            return [(row.job_id, row.destination) for row in connection.execute(query)]
+
+    def beats(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """Of every claimed shipment: its token and its heartbeat counter."""
+        columns = (delivery.c.job_id, delivery.c.destination, delivery.c.token, delivery.c.beat)
+        query = select(*columns).where(delivery.c.state == DeliveryState.SENDING)
+        with self._database.read() as connection:
+            return {
+                (row.job_id, row.destination): (row.token, row.beat)
+                for row in connection.execute(query)
+            }
+
+    def claim(self, job_id: str, destination: str) -> Shipment | None:
+        """READY -> SENDING for all that is due; none if there is nothing, or another has it."""
+        token = str(uuid.uuid4())
+        of_shipment = (delivery.c.job_id == job_id) & (delivery.c.destination == destination)
+        with self._database.write() as connection:
+            held = select(delivery.c.id).where(
+                of_shipment, delivery.c.state == DeliveryState.SENDING
+            )
+            if connection.scalar(held.limit(1)) is not None:
+                return None
+            change = _move(DeliveryState.READY, DeliveryState.SENDING)
+            values = {"token": token, "attempt": delivery.c.attempt + 1, "beat": 0}
+            connection.execute(change.where(of_shipment, _due()).values(values))
+            claimed = _load(connection, token)
+        return Shipment(job_id, destination, token, claimed) if claimed else None
+
+    def beat(self, shipment: Shipment) -> None:
+        """Say that the claim lives; ``LedgerConflict`` once it was lost."""
+        change = (
+            update(delivery)
+            .where(delivery.c.token == shipment.token)
+            .where(delivery.c.state == DeliveryState.SENDING)
+            .values(beat=delivery.c.beat + 1)
+        )
+        with self._database.write() as connection:
+            if connection.execute(change).rowcount == 0:
+                raise LedgerConflict(f"the claim on a shipment of job {shipment.job_id} was lost")
+
+    def sent(self, shipment: Shipment, item: Delivery, reason: str = "") -> None:
+        """SENDING -> SENT; ``reason`` keeps a warning status of the peer."""
+        self._leave(shipment, item, DeliveryState.SENT, reason, 0)
+
+    def postpone(self, shipment: Shipment, item: Delivery, reason: str) -> None:
+        """SENDING -> READY after a pause that doubles from 30 s to 15 minutes."""
+        pause_s = min(FIRST_PAUSE_S * 2 ** (item.attempt - 1), LONGEST_PAUSE_S)
+        self._leave(shipment, item, DeliveryState.READY, reason, pause_s)
+
+    def refuse(self, shipment: Shipment, item: Delivery, reason: str, *, final: bool) -> None:
+        """SENDING -> HELD when the no is final or came three times; else READY after a pause."""
+        if final or item.attempt >= MAX_REFUSALS:
+            self._leave(shipment, item, DeliveryState.HELD, reason, 0)
+        else:
+            self.postpone(shipment, item, reason)
+
+    def give_back(self, token: str) -> None:
+        """SENDING -> READY for all that a dead claim still held."""
+        change = _move(DeliveryState.SENDING, DeliveryState.READY)
+        values = {"token": "", "reason": "LEASE_LOST"}
+        with self._database.write() as connection:
+            connection.execute(change.where(delivery.c.token == token).values(values))
+
+    def retry(self, delivery_id: str) -> bool:
+        """A person's word: HELD, or READY in a pause, becomes due now."""
+        change = (
+            update(delivery)
+            .where(delivery.c.id == delivery_id)
+            .where(delivery.c.state.in_((DeliveryState.HELD, DeliveryState.READY)))
+            .values(state=DeliveryState.READY, attempt=0, next_at=0.0, updated_at=time.time())
+        )
+        with self._database.write() as connection:
+            return connection.execute(change).rowcount == 1
+
+    def _leave(
+        self, shipment: Shipment, item: Delivery, state: DeliveryState, reason: str, pause_s: float
+    ) -> None:
+        change = _move(DeliveryState.SENDING, state).where(
+            delivery.c.id == item.id, delivery.c.token == shipment.token
+        )
+        values = {"reason": reason, "token": "", "next_at": time.time() + pause_s}
+        with self._database.write() as connection:
+            if connection.execute(change.values(values)).rowcount != 1:
+                raise LedgerConflict(f"the claim on delivery {item.id} was lost")
+            uid = connection.scalar(select(job.c.study_instance_uid).where(job.c.id == item.job_id))
+            action = f"delivery.{state.lower()}"
+            events.write(connection, str(uid), action, job_id=item.job_id, reason=reason)
+
+
+def _due() -> Any:
+    """Due by the clock, or paused beyond the longest pause: then the clock was moved."""
+    now = time.time()
+    return (delivery.c.next_at <= now) | (delivery.c.next_at > now + LONGEST_PAUSE_S)
+
+
+def _move(before: DeliveryState, after: DeliveryState) -> Any:
+    if after not in DELIVERY_TRANSITIONS[before]:
+        raise ValueError(f"a delivery cannot go from {before} to {after}")
+    return (
+        update(delivery)
+        .where(delivery.c.state == before)
+        .values(state=after, updated_at=time.time())
+    )
+
+
+def _load(connection: Connection, token: str) -> tuple[Delivery, ...]:
+    query = (
+        select(delivery, *(c for c in result.c if c.name not in delivery.c))
+        .join(result, result.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(delivery.c.token == token)
+        .order_by(result.c.position)
+    )
+    return tuple(_delivery(row) for row in connection.execute(query).mappings())
+
+
+def _delivery(row: Mapping[Any, Any]) -> Delivery:
+    fields = {name: row[name] for name in StoredResult.__dataclass_fields__}
+    stored = StoredResult(**fields | {"kind": ResultKind(row["kind"])})
+    return Delivery(
+        id=row["id"],
+        job_id=row["job_id"],
+        destination=row["destination"],
+        result=stored,
+        state=DeliveryState(row["state"]),
+        attempt=row["attempt"],
+        reason=row["reason"],
+    )

@@ -1,0 +1,164 @@
+"""The tables of the ledger. Times are seconds since the epoch, UTC; nothing compares them to decide
+whether a claim is dead or a study quiet: the sweep watches ``beat`` and ``arrivals`` for that."""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The Alembic revision that this code reads and writes."""
+
+UID = String(64)
+SHA256 = String(64)
+NAME = String(64)
+REASON = String(64)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+study = Table(
+    "study",
+    metadata,
+    Column("study_instance_uid", UID, primary_key=True),
+    Column("state", String(16), nullable=False, index=True),
+    Column("reason", REASON, nullable=False),
+    Column("arrivals", Integer, nullable=False),  # instances recorded so far
+    Column("generation", Integer, nullable=False),  # closings that opened jobs
+    Column("first_received_at", Float, nullable=False),
+    Column("last_received_at", Float, nullable=False, index=True),
+    Column("attributes", JSON, nullable=False),  # what the pages show, from the headers
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), primary_key=True),
+    Column("series_instance_uid", UID, primary_key=True),
+    Column("attributes", JSON, nullable=False),  # what routing saw at the last closing
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("sop_instance_uid", UID, primary_key=True),
+    Column("sha256", SHA256, primary_key=True),
+    Column("study_instance_uid", UID, nullable=False, index=True),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("transfer_syntax_uid", UID, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("received_at", Float, nullable=False),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid), index=True),
+    Column("generation", Integer, nullable=False),
+    Column("model_name", NAME, nullable=False),
+    Column("model_version", NAME, nullable=False),
+    Column("bundle_sha256", SHA256, nullable=False),
+    Column("config_sha256", SHA256, nullable=False),
+    Column("input_sha256", SHA256, nullable=False),
+    Column("inputs", JSON, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("reason", REASON, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("token", String(36), nullable=False),  # of the claim that holds it; empty: nobody
+    Column("beat", Integer, nullable=False),  # grows while the claim lives
+    Column("opened_at", Float, nullable=False, index=True),
+    Column("updated_at", Float, nullable=False),
+    Column("next_at", Float, nullable=False),
+    Column("summary", JSON, nullable=False),  # what the pages show of the analysis
+    Column("report_sha256", SHA256, nullable=False),  # the HTML report in the store; empty: none
+    UniqueConstraint("study_instance_uid", "generation", "model_name", "model_version"),
+)
+
+selection = Table(
+    "selection",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_instance_uid", UID, ForeignKey(study.c.study_instance_uid)),
+    Column("generation", Integer, nullable=False),
+    Column("model_name", NAME, nullable=False),
+    Column("model_version", NAME, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("series_description", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("taken", Boolean, nullable=False),
+    Column("reason", String(256), nullable=False),
+    Index("ix_selection_study", "study_instance_uid", "generation"),
+)
+
+result = Table(
+    "result",
+    metadata,
+    Column("sop_instance_uid", UID, primary_key=True),
+    Column("job_id", String(36), ForeignKey(job.c.id), index=True),
+    Column("sop_class_uid", UID, nullable=False),
+    Column("series_instance_uid", UID, nullable=False),
+    Column("series_description", String(64), nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("sha256", SHA256, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("job_id", String(36), ForeignKey(job.c.id), index=True),
+    Column("sop_instance_uid", UID, ForeignKey(result.c.sop_instance_uid), nullable=False),
+    Column("destination", String(32), nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("reason", REASON, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("token", String(36), nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("next_at", Float, nullable=False),
+    UniqueConstraint("sop_instance_uid", "destination"),
+)
+
+review = Table(
+    "review",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", String(36), ForeignKey(job.c.id), index=True),
+    Column("reader", NAME, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("comment", Text, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("study_instance_uid", UID, nullable=False, index=True),
+    Column("job_id", String(36), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("reason", REASON, nullable=False),
+)

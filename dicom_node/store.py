@@ -9,7 +9,8 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class InstanceStore:
         """
         handle, name = tempfile.mkstemp(dir=self.incoming)
         try:
-            with _as_refusal(), os.fdopen(handle, "wb") as file:
+            with _refusing(), os.fdopen(handle, "wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
             return self.adopt(Path(name))
@@ -59,13 +60,12 @@ class InstanceStore:
 
         Raises as ``keep`` does; on error the file stays where it is.
         """
-        with _as_refusal():
+        with _refusing():
             kept = _synced(file)
             place = self.path(kept.sha256)
-            if not place.exists():
-                self._make_folder(place.parent)
-                file.rename(place)
-                sync_folder(place.parent)
+            self._make_folder(place.parent)
+            file.rename(place)
+            sync_folder(place.parent)
             return kept
 
     def discard_incoming(self) -> int:
@@ -81,18 +81,16 @@ class InstanceStore:
             sync_folder(self.root)
 
 
-class _as_refusal:  # noqa: N801 - reads as a phrase
+@contextmanager
+def _refusing() -> Iterator[None]:
     """Turn an ``OSError`` into the refusal that the sender gets."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError):
-            if error.errno in FULL:
-                raise OutOfSpace("the store is full: free space, or move data_dir") from error
-            name = errno.errorcode.get(error.errno or 0, "unknown")
-            raise ProcessingFailure(f"the store failed to write: {name}") from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise OutOfSpace("the store is full: free space, or move data_dir") from error
+        name = errno.errorcode.get(error.errno or 0, "unknown")
+        raise ProcessingFailure(f"the store failed to write: {name}") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -185,5 +185,5 @@ def _of_jobs(
 
 
 def _by_state(connection: Connection, table: Table) -> dict[str, int]:
-    query = select(table.c.state, func.count().label("count")).group_by(table.c.state)
-    return {row.state: row.count for row in connection.execute(query)}
+    query = select(table.c.state, func.count().label("rows")).group_by(table.c.state)
+    return {row.state: row.rows for row in connection.execute(query)}

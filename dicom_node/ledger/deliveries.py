@@ -25,8 +25,6 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import delivery, job, result
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
-MAX_REFUSALS = 3
-"""A peer's final no is asked three times before the delivery is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +64,18 @@ class Deliveries:
             }
 
     def claim(self, job_id: str, destination: str) -> Shipment | None:
-        """READY -> SENDING for all that is due; none if there is nothing, or another has it."""
+        """READY -> SENDING for all that waits, once the first in order is due.
+
+        None if nothing is due, or another holds the shipment.
+        """
         token = str(uuid.uuid4())
         of_shipment = (delivery.c.job_id == job_id) & (delivery.c.destination == destination)
         with self._database.write() as connection:
-            held = select(delivery.c.id).where(
-                of_shipment, delivery.c.state == DeliveryState.SENDING
-            )
-            if connection.scalar(held.limit(1)) is not None:
+            if not _may_claim(connection, of_shipment):
                 return None
             change = _move(DeliveryState.READY, DeliveryState.SENDING)
             values = {"token": token, "attempt": delivery.c.attempt + 1, "beat": 0}
-            connection.execute(change.where(of_shipment, _due()).values(values))
+            connection.execute(change.where(of_shipment).values(values))
             claimed = _load(connection, token)
         return Shipment(job_id, destination, token, claimed) if claimed else None
 
@@ -102,12 +100,9 @@ class Deliveries:
         pause_s = min(FIRST_PAUSE_S * 2 ** (item.attempt - 1), LONGEST_PAUSE_S)
         self._leave(shipment, item, DeliveryState.READY, reason, pause_s)
 
-    def refuse(self, shipment: Shipment, item: Delivery, reason: str, *, final: bool) -> None:
-        """SENDING -> HELD when the no is final or came three times; else READY after a pause."""
-        if final or item.attempt >= MAX_REFUSALS:
-            self._leave(shipment, item, DeliveryState.HELD, reason, 0)
-        else:
-            self.postpone(shipment, item, reason)
+    def hold(self, shipment: Shipment, item: Delivery, reason: str) -> None:
+        """SENDING -> HELD: only a person's word sends it again."""
+        self._leave(shipment, item, DeliveryState.HELD, reason, 0)
 
     def give_back(self, token: str) -> None:
         """SENDING -> READY for all that a dead claim still held."""
@@ -146,6 +141,21 @@ def _due() -> Any:
     """Due by the clock, or paused beyond the longest pause: then the clock was moved."""
     now = time.time()
     return (delivery.c.next_at <= now) | (delivery.c.next_at > now + LONGEST_PAUSE_S)
+
+
+def _may_claim(connection: Connection, of_shipment: Any) -> bool:
+    """Whether nobody holds the shipment and the first of what waits is due."""
+    held = select(delivery.c.id).where(of_shipment, delivery.c.state == DeliveryState.SENDING)
+    first = (
+        select(_due())
+        .select_from(
+            delivery.join(result, result.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        )
+        .where(of_shipment, delivery.c.state == DeliveryState.READY)
+        .order_by(result.c.position)
+        .limit(1)
+    )
+    return connection.scalar(held.limit(1)) is None and bool(connection.scalar(first))
 
 
 def _move(before: DeliveryState, after: DeliveryState) -> Any:

@@ -1,0 +1,1 @@
+"""The front door: who may come in, what is kept, and when a study is ready."""

@@ -1,0 +1,1 @@
+"""Results, and any other DICOM files, to other systems."""

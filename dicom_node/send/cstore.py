@@ -1,0 +1,176 @@
+"""C-STORE SCU: stored bytes to a DICOM peer, unchanged (PS3.4 Annex B)."""
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+from pynetdicom import AE, _config, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+
+from dicom_node.domain.errors import PeerUnreachable
+
+CONNECT_TIMEOUT_S, ACSE_TIMEOUT_S, DIMSE_TIMEOUT_S = 5, 10, 60
+MOST_CONTEXTS = 128
+MAX_PDU = 128 * 1024
+WARNINGS = {0xB000, 0xB006, 0xB007}
+
+
+class Answer(StrEnum):
+    """What the peer said of one object."""
+
+    SENT = "SENT"
+    TRY_LATER = "TRY_LATER"
+    """Out of resources, processing failure, or no answer: the same bytes may go again."""
+    REFUSED = "REFUSED"
+    """The peer will not take it as it is."""
+    NO_CONTEXT = "NO_CONTEXT"
+    """The peer does not take this SOP class or transfer syntax."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Whom to send to."""
+
+    host: str
+    port: int
+    ae_title: str
+    calling_ae: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The peer's answer to one file."""
+
+    file: Path
+    answer: Answer
+    status: int | None = None
+    """DIMSE status; none where there was no answer."""
+
+    @property
+    def reason(self) -> str:
+        """Reason code for the ledger and the logs; empty for a plain success."""
+        if self.answer is Answer.NO_CONTEXT:
+            return "NO_CONTEXT"
+        if self.status is None:
+            return "NO_ANSWER"
+        return "" if self.status == 0 else f"STATUS_{self.status:04X}"
+
+
+def echo(peer: Peer) -> None:
+    """C-ECHO; raises ``PeerUnreachable`` with the reason."""
+    with _Association(peer, [build_context("1.2.840.10008.1.1")]) as association:
+        status = association.send_c_echo()
+        if not status or status.Status != 0:
+            raise PeerUnreachable(f"{peer.ae_title} does not answer C-ECHO")
+
+
+def send(peer: Peer, files: Sequence[Path]) -> Iterator[Outcome]:
+    """Send DICOM files in order, and say after each what became of it.
+
+    Raises ``PeerUnreachable`` when there is no association; a lost association makes every file
+    that is left TRY_LATER.
+    """
+    for batch in _batches(files):
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in _kinds(batch)]
+        with _Association(peer, contexts) as association:
+            for file in batch:
+                yield _send_one(association, file)
+
+
+def _send_one(association: Association, file: Path) -> Outcome:
+    if not association.is_established:
+        return Outcome(file, Answer.TRY_LATER)
+    try:
+        status = association.send_c_store(file)
+    except ValueError:  # no accepted presentation context
+        return Outcome(file, Answer.NO_CONTEXT)
+    except RuntimeError:  # the association ended meanwhile
+        return Outcome(file, Answer.TRY_LATER)
+    if "Status" not in status:
+        return Outcome(file, Answer.TRY_LATER)
+    return Outcome(file, answer_of(status.Status), status.Status)
+
+
+def answer_of(status: int) -> Answer:
+    """What a C-STORE status means for the sender (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+    if status == 0 or status in WARNINGS:
+        return Answer.SENT
+    if status == 0x0110 or status >> 8 == 0xA7:
+        return Answer.TRY_LATER
+    return Answer.REFUSED
+
+
+def _kinds(files: Sequence[Path]) -> list[tuple[UID, UID]]:
+    return sorted({_kind(file) for file in files})
+
+
+def _kind(file: Path) -> tuple[UID, UID]:
+    meta = read_file_meta_info(file)
+    return meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
+
+
+def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Files in order, cut where one association would need over 128 presentation contexts."""
+    batch: list[Path] = []
+    kinds: set[tuple[UID, UID]] = set()
+    for file in files:
+        kind = _kind(file)
+        if kind not in kinds and len(kinds) == MOST_CONTEXTS:
+            yield batch
+            batch, kinds = [], set()
+        batch.append(file)
+        kinds.add(kind)
+    if batch:
+        yield batch
+
+
+class _Association:
+    """An association that is released at the end, or aborted after an error."""
+
+    def __init__(self, peer: Peer, contexts: Sequence[Any]) -> None:
+        _config.STORE_SEND_CHUNKED_DATASET = True  # bytes of the file, not of a decoded data set
+        self._peer = peer
+        self._contexts = list(contexts)
+
+    def __enter__(self) -> Association:
+        entity = AE(self._peer.calling_ae)
+        entity.connection_timeout = CONNECT_TIMEOUT_S
+        entity.acse_timeout = ACSE_TIMEOUT_S
+        entity.dimse_timeout = DIMSE_TIMEOUT_S
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay)]
+        self._association = entity.associate(
+            self._peer.host,
+            self._peer.port,
+            self._contexts,
+            self._peer.ae_title,
+            max_pdu=MAX_PDU,
+            evt_handlers=handlers,
+        )
+        if not self._association.is_established:
+            raise PeerUnreachable(self._why())
+        return self._association
+
+    def _why(self) -> str:
+        where = f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port}"
+        if self._association.is_rejected:
+            return f"{where} rejected the association: check both AE titles there and here"
+        return f"{where} did not accept an association: check that it runs and can be reached"
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if self._association.is_established:
+            if error is None:
+                self._association.release()
+            else:
+                self._association.abort()
+
+
+def _no_delay(event: Event) -> None:
+    transport = event.assoc.dul.socket
+    if transport is not None and transport.socket is not None:
+        transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,65 @@
+"""Shipping: what a job still owes a destination, in order, from the ledger's rows."""
+
+from dicom_node.domain.delivery import Delivery
+from dicom_node.domain.errors import PeerUnreachable
+from dicom_node.ledger import Ledger, Shipment
+from dicom_node.observe import log
+from dicom_node.send.cstore import Answer, Outcome, Peer, send
+from dicom_node.settings import Destination
+from dicom_node.store import InstanceStore
+
+MAX_REFUSALS = 3
+"""A peer's no is asked three times before the delivery is held."""
+
+
+def ship(
+    shipment: Shipment,
+    destination: Destination,
+    calling_ae: str,
+    ledger: Ledger,
+    store: InstanceStore,
+) -> None:
+    """Send the claimed objects in order and write what became of each.
+
+    What has to wait makes the later objects wait too, for they may refer to it; what is held does
+    not.
+    """
+    peer = Peer(destination.host, destination.port, destination.ae_title, calling_ae)
+    waiting = list(shipment.deliveries)
+    reason = ""
+    try:
+        for outcome in send(peer, [store.path(d.result.sha256) for d in waiting]):
+            reason = outcome.reason
+            if _must_wait(outcome, waiting[0]):
+                break
+            _settle(shipment, waiting.pop(0), outcome, ledger)
+    except PeerUnreachable as error:
+        reason = error.code
+    for delivery in waiting:
+        ledger.deliveries.postpone(shipment, delivery, reason)
+        _tell(delivery, "delivery.postponed", reason)
+
+
+def _must_wait(outcome: Outcome, delivery: Delivery) -> bool:
+    """No answer, a passing trouble, or a refusal that has not come often enough to be final."""
+    if outcome.answer is Answer.REFUSED:
+        return delivery.attempt < MAX_REFUSALS
+    return outcome.answer is Answer.TRY_LATER
+
+
+def _settle(shipment: Shipment, delivery: Delivery, outcome: Outcome, ledger: Ledger) -> None:
+    arrived = outcome.answer is Answer.SENT
+    settle = ledger.deliveries.sent if arrived else ledger.deliveries.hold
+    settle(shipment, delivery, outcome.reason)
+    _tell(delivery, "delivery.sent" if arrived else "delivery.held", outcome.reason)
+
+
+def _tell(delivery: Delivery, event: str, reason: str) -> None:
+    log("deliver").info(
+        event,
+        job=delivery.job_id,
+        destination=delivery.destination,
+        kind=delivery.result.kind.value,
+        sop=delivery.result.sop_instance_uid,
+        reason=reason,
+    )

@@ -1,1 +1,12 @@
-"""An Analysis in, DICOM objects and HTML/PDF out."""
+"""An Analysis in, DICOM objects and HTML/PDF out.
+
+::
+
+    Analysis ──▶ Case ──▶ segmentation ─────┐
+                  │  └──▶ secondary_capture ─┼──▶ structured_report (refers to all of them)
+                  └─────▶ html ──▶ pdf ──────┘
+
+``writer``    runs the writers in order; ``write_results`` and ``report_html`` are what workers call.
+``case``      an analysis with what every output shares: repaired headers, key slices, pictures.
+``identity``  patient, study, series, equipment and UIDs of every object.
+"""

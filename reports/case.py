@@ -1,0 +1,77 @@
+"""Case: an analysis with what every output shares, made once."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+
+from pydicom.dataset import Dataset
+
+from dicom_node.domain.analysis import Analysis, FrameReference
+from reports.compass import place
+from reports.key_slices import KeySlice, key_slices
+from reports.pictures import Picture, picture
+from reports.settings import ReportSettings
+from reports.source import Sources, repaired_sources
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a result writer gets."""
+
+    analysis: Analysis
+    settings: ReportSettings = field(default_factory=ReportSettings)
+
+    @cached_property
+    def sources(self) -> Sources:
+        """The repaired headers of the source images."""
+        return repaired_sources(self.analysis.images.datasets)
+
+    @cached_property
+    def key_slices(self) -> tuple[KeySlice, ...]:
+        """The slices that are shown."""
+        return key_slices(self.analysis)
+
+    @cached_property
+    def pictures(self) -> tuple[Picture, ...]:
+        """One for each key slice."""
+        return tuple(
+            picture(self.analysis, self.header(key.frame), key) for key in self.key_slices
+        )
+
+    @cached_property
+    def made_at(self) -> datetime:
+        """When the job was opened, on the clock of the study (PS3.3 C.12.1.1.8).
+
+        Results must carry dates that do not change from run to run and that compare with the
+        study's own: its offset from UTC if it states one, else this machine's time zone.
+        """
+        opened = self.analysis.provenance.opened_at
+        if opened.tzinfo is None:
+            return opened
+        return opened.astimezone(_zone(self.sources.first))
+
+    def reference(self, frame: int) -> FrameReference:
+        """The source image of a frame."""
+        return self.analysis.images.frames[frame]
+
+    def header(self, frame: int) -> Dataset:
+        """The repaired header of the source image of a frame."""
+        return self._headers[self.reference(frame).sop_instance_uid]
+
+    def place(self, frame: int) -> str:
+        """How to find a frame in a viewer: ``Series 2, image 13, H 57.5 mm``."""
+        return place(self.analysis.images, frame, self.header(frame))
+
+    @cached_property
+    def _headers(self) -> dict[str, Dataset]:
+        return {str(header.SOPInstanceUID): header for header in self.sources.headers}
+
+
+def _zone(header: Dataset) -> timezone | None:
+    offset = str(header.get("TimezoneOffsetFromUTC") or "")
+    try:
+        sign, hours, minutes = offset[:1], int(offset[1:3]), int(offset[3:5])
+    except ValueError:
+        return None
+    delta = timedelta(hours=hours, minutes=minutes)
+    return timezone(-delta if sign == "-" else delta)

@@ -1,0 +1,81 @@
+"""Where is left: orientation letters, the place of a slice and a scale bar for a picture."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from dicom_node.domain.analysis import SourceImages
+
+LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
+"""Towards higher and lower coordinates (PS3.3 C.7.6.1.1.1)."""
+MINOR_COSINE = 0.2
+"""Below it (11 degrees) a direction's second letter would only clutter."""
+BARS_CM = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1)
+BAR_PART = 0.32
+"""A scale bar takes at most this part of the picture's width."""
+OPPOSITE = str.maketrans("LRPAHF", "RLAPFH")
+
+
+def edge_letters(images: SourceImages, header: Dataset) -> tuple[str, str, str, str] | None:
+    """Letters for the left, right, top and bottom edge; none where nothing is known."""
+    if images.affine is not None:
+        right, bottom = _letters(images.affine[:3, 2]), _letters(images.affine[:3, 1])
+    else:
+        stated = header.get("PatientOrientation") or ()
+        if len(stated) != 2 or not all(stated):
+            return None
+        right, bottom = str(stated[0])[:3], str(stated[1])[:3]
+    return right.translate(OPPOSITE), right, bottom.translate(OPPOSITE), bottom
+
+
+def _letters(direction: NDArray[np.float64]) -> str:
+    cosines = direction / max(float(np.linalg.norm(direction)), 1e-9)
+    order = np.argsort(-np.abs(cosines), kind="stable")
+    kept = [i for n, i in enumerate(order) if n == 0 or abs(cosines[i]) >= MINOR_COSINE]
+    return "".join(LETTERS[i][0 if cosines[i] > 0 else 1] for i in kept)
+
+
+def place(images: SourceImages, frame: int, header: Dataset) -> str:
+    """``Series 2, image 13, H 57.5 mm``: how to find the slice in a viewer."""
+    parts = []
+    if header.get("SeriesNumber") is not None:
+        parts.append(f"Series {header.SeriesNumber}")
+    if header.get("InstanceNumber") is not None:
+        parts.append(f"image {header.InstanceNumber}")
+    if images.frames[frame].frame_number is not None:
+        parts.append(f"frame {images.frames[frame].frame_number}")
+    if position := slice_position(images, frame):
+        parts.append(position)
+    return ", ".join(parts) or f"slice {frame + 1} of {len(images.frames)}"
+
+
+def slice_position(images: SourceImages, frame: int) -> str:
+    """Coordinate of the slice's middle along the axis that it is most square to: ``H 57.5 mm``."""
+    rows, columns = images.pixels.shape[1:]
+    middle = images.to_patient((frame, (rows - 1) / 2, (columns - 1) / 2))
+    if middle is None or images.affine is None:
+        return ""
+    normal = np.cross(images.affine[:3, 1], images.affine[:3, 2])
+    axis = int(np.argmax(np.abs(normal)))
+    return coordinate(middle[axis], axis)
+
+
+def coordinate(value_mm: float, axis: int) -> str:
+    """One patient coordinate with its letter: ``L 12.0 mm`` is x = +12."""
+    return f"{LETTERS[axis][0 if value_mm >= 0 else 1]} {abs(value_mm):.1f} mm"
+
+
+def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, bool]:
+    """Height and width of a pixel, and whether they are known to be true in the patient."""
+    if images.affine is not None:
+        _, height, width = images.spacing_mm
+        return height, width, True
+    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+    if not spacing:
+        return 1.0, 1.0, False
+    return float(spacing[0]), float(spacing[1]), True
+
+
+def bar_cm(width_mm: float) -> float | None:
+    """The longest round length that fits; none for a picture of less than 3 mm."""
+    return next((cm for cm in BARS_CM if cm * 10 <= width_mm * BAR_PART), None)

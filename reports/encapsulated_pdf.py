@@ -1,0 +1,56 @@
+"""Encapsulated PDF: the report for every PACS that shows documents (PS3.3 A.45.1, C.24)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import EncapsulatedPDFStorage
+
+from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.delivery import ResultKind
+from reports.case import Case
+from reports.html import report_html
+from reports.identity import LONG_STRING, code_item, identify
+from reports.pdf import html_to_pdf
+from reports.settings import SHORT_DISCLAIMER
+from reports.text import clean
+
+
+@dataclass(frozen=True, slots=True)
+class EncapsulatedPdfWriter:
+    """Writes the report page as one PDF."""
+
+    def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
+        """Return one instance; the images that were read are its source instances."""
+        dataset = Dataset()
+        dataset.SOPClassUID = EncapsulatedPDFStorage
+        identify(dataset, case, ResultKind.ENCAPSULATED_PDF)
+        _document(dataset, case, html_to_pdf(report_html(case)))
+        return [ResultInstance(ResultKind.ENCAPSULATED_PDF, dataset)]
+
+
+def _document(dataset: Dataset, case: Case, pdf: bytes) -> None:
+    title = f"AI report: {case.analysis.manifest.title}. {SHORT_DISCLAIMER}"
+    dataset.ConversionType = "WSD"
+    dataset.AcquisitionDateTime = None
+    dataset.BurnedInAnnotation = "YES"
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.DocumentTitle = clean(title, LONG_STRING * 16)
+    dataset.ConceptNameCodeSequence = [code_item(codes.DCM.ImagingMeasurementReport)]
+    dataset.VerificationFlag = "UNVERIFIED"
+    dataset.SourceInstanceSequence = _source_instances(case)
+    dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    dataset.EncapsulatedDocumentLength = len(pdf)
+    dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+
+
+def _source_instances(case: Case) -> list[Dataset]:
+    items = []
+    for header in case.sources.headers:
+        item = Dataset()
+        item.ReferencedSOPClassUID = header.SOPClassUID
+        item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+        item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.SourceImage)]
+        items.append(item)
+    return items

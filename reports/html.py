@@ -1,0 +1,183 @@
+"""The report page: one self-contained HTML document made from an analysis."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from dicom_node import __version__
+from dicom_node.domain.analysis import Finding, Measurement, Presence
+from reports import wording
+from reports.case import Case
+from reports.marks import Line, legend_lines
+from reports.key_slices import segments_in
+from reports.pictures import Picture
+from reports.settings import DISCLAIMER, SHORT_DISCLAIMER
+from reports.text import clean, person
+
+TEMPLATES = Path(__file__).parent / "templates"
+LONG_TEXT = 2000
+
+
+def report_html(case: Case) -> str:
+    """Render the page: no script, no outside request, images as ``data:`` URLs.
+
+    Every value that the template prints is cleaned and cut (``text.clean``), then escaped.
+    """
+    template = _environment().get_template("report.html")
+    return template.render(_values(case))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_printed,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, number=_number)
+    return environment
+
+
+def _printed(value: Any) -> Any:
+    """What may reach the page: our own markup as it is, all else as one clean line."""
+    return value if isinstance(value, Markup | int | float) else clean(str(value), LONG_TEXT)
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0%}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _values(case: Case) -> dict[str, Any]:
+    analysis = case.analysis
+    return {
+        "language": case.settings.language,
+        "disclaimer": DISCLAIMER,
+        "short_disclaimer": SHORT_DISCLAIMER,
+        "css": Markup((TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
+        "made_at": f"{case.made_at:%Y-%m-%d %H:%M}",
+        "made_at_w3c": f"{case.made_at:%Y-%m-%dT%H:%M:%SZ}",
+        "institution": case.settings.institution_name,
+        "summary": wording.summary(analysis),
+        "patient": _patient(case.sources.first),
+        "findings": [_finding(case, finding) for finding in analysis.findings],
+        "slices": [_slice(case, picture) for picture in case.pictures],
+        "notes": [*analysis.notes, *_repairs(case)],
+        "selection": analysis.selection,
+        "manifest": analysis.manifest,
+        "provenance": analysis.provenance,
+        "facts": _facts(case),
+        "not_a_segmentation": wording.NOT_A_SEGMENTATION,
+    }
+
+
+def _patient(source: Dataset) -> list[tuple[str, str]]:
+    """Label and value of what identifies patient and study; nothing that is empty."""
+    study_day, birth = (str(source.get(k) or "") for k in ("StudyDate", "PatientBirthDate"))
+    pairs = (
+        ("Patient", person(source.get("PatientName") or "")),
+        ("Patient ID", _with_issuer(source)),
+        ("Born", _day(birth)),
+        ("Sex", str(source.get("PatientSex") or "")),
+        ("Study", str(source.get("StudyDescription") or "")),
+        ("Study date", _day(study_day)),
+        ("Accession number", str(source.get("AccessionNumber") or "")),
+    )
+    return [(label, clean(value, 80)) for label, value in pairs if value]
+
+
+def _with_issuer(source: Dataset) -> str:
+    patient_id, issuer = source.get("PatientID") or "", source.get("IssuerOfPatientID") or ""
+    return f"{patient_id} (issued by {issuer})" if issuer else str(patient_id)
+
+
+def _day(value: str) -> str:
+    return f"{value[:4]}-{value[4:6]}-{value[6:8]}" if len(value) == 8 else value
+
+
+def _repairs(case: Case) -> list[str]:
+    repairs = case.sources.repairs
+    if not repairs:
+        return []
+    return [f"Invalid header values of the source were repaired in the results: "
+            f"{', '.join(repairs)}."]  # fmt: skip
+
+
+def _facts(case: Case) -> dict[str, str]:
+    """What ran; times are left out, for a second run must write the same bytes."""
+    lasting = {k: v for k, v in case.analysis.facts.items() if not k.endswith("seconds")}
+    return {**lasting, "dicom-node": __version__}
+
+
+def _finding(case: Case, finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.target.finding.meaning,
+        "site": finding.target.site.meaning if finding.target.site else "",
+        "number": finding.segment.number if finding.segment else None,
+        "state": finding.presence.value.lower(),
+        "presence": wording.PRESENCE_LABEL[finding.presence],
+        "absent": finding.presence is Presence.ABSENT,
+        "probability": finding.probability,
+        "threshold": finding.target.threshold,
+        "where": case.place(finding.frame),
+        "measurements": [_measurement(m) for m in finding.measurements],
+        "tracking_id": finding.tracking_id,
+    }
+
+
+def _measurement(measurement: Measurement) -> str:
+    unit = UNITS.get(measurement.unit.value, measurement.unit.value)
+    return f"{measurement.name.meaning} {_number(measurement.value)} {unit}".strip()
+
+
+UNITS = {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
+"""How people write UCUM."""
+
+
+def _slice(case: Case, picture: Picture) -> dict[str, Any]:
+    finding = picture.key.findings[0]
+    region = picture.key.region is not None
+    explanation = finding.explanation
+    return {
+        "number": picture.key.number,
+        "title": f"{finding.target.finding.meaning}, {finding.presence.lower()}",
+        "place": picture.place,
+        "outlined": _data_url(picture.outlined),
+        "heated": _data_url(picture.heated) if picture.heated else None,
+        "lines": _lines(legend_lines(segments_in(case.analysis, picture.key.frame), region=region)),
+        "where": wording.place_text(finding),
+        "method": wording.method_text(explanation) if explanation else "",
+        "quality": wording.quality_text(explanation.quality) if explanation else "",
+        "trust": explanation.quality.trust.value.lower() if explanation else "",
+        "measures": explanation.quality.measures if explanation else (),
+    }
+
+
+def _lines(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    return [
+        {
+            "color": Markup("rgb({},{},{})").format(*line.color),
+            "style": Markup("dashed") if line.dashed else Markup("solid"),
+            "text": line.text,
+        }
+        for line in lines
+    ]
+
+
+def _data_url(image: Image.Image) -> Markup:
+    buffer = BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return Markup("data:image/png;base64,{}").format(encoded)

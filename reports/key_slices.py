@@ -1,0 +1,54 @@
+"""The slices that matter: one for each finding that is there, else one for each that is not."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dicom_node.domain.analysis import (
+    Analysis,
+    BoolArray,
+    Explanation,
+    Finding,
+    Presence,
+    SegmentMask,
+)
+
+
+@dataclass(frozen=True)
+class KeySlice:
+    """One slice to be shown, with all findings of one target that have it as their key slice."""
+
+    number: int
+    """From 1, in the order of the report."""
+    frame: int
+    findings: tuple[Finding, ...]
+    """At least one; the first is the one with the highest probability."""
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """Of the first finding that has one."""
+        return next((f.explanation for f in self.findings if f.explanation is not None), None)
+
+    @property
+    def region(self) -> BoolArray | None:
+        """(rows, columns): the place that the map names, if it lies in this slice."""
+        regions = [f.explanation.region for f in self.findings if f.explanation is not None]
+        outlines = [r.outline for r in regions if r is not None and r.frame == self.frame]
+        return np.any(outlines, axis=0) if outlines else None
+
+
+def key_slices(analysis: Analysis) -> tuple[KeySlice, ...]:
+    """Choose the slices: of what is present or undetermined; of all targets if nothing is."""
+    shown = [f for f in analysis.findings if f.presence is not Presence.ABSENT]
+    groups: dict[tuple[str, int], list[Finding]] = {}
+    for finding in shown or analysis.findings:
+        groups.setdefault((finding.target.label, finding.frame), []).append(finding)
+    return tuple(
+        KeySlice(number, frame, tuple(sorted(group, key=lambda f: -f.probability)))
+        for number, ((_, frame), group) in enumerate(groups.items(), start=1)
+    )
+
+
+def segments_in(analysis: Analysis, frame: int) -> tuple[SegmentMask, ...]:
+    """The segments that this frame cuts."""
+    return tuple(s for s in analysis.segments if s.mask[frame].any())

@@ -1,0 +1,169 @@
+"""Marks on and around a picture: orientation, scale, place, colour bar, warning, legend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dicom_node.domain.analysis import SegmentMask
+from reports.compass import bar_cm
+from reports.outline import Color
+from reports.overlay import REGION_COLOR, Rgb, Scene, add_heat, to_image
+from reports.settings import SHORT_DISCLAIMER
+from reports.text import plain
+
+WHITE, BLACK, AMBER, SILVER = (255, 255, 255), (0, 0, 0), (255, 191, 0), (190, 196, 204)
+PAPER: Color = (14, 17, 22)
+"""Of the margins: darker than tissue, lighter than air."""
+BAR_GRAY = 96.0
+"""Tissue on which the colour bar shows its colours, as they look in the picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """Sizes that follow the size of the picture."""
+
+    size: int
+
+    def font(self, scale: float = 1.0) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+        """Pillow's own font: the same pixels on every machine."""
+        return ImageFont.load_default(round(self.size * scale))
+
+    @property
+    def pad(self) -> int:
+        """A margin."""
+        return round(self.size * 0.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry of the legend: what a line in the picture means."""
+
+    color: Color
+    dashed: bool
+    text: str
+
+
+def mark(image: Image.Image, scene: Scene, kind: Type) -> None:
+    """Write orientation letters, place, scale bar and the warning into a picture."""
+    draw = ImageDraw.Draw(image)
+    width, height = image.size
+    if scene.letters:
+        left, right, top, bottom = scene.letters
+        _text(draw, (kind.pad, height / 2), left, kind, anchor="lm", scale=1.2)
+        _text(draw, (width - kind.pad, height / 2), right, kind, anchor="rm", scale=1.2)
+        _text(draw, (width / 2, kind.pad), top, kind, anchor="mt", scale=1.2)
+        _text(draw, (width / 2, height - kind.pad), bottom, kind, anchor="mb", scale=1.2)
+    _text(draw, (kind.pad, kind.pad), scene.place.replace(", ", "\n"), kind, anchor="la")
+    warning = SHORT_DISCLAIMER.replace(" for ", " for\n")
+    _text(draw, (kind.pad, height - kind.pad), warning, kind, anchor="ld", color=AMBER)
+    _scale_bar(draw, scene, kind)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    kind: Type,
+    *,
+    anchor: str,
+    color: Color = WHITE,
+    scale: float = 0.9,
+) -> None:
+    font = kind.font(scale)
+    draw.text(at, text, fill=color, font=font, anchor=anchor, stroke_width=2, stroke_fill=BLACK)
+
+
+def _scale_bar(draw: ImageDraw.ImageDraw, scene: Scene, kind: Type) -> None:
+    if scene.mm_per_pixel is None:
+        return
+    width, height = scene.size
+    length_cm = bar_cm(width * scene.mm_per_pixel)
+    if length_cm is None:
+        return
+    length = length_cm * 10 / scene.mm_per_pixel
+    right, y = width - kind.pad, height - kind.pad - 3
+    left, tick = right - length, kind.size * 0.3
+    for thickness, color in ((5, BLACK), (2, WHITE)):
+        draw.line([(left, y), (right, y)], fill=color, width=thickness)
+        for x in (left, right):
+            draw.line([(x, y - tick), (x, y + 2)], fill=color, width=thickness)
+    middle = ((left + right) / 2, y - tick - 4)
+    _text(draw, middle, f"{length_cm:g} cm", kind, anchor="mb")
+
+
+def number_segments(
+    image: Image.Image, segments: Sequence[SegmentMask], frame: int, kind: Type
+) -> None:
+    """Write each segment's number beside its outline, for the findings table to refer to."""
+    draw = ImageDraw.Draw(image)
+    for segment in segments:
+        rows, columns = np.nonzero(segment.mask[frame])
+        x = (columns.max() + 1) / segment.mask.shape[2] * image.width + kind.pad * 0.7
+        y = rows.min() / segment.mask.shape[1] * image.height - kind.pad * 0.4
+        at = (min(x, image.width - kind.size), max(y, kind.size))
+        _text(draw, at, str(segment.number), kind, anchor="lb", color=segment.color, scale=1.1)
+
+
+def color_bar(height: int, full_scale: float, kind: Type) -> Image.Image:
+    """The scale of the heat: from 0 to full scale in logit units, on grey as in the picture."""
+    width = kind.size * 5
+    image = Image.new("RGB", (width, height), PAPER)
+    top, bottom = kind.size * 3, height - kind.size * 2
+    bar = Image.new("RGB", (kind.size, bottom - top))
+    bar.paste(to_image(_gradient(bottom - top, kind.size)))
+    image.paste(bar, (kind.pad, top))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((kind.pad - 1, top - 1, kind.pad + kind.size, bottom), outline=SILVER)
+    title = "evidence\n(logit)"
+    draw.text((kind.pad, kind.pad * 0.6), title, fill=SILVER, font=kind.font(0.8))
+    for part in (0.0, 0.5, 1.0):
+        y = bottom - part * (bottom - top)
+        label = f"{full_scale * part:.3g}" + (" +" if part == 1 else "")
+        _text(draw, (kind.pad + kind.size * 1.4, y), label, kind, anchor="lm", scale=0.85)
+    return image
+
+
+def _gradient(height: int, width: int) -> Rgb:
+    values = np.repeat(np.linspace(1, 0, height)[:, None], width, axis=1)
+    picture = np.full((height, width, 3), BAR_GRAY, dtype=np.float32)
+    add_heat(picture, values)
+    return picture
+
+
+def note(image: Image.Image, text: str, kind: Type) -> None:
+    """A sentence in a box in the upper third: why there is no heat to be seen."""
+    draw = ImageDraw.Draw(image)
+    center = (image.width / 2, image.height * 0.2)
+    left, top, right, bottom = draw.textbbox(center, text, font=kind.font(), anchor="mm")
+    box = (left - kind.pad, top - kind.pad, right + kind.pad, bottom + kind.pad)
+    draw.rounded_rectangle(box, radius=kind.pad, fill=PAPER, outline=SILVER)
+    draw.text(center, text, fill=WHITE, font=kind.font(), anchor="mm")
+
+
+def legend_lines(segments: Sequence[SegmentMask], *, region: bool) -> list[Line]:
+    """What the lines of a picture mean."""
+    lines = [Line(s.color, False, f"{plain(s.label, 40)} {s.number} (segmented)") for s in segments]
+    return lines + ([Line(REGION_COLOR, True, "place that the map names")] if region else [])
+
+
+def legend(lines: Sequence[Line], width: int, kind: Type) -> Image.Image:
+    """The lines one below the other, on paper; of no height where there are none."""
+    step, top = round(kind.size * 1.5), kind.pad // 2
+    image = Image.new("RGB", (width, top + step * len(lines)), PAPER)
+    draw = ImageDraw.Draw(image)
+    for index, line in enumerate(lines):
+        y = top + step * (index + 0.5)
+        _sample(draw, kind.pad, y, line, kind)
+        at = (kind.pad * 2 + kind.size * 2, y)
+        draw.text(at, line.text, fill=SILVER, font=kind.font(0.9), anchor="lm")
+    return image
+
+
+def _sample(draw: ImageDraw.ImageDraw, x: float, y: float, line: Line, kind: Type) -> None:
+    pieces = 3 if line.dashed else 1
+    length = kind.size * 2 / (2 * pieces - 1)
+    for piece in range(pieces):
+        start = x + piece * 2 * length
+        draw.line([(start, y), (start + length, y)], fill=line.color, width=3)

@@ -1,0 +1,112 @@
+"""Headers of the source images, repaired: what every output may copy without harm.
+
+A source may lack type 2 attributes, hold values that its value representation forbids, or speak
+any of DICOM's character sets. The repaired header is a copy in UTF-8 that holds only what outputs
+need; what was changed is named by its keyword, never by its value.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from reports.repair import repaired
+
+UTF8 = "ISO_IR 192"
+
+PATIENT = (
+    "PatientName PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence TypeOfPatientID "
+    "PatientBirthDate PatientBirthTime PatientSex OtherPatientIDsSequence OtherPatientNames "
+    "EthnicGroup PatientComments PatientSpeciesDescription PatientSpeciesCodeSequence "
+    "PatientBreedDescription PatientBreedCodeSequence BreedRegistrationSequence ResponsiblePerson "
+    "ResponsiblePersonRole ResponsibleOrganization PatientIdentityRemoved DeidentificationMethod "
+    "DeidentificationMethodCodeSequence QualityControlSubject ClinicalTrialSponsorName "
+    "ClinicalTrialProtocolID ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName "
+    "ClinicalTrialSubjectID ClinicalTrialSubjectReadingID"
+).split()
+"""Patient and Clinical Trial Subject modules (PS3.3 C.7.1.1, C.7.1.3)."""
+STUDY = (
+    "StudyInstanceUID StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber "
+    "IssuerOfAccessionNumberSequence StudyDescription PhysiciansOfRecord ConsultingPhysicianName "
+    "NameOfPhysiciansReadingStudy RequestingService ProcedureCodeSequence "
+    "ReasonForPerformedProcedureCodeSequence PatientAge PatientSize PatientWeight "
+    "PatientBodyMassIndex MedicalAlerts Allergies SmokingStatus PregnancyStatus LastMenstrualDate "
+    "Occupation AdditionalPatientHistory AdmittingDiagnosesDescription AdmissionID "
+    "PatientSexNeutered PatientState ClinicalTrialTimePointID ClinicalTrialTimePointDescription "
+    "TimezoneOffsetFromUTC"
+).split()
+"""General Study, Patient Study and Clinical Trial Study modules (PS3.3 C.7.2.1 to C.7.2.3)."""
+REQUIRED = (
+    "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime "
+    "ReferringPhysicianName StudyID AccessionNumber"
+).split()
+"""Type 2 in every composite object: present, if only empty."""
+EQUIPMENT = (
+    "Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions InstitutionName "
+    "StationName"
+).split()
+"""Of the scanner, for Contributing Equipment (PS3.3 C.12.1)."""
+IMAGE = (
+    "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality "
+    "BodyPartExamined Laterality InstanceNumber FrameOfReferenceUID PositionReferenceIndicator "
+    "ImageType ImageOrientationPatient ImagePositionPatient PixelSpacing ImagerPixelSpacing "
+    "SliceThickness SpacingBetweenSlices PatientOrientation Rows Columns NumberOfFrames "
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence DimensionIndexSequence "
+    "PhotometricInterpretation PresentationLUTShape WindowCenter WindowWidth VOILUTFunction "
+    "VOILUTSequence LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod "
+    "RecognizableVisualFeatures"
+).split()
+"""What outputs need of each image."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Repaired headers of the source images."""
+
+    headers: tuple[Dataset, ...]
+    """One for each instance, in the order of the analysis."""
+    repairs: tuple[str, ...]
+    """Keywords of the attributes that had to be changed or left out."""
+
+    @property
+    def first(self) -> Dataset:
+        """The header that patient and study attributes are copied from."""
+        return self.headers[0]
+
+
+def repaired_sources(datasets: Sequence[Dataset]) -> Sources:
+    """Repair headers; patient and study are taken from the first, for they are one study's.
+
+    Raises nothing for bad values; ``IndexError`` without any data set.
+    """
+    notes: list[str] = []
+    shared = _copied(datasets[0], (*PATIENT, *STUDY, *EQUIPMENT), notes)
+    for keyword in REQUIRED:
+        if keyword not in shared:
+            setattr(shared, keyword, None)
+    headers = tuple(_header(dataset, shared, notes) for dataset in datasets)
+    return Sources(headers, tuple(dict.fromkeys(notes)))
+
+
+def _header(dataset: Dataset, shared: Dataset, notes: list[str]) -> Dataset:
+    header = Dataset()
+    header.update(shared)
+    header.update(_copied(dataset, IMAGE, notes))
+    header.SpecificCharacterSet = UTF8
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return header
+
+
+def _copied(dataset: Dataset, keywords: Iterable[str], notes: list[str]) -> Dataset:
+    copy = Dataset()
+    for keyword in keywords:
+        if keyword in dataset:
+            element = repaired(dataset, keyword)
+            if element.note:
+                notes.append(keyword)
+            if element.value is not None:
+                copy.add(DataElement(keyword, element.vr, element.value))
+    return copy

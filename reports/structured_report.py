@@ -1,0 +1,144 @@
+"""The SR: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.3 A.35.13, PS3.16)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from highdicom.sr import (
+    CodedConcept,
+    Comprehensive3DSR,
+    ContentItem,
+    DeviceObserverIdentifyingAttributes,
+    LanguageOfContentItemAndDescendants,
+    MeasurementReport,
+    ObservationContext,
+    ObserverContext,
+    RelationshipTypeValues,
+    TextContentItem,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.delivery import ResultKind
+from reports.case import Case
+from reports.identity import LONG_STRING, device_uid, identify, instance_uid
+from reports.image_library import container, image_library
+from reports.measurement_groups import COMMENT, measurement_group
+from reports.settings import DISCLAIMER
+from reports.source import UTF8
+from reports.wording import summary
+
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+LANGUAGES: Mapping[str, CodedConcept] = {"en": CodedConcept("en", "RFC5646", "English")}
+"""CID 5000."""
+PROCEDURES: Mapping[str, Code] = {
+    "CT": codes.cid100.CTUnspecifiedBodyRegion,
+    "MR": codes.cid100.MRIUnspecifiedBodyRegion,
+    "PT": codes.cid100.PETUnspecifiedBodyRegion,
+    "NM": codes.cid100.NMUnspecifiedBodyRegion,
+    "CR": codes.cid100.XRUnspecifiedBodyRegion,
+    "DX": codes.cid100.XRUnspecifiedBodyRegion,
+}
+"""CID 100, where the source states no procedure code."""
+
+
+@dataclass(frozen=True, slots=True)
+class StructuredReportWriter:
+    """Writes the root of the results: it names all findings and refers to all other objects."""
+
+    def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
+        """Return one instance; everything in ``earlier`` is listed as evidence."""
+        dataset = _document(case, earlier)
+        identify(dataset, case, ResultKind.STRUCTURED_REPORT)
+        return [ResultInstance(ResultKind.STRUCTURED_REPORT, dataset)]
+
+
+def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
+    return Comprehensive3DSR(
+        evidence=[*case.sources.headers, *(result.dataset for result in earlier)],
+        content=_content(case, earlier)[0],
+        series_instance_uid=case.analysis.provenance.uid("series|STRUCTURED_REPORT"),
+        series_number=case.settings.series_number_base + 4,
+        sop_instance_uid=instance_uid(case.analysis, ResultKind.STRUCTURED_REPORT),
+        instance_number=1,
+        manufacturer=case.analysis.manifest.manufacturer,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        specific_character_set=UTF8,
+    )
+
+
+def _content(case: Case, earlier: Sequence[ResultInstance]) -> MeasurementReport:
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(case)),
+        procedure_reported=_procedures(case.sources.first),
+        imaging_measurements=[measurement_group(case, f, earlier) for f in case.analysis.findings],
+        title=codes.DCM.ImagingMeasurementReport,
+        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
+            LANGUAGES[case.settings.language]
+        ),
+    )
+    items = report[0].ContentSequence
+    measurements = items.pop()
+    items.extend([image_library(case), measurements, _remarks(case)])
+    return report
+
+
+def _observer(case: Case) -> ObserverContext:
+    """TID 1004: the model is the observer; its UID stays for one version of its bytes."""
+    manifest = case.analysis.manifest
+    return ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid(case.analysis),
+            name=manifest.title,
+            manufacturer_name=manifest.manufacturer,
+            model_name=manifest.id,
+            serial_number=case.analysis.provenance.bundle_sha256[:LONG_STRING],
+        ),
+    )
+
+
+def _procedures(source: Dataset) -> list[Code | CodedConcept]:
+    """What the source says was done, else what its modality does."""
+    stated = [c for c in map(_code, source.get("ProcedureCodeSequence") or ()) if c is not None]
+    return stated or [PROCEDURES.get(source.Modality, codes.cid100.ImagingProcedure)]
+
+
+def _code(item: Dataset) -> Code | None:
+    values: list[Any] = [
+        item.get("CodeValue"), item.get("CodingSchemeDesignator"), item.get("CodeMeaning"),
+    ]  # fmt: skip
+    return Code(*(str(value) for value in values)) if all(values) else None
+
+
+def _remarks(case: Case) -> ContentItem:
+    """TID 1500 rows 12 and 14: what a reader of the SR alone must know."""
+    card = case.analysis.manifest.card
+    texts = [
+        DISCLAIMER,
+        summary(case.analysis),
+        *case.analysis.notes,
+        f"Intended use: {card.intended_use}",
+        f"Not for: {card.not_for}",
+        *_selection(case),
+    ]
+    items = [
+        TextContentItem(
+            name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS
+        )
+        for text in texts
+    ]
+    return container(QUALITATIVE_EVALUATIONS, items)
+
+
+def _selection(case: Case) -> list[str]:
+    """Why each series was read or not, one line each."""
+    return [
+        f"Series {choice.series_instance_uid} {'read' if choice.taken else 'not read'}: "
+        f"{choice.reason}"
+        for choice in case.analysis.selection
+    ]

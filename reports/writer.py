@@ -1,0 +1,38 @@
+"""ResultWriter, and the order in which the results of an analysis are made."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from dicom_node.domain.analysis import ResultInstance
+from reports.case import Case
+from reports.encapsulated_pdf import EncapsulatedPdfWriter
+from reports.secondary_capture import SecondaryCaptureWriter
+from reports.segmentation import SegmentationWriter
+from reports.structured_report import StructuredReportWriter
+
+
+class ResultWriter(Protocol):
+    """Makes the objects of one kind."""
+
+    def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
+        """Return the objects; ``earlier`` holds what the writers before it made."""
+
+
+WRITERS: tuple[ResultWriter, ...] = (
+    SegmentationWriter(),
+    SecondaryCaptureWriter(),
+    EncapsulatedPdfWriter(),
+    StructuredReportWriter(),
+)
+"""The SR comes last: it refers to all others, and seen in a PACS it means a complete set."""
+
+
+def write_results(case: Case, writers: Sequence[ResultWriter] = WRITERS) -> list[ResultInstance]:
+    """Run the writers in order; the same analysis gives the same bytes every time.
+
+    Raises ``UnsupportedGeometry`` where a source cannot be expressed in a class.
+    """
+    results: list[ResultInstance] = []
+    for writer in writers:
+        results.extend(writer.write(case, tuple(results)))
+    return results

@@ -21,20 +21,9 @@ from dicom_node.ledger.schema import (
     series,
     study,
 )
+from dicom_node.ledger.worklist import SHOWN_OF_JOB, Row, Stage, Worklist, read_worklist
 
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class WorklistEntry:
-    """One study of the worklist with the jobs of its latest generations."""
-
-    study: Row
-    images: int
-    jobs: tuple[Row, ...]
-    sent: int
-    """Deliveries that arrived."""
-    deliveries: int
+MAX_EVENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +31,19 @@ class StudyPage:
     """All that the ledger knows of one study."""
 
     study: Row
+    images: Mapping[str, int]
+    """Instances received, by Series Instance UID."""
     series: tuple[Row, ...]
+    """As of the last closing: none while a new study receives."""
     jobs: tuple[Row, ...]
+    """Of all generations, newest first; without ``inputs``."""
     selection: tuple[Row, ...]
+    """Of the latest closing."""
     results: tuple[Row, ...]
     deliveries: tuple[Row, ...]
     reviews: tuple[Row, ...]
     events: tuple[Row, ...]
+    """Oldest first; at most the latest ``MAX_EVENTS``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +66,16 @@ class Pages:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def worklist(self, limit: int = 100) -> list[WorklistEntry]:
-        """The studies that received most recently, newest first."""
-        query = select(study).order_by(study.c.last_received_at.desc()).limit(limit)
+    def worklist(
+        self, *, stage: Stage | None = None, search: str = "", page: int = 1, size: int = 50
+    ) -> Worklist:
+        """One page of the studies, those that received most recently first.
+
+        ``search``: words, each to be found in the patient's name or ID, the accession number
+        or the Study Instance UID.
+        """
         with self._database.read() as connection:
-            return [_entry(connection, row) for row in _rows(connection, query)]
+            return read_worklist(connection, stage, search, page, size)
 
     def study(self, study_instance_uid: str) -> StudyPage | None:
         """Everything about one study; none if it is unknown."""
@@ -83,23 +83,30 @@ class Pages:
             found = _of_study(connection, study, study_instance_uid)
             if not found:
                 return None
-            jobs = _of_study(connection, job, study_instance_uid)
+            jobs = _jobs(connection, study_instance_uid)
             ids = [row["id"] for row in jobs]
             return StudyPage(
                 study=found[0],
+                images=_images(connection, study_instance_uid),
                 series=_of_study(connection, series, study_instance_uid),
-                jobs=tuple(sorted(jobs, key=lambda row: -row["opened_at"])),
-                selection=_of_study(connection, selection, study_instance_uid),
+                jobs=jobs,
+                selection=_selection(connection, study_instance_uid),
                 results=_of_jobs(connection, result, ids, result.c.position),
                 deliveries=_of_jobs(connection, delivery, ids, delivery.c.destination),
                 reviews=_of_jobs(connection, review, ids, review.c.at),
-                events=_of_study(connection, event, study_instance_uid),
+                events=_events(connection, study_instance_uid),
             )
 
     def job(self, job_id: str) -> Row | None:
-        """One job's row; none if it is unknown."""
+        """One job's row, without ``inputs``; none if it is unknown."""
         with self._database.read() as connection:
-            rows = _rows(connection, select(job).where(job.c.id == job_id))
+            rows = _rows(connection, select(*SHOWN_OF_JOB).where(job.c.id == job_id))
+            return rows[0] if rows else None
+
+    def delivery(self, delivery_id: str) -> Row | None:
+        """One delivery's row; none if it is unknown."""
+        with self._database.read() as connection:
+            rows = _rows(connection, select(delivery).where(delivery.c.id == delivery_id))
             return rows[0] if rows else None
 
     def review(self, said: Review) -> None:
@@ -145,37 +152,39 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _entry(connection: Connection, row: Row) -> WorklistEntry:
-    uid = row["study_instance_uid"]
-    jobs = _of_study(connection, job, uid)
-    states = _rows(
-        connection,
-        select(delivery.c.state, func.count().label("count"))
-        .join(job, job.c.id == delivery.c.job_id)
-        .where(job.c.study_instance_uid == uid)
-        .group_by(delivery.c.state),
-    )
-    images = connection.scalar(
-        select(func.count()).select_from(instance).where(instance.c.study_instance_uid == uid)
-    )
-    return WorklistEntry(
-        study=row,
-        images=images or 0,
-        jobs=tuple(sorted(jobs, key=lambda row: -row["opened_at"])),
-        sent=sum(s["count"] for s in states if s["state"] == "SENT"),
-        deliveries=sum(s["count"] for s in states),
-    )
-
-
 def _rows(connection: Connection, query: Any) -> tuple[Row, ...]:
     return tuple(dict(row) for row in connection.execute(query).mappings())
 
 
 def _of_study(connection: Connection, table: Table, uid: str) -> tuple[Row, ...]:
-    query = select(table).where(table.c.study_instance_uid == uid)
-    if "id" in table.c and table is not job:
-        query = query.order_by(table.c.id)
-    return _rows(connection, query)
+    return _rows(connection, select(table).where(table.c.study_instance_uid == uid))
+
+
+def _jobs(connection: Connection, uid: str) -> tuple[Row, ...]:
+    query = select(*SHOWN_OF_JOB).where(job.c.study_instance_uid == uid)
+    return _rows(connection, query.order_by(job.c.opened_at.desc()))
+
+
+def _images(connection: Connection, uid: str) -> dict[str, int]:
+    query = (
+        select(instance.c.series_instance_uid, func.count())
+        .where(instance.c.study_instance_uid == uid)
+        .group_by(instance.c.series_instance_uid)
+    )
+    return {series_uid: count for series_uid, count in connection.execute(query)}
+
+
+def _selection(connection: Connection, uid: str) -> tuple[Row, ...]:
+    of_study = selection.c.study_instance_uid == uid
+    latest = select(func.max(selection.c.generation)).where(of_study).scalar_subquery()
+    query = select(selection).where(of_study, selection.c.generation == latest)
+    return _rows(connection, query.order_by(selection.c.id))
+
+
+def _events(connection: Connection, uid: str) -> tuple[Row, ...]:
+    query = select(event).where(event.c.study_instance_uid == uid)
+    latest = _rows(connection, query.order_by(event.c.id.desc()).limit(MAX_EVENTS))
+    return tuple(reversed(latest))
 
 
 def _of_jobs(

@@ -1,6 +1,7 @@
 """Synthetic CT studies: valid CT Image Storage instances made from a phantom."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def _common(
 def _slice(
     common: Dataset, number: int, plane: NDArray[np.int16], position: NDArray[np.floating]
 ) -> Dataset:
-    data = Dataset(common)
+    data = deepcopy(common)
     data.SOPInstanceUID = generate_uid(None)
     data.InstanceNumber = number + 1
     data.ImagePositionPatient = [f"{p:.8g}" for p in position]

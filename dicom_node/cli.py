@@ -1,0 +1,159 @@
+"""``dicom-node``: the light command line. No command of it imports TensorFlow."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dicom_node.domain.errors import ConfigurationError, DicomNodeError
+from dicom_node.settings import Settings, load_settings, origins
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="A DICOM AI node: studies in by C-STORE, coded and measured explanations back to the "
+    "PACS. For research; not a medical device.\n\nStart with [bold]dicom-node demo[/bold].",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at the settings.")
+app.add_typer(config_app, name="config")
+console = Console()
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file; DICOM_NODE__SECTION__KEY overrides it."),
+]
+
+
+def main() -> None:
+    """Entry point: every error of ours is one line, and exit status 2 for wrong settings."""
+    try:
+        app()
+    except ConfigurationError as error:
+        print(f"dicom-node: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except DicomNodeError as error:
+        print(f"dicom-node: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _settings(config: Path | None) -> Settings:
+    from dicom_node.observe import set_up_logging
+
+    settings = load_settings(config)
+    set_up_logging(settings.log)
+    return settings
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run the whole node on this machine: listener, sweep, page, workers, Redis."""
+    from dicom_node.roles import stop_event
+    from dicom_node.serve import serve as run
+
+    settings = _settings(config)
+    _welcome(settings)
+    run(settings, config, stop_event())
+
+
+def _welcome(settings: Settings) -> None:
+    table = Table.grid(padding=(0, 2))
+    listen, web = settings.listen, settings.web
+    table.add_row("Send studies to", f"{listen.ae_title}@{listen.host}:{listen.port}")
+    table.add_row("Page", f"http://{web.host}:{web.port}")
+    table.add_row("Data", str(settings.data_dir.absolute()))
+    names = ", ".join(d.name for d in settings.destinations)
+    table.add_row("Results go to", names or "nobody yet: set a [[destinations]]")
+    Console(stderr=True, markup=False).print(table)
+
+
+@app.command()
+def listen(config: ConfigOption = None) -> None:
+    """Run the listener alone: C-STORE and C-ECHO in."""
+    from dicom_node.roles import run_listener
+
+    run_listener(_settings(config))
+
+
+@app.command()
+def sweep(config: ConfigOption = None) -> None:
+    """Run the sweep alone: close studies, open jobs, ring, free dead claims."""
+    from dicom_node.roles import run_sweep
+
+    run_sweep(_settings(config))
+
+
+@app.command()
+def web(config: ConfigOption = None) -> None:
+    """Run the page alone."""
+    from dicom_node.roles import run_web
+
+    run_web(_settings(config))
+
+
+@app.command()
+def send(
+    path: Annotated[Path, typer.Argument(exists=True, help="A DICOM file, or a folder of them.")],
+    to: Annotated[str, typer.Option(help="AE@HOST:PORT")],
+    calling: Annotated[str, typer.Option(help="Our AE title.")] = "DICOM_NODE",
+) -> None:
+    """Send DICOM files by C-STORE; exit status 1 when one did not arrive."""
+    from dicom_node.send.command import send_files
+
+    if not send_files(path, to, calling, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(config: ConfigOption = None) -> None:
+    """Say what this install can and cannot do; exit status 1 when the node will not work."""
+    from dicom_node.doctor import Health, examine
+
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("what", "", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    colors = {Health.OK: "green", Health.NOTE: "yellow", Health.BAD: "bold red"}
+    bad = 0
+    with console.status("examining"):
+        for check in examine(load_settings(config)):
+            mark = f"[{colors[check.health]}]{check.health}[/]"
+            table.add_row(check.what, mark, Text(check.found), check.advice)
+            bad += check.health is Health.BAD
+    console.print(table)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    study: Annotated[
+        Path | None, typer.Option(exists=True, help="Your own DICOM file or folder.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Keep the returned objects and the report here.")
+    ] = None,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Leave when all is back, instead of serving the report.")
+    ] = False,
+) -> None:
+    """Run the whole node, an archive and a sample study on this machine, and show what returns."""
+    from dicom_node.demo.run import run_demo
+
+    raise typer.Exit(run_demo(study, output, leave=leave))
+
+
+@config_app.command("show")
+def config_show(config: ConfigOption = None) -> None:
+    """Print the merged settings with where each comes from; secrets are masked."""
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("setting", "value", "from"):
+        table.add_column(column, overflow="fold")
+    for key, value, origin in origins(config):
+        style = "dim" if origin == "default" else None
+        table.add_row(key, Text(value), Text(origin), style=style)
+    console.print(table)

@@ -1,0 +1,173 @@
+"""``dicom-node doctor``: what this install can and cannot do, and what to do about it."""
+
+import ctypes.util
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from dicom_node.decoders import decoders
+from dicom_node.domain.errors import DicomNodeError
+from dicom_node.settings import Settings
+
+LOW_DISK_GIB = 5
+
+
+class Health(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Works without; something is less than it could be."""
+    BAD = "bad"
+    """The node, as it is configured, will not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's table."""
+
+    what: str
+    health: Health
+    found: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Every check, one after the other; none changes anything."""
+    for check in (_python, _decoders, _ledger, _disk, _broker, _models, _tensorflow, _gpu, _pango):
+        yield from check(settings)
+    yield from _destinations(settings)
+
+
+def _python(_: Settings) -> Iterator[Check]:
+    found = f"{sys.version.split()[0]}, dicom-node {version('dicom-node')}"
+    yield Check("Python", Health.OK, found)
+
+
+def _decoders(_: Settings) -> Iterator[Check]:
+    for uid, plugins in decoders().items():
+        name = f"decoder {uid.name.split(' (Process')[0][:48]}"
+        if plugins:
+            yield Check(name, Health.OK, ", ".join(plugins))
+        else:
+            advice = "images in this syntax are refused at negotiation"
+            yield Check(name, Health.NOTE, "none", advice)
+
+
+def _ledger(settings: Settings) -> Iterator[Check]:
+    from dicom_node.ledger.database import Database
+    from dicom_node.ledger.schema import REVISION
+
+    if settings.ledger.url is None and not settings.data_dir.exists():
+        yield Check("ledger", Health.OK, f"will be made in {settings.data_dir}")
+        return
+    try:
+        found = Database(settings.ledger_url).revision()
+    except DicomNodeError as error:
+        yield Check("ledger", Health.BAD, str(error), "check ledger.url and that it can be reached")
+        return
+    state = f"schema {found or 'empty'}, this version uses {REVISION}"
+    yield Check("ledger", Health.OK, state)
+
+
+def _disk(settings: Settings) -> Iterator[Check]:
+    folder = settings.data_dir.absolute()
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free_gib = shutil.disk_usage(existing).free / 2**30
+    health = Health.OK if free_gib >= LOW_DISK_GIB else Health.BAD
+    advice = "" if health is Health.OK else "free space, or move data_dir"
+    yield Check("disk", health, f"{free_gib:.0f} GiB free at {existing}", advice)
+
+
+def _broker(settings: Settings) -> Iterator[Check]:
+    from dicom_node.redis_server import find_program
+
+    if settings.broker.url is None:
+        program = find_program()
+        advice = "install redis-server (Debian: apt install redis-server), or set broker.url"
+        if program:
+            yield Check("Redis", Health.OK, f"{program}, started by serve")
+        else:
+            yield Check("Redis", Health.BAD, "no redis-server on PATH", advice)
+        return
+    from redis import Redis
+    from redis.exceptions import RedisError
+
+    try:
+        with Redis.from_url(settings.broker_url, socket_connect_timeout=3, socket_timeout=3) as r:
+            r.ping()
+    except (RedisError, ValueError):
+        advice = "start Redis there, or correct broker.url"
+        yield Check("Redis", Health.BAD, "does not answer PING", advice)
+    else:
+        yield Check("Redis", Health.OK, "answers PING")
+
+
+def _models(settings: Settings) -> Iterator[Check]:
+    from dicom_node.catalog import Catalog
+
+    try:
+        bundles = Catalog.open(settings.models).bundles
+    except DicomNodeError as error:
+        yield Check(
+            "models", Health.BAD, str(error), "mend the bundle, or take it from models.paths"
+        )
+        return
+    for bundle in bundles:
+        yield Check("model", Health.OK, f"{bundle.manifest.id}, {bundle.sha256[:12]}")
+    if not bundles:
+        yield Check("models", Health.BAD, "none", "set models.paths, or models.reference = true")
+
+
+def _tensorflow(_: Settings) -> Iterator[Check]:
+    for name in ("tensorflow", "tensorflow-cpu"):
+        try:
+            yield Check("TensorFlow", Health.OK, f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+        else:
+            return
+    advice = "this install serves every role but the worker; pip install dicom-node[inference]"
+    yield Check("TensorFlow", Health.NOTE, "not installed", advice)
+
+
+def _gpu(_: Settings) -> Iterator[Check]:
+    if Path("/proc/driver/nvidia/version").exists():
+        yield Check("GPU", Health.OK, "NVIDIA driver loaded")
+    else:
+        advice = "models run on the processor"
+        yield Check("GPU", Health.NOTE, "no NVIDIA driver", advice)
+
+
+def _pango(_: Settings) -> Iterator[Check]:
+    found = ctypes.util.find_library("pango-1.0")
+    advice = "PDF reports need Pango (Debian: apt install libpango-1.0-0 libpangoft2-1.0-0)"
+    if found:
+        yield Check("Pango", Health.OK, found)
+    else:
+        yield Check("Pango", Health.BAD, "not found", advice)
+
+
+def _destinations(settings: Settings) -> Iterator[Check]:
+    from dicom_node.send.cstore import Peer, echo
+
+    if not settings.destinations:
+        advice = "results stay here until a [[destinations]] is set"
+        yield Check("destinations", Health.NOTE, "none", advice)
+    for d in settings.destinations:
+        yield _answer(
+            f"PACS {d.name}",
+            lambda d=d: echo(Peer(d.host, d.port, d.ae_title, settings.listen.ae_title)),  # type: ignore[misc]
+        )
+
+
+def _answer(what: str, ask: Callable[[], None]) -> Check:
+    try:
+        ask()
+    except DicomNodeError as error:
+        return Check(what, Health.BAD, str(error), "check host, port and AE titles with its owner")
+    return Check(what, Health.OK, "answers C-ECHO")

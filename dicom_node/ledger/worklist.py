@@ -1,0 +1,211 @@
+"""The worklist: studies newest first, one page at a time, with what became of each."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select
+
+from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.job import JobState
+from dicom_node.domain.study import StudyState
+from dicom_node.ledger.schema import delivery, job, study
+
+Row = Mapping[str, Any]
+
+SEARCHED = ("PatientName", "PatientID", "AccessionNumber")
+MAX_WORDS = 8
+SHOWN_OF_JOB = tuple(c for c in job.c if c.name not in ("inputs", "token", "beat"))
+"""``inputs`` names every image of a job: too much for a page, and nobody reads it there."""
+
+
+class Stage(StrEnum):
+    """What a person wants to know of a study first; every study has exactly one."""
+
+    PROGRESS = "progress"
+    """Images arrive, or a model still has to answer."""
+    RESULT = "result"
+    """Every model that was asked has answered."""
+    ATTENTION = "attention"
+    """Something failed or is held: a person must look."""
+    NO_RESULT = "no-result"
+    """Nothing was analysed, and nothing will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one study's objects are on their way to one destination."""
+
+    destination: str
+    total: int
+    sent: int
+    held: int
+    postponed: int
+    """Tried, and waiting for the next try."""
+    reason: str
+    """Of one that is held or postponed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorklistEntry:
+    """One study of the worklist."""
+
+    study: Row
+    jobs: tuple[Row, ...]
+    """Of all generations, newest first; without ``inputs``."""
+    deliveries: tuple[Progress, ...]
+
+    @property
+    def images(self) -> int:
+        """Instances received."""
+        return int(self.study["arrivals"])
+
+
+@dataclass(frozen=True, slots=True)
+class Worklist:
+    """One page of the studies that were asked for."""
+
+    entries: tuple[WorklistEntry, ...]
+    counts: Mapping[Stage, int]
+    """Studies that match the search, by stage."""
+    stage: Stage | None
+    page: int
+    """From 1; the last one where a later one was asked for."""
+    pages: int
+
+    @property
+    def total(self) -> int:
+        """Studies that match the search and the stage."""
+        return self.counts.get(self.stage, 0) if self.stage else sum(self.counts.values())
+
+
+def read_worklist(
+    connection: Connection, stage: Stage | None, search: str, page: int, size: int
+) -> Worklist:
+    """The studies of a stage whose patient, accession number or UID has each word of ``search``."""
+    counts = _counts(connection, search)
+    total = counts.get(stage, 0) if stage else sum(counts.values())
+    pages = max(1, math.ceil(total / size))
+    page = min(max(page, 1), pages)
+    query = _matching(select(study), search)
+    if stage:
+        query = query.where(_stage() == stage)
+    newest = query.order_by(study.c.last_received_at.desc(), study.c.study_instance_uid)
+    studies = _rows(connection, newest.limit(size).offset((page - 1) * size))
+    return Worklist(_entries(connection, studies), counts, stage, page, pages)
+
+
+def current_jobs(jobs: Iterable[Row]) -> tuple[Row, ...]:
+    """Of each model the job of its latest generation: the one that counts."""
+    latest: dict[str, Row] = {}
+    for row in sorted(jobs, key=lambda row: int(row["generation"])):
+        latest[row["model_name"]] = row
+    return tuple(latest[name] for name in sorted(latest))
+
+
+def _counts(connection: Connection, search: str) -> dict[Stage, int]:
+    stages = _matching(select(_stage().label("stage")), search).subquery()
+    query = select(stages.c.stage, func.count()).group_by(stages.c.stage)
+    return {Stage(name): count for name, count in connection.execute(query)}
+
+
+def _stage() -> ColumnElement[str]:
+    uid, state = study.c.study_instance_uid, study.c.state
+    needs_help = or_(
+        state == StudyState.QUARANTINED,
+        uid.in_(_with_job(JobState.FAILED, JobState.QUARANTINED)),
+        uid.in_(_with_held_delivery()),
+    )
+    unfinished = or_(
+        state == StudyState.RECEIVING, uid.in_(_with_job(JobState.READY, JobState.ANALYSING))
+    )
+    return case(
+        (needs_help, Stage.ATTENTION.value),
+        (unfinished, Stage.PROGRESS.value),
+        (uid.in_(_with_job(JobState.ANALYSED)), Stage.RESULT.value),
+        else_=Stage.NO_RESULT.value,
+    )
+
+
+def _with_job(*states: JobState) -> Select[tuple[str]]:
+    """Studies with a current job in one of the states."""
+    later = job.alias()
+    superseded = (
+        select(later.c.id)
+        .where(later.c.study_instance_uid == job.c.study_instance_uid)
+        .where(later.c.model_name == job.c.model_name)
+        .where(later.c.generation > job.c.generation)
+    ).exists()
+    return select(job.c.study_instance_uid).where(job.c.state.in_(states), ~superseded)
+
+
+def _with_held_delivery() -> Select[tuple[str]]:
+    return (
+        select(job.c.study_instance_uid)
+        .join(delivery, delivery.c.job_id == job.c.id)
+        .where(delivery.c.state == DeliveryState.HELD)
+    )
+
+
+def _matching(query: Select[Any], search: str) -> Select[Any]:
+    fields = (
+        study.c.study_instance_uid,
+        *(study.c.attributes[keyword].as_string() for keyword in SEARCHED),
+    )
+    for word in search.split()[:MAX_WORDS]:
+        query = query.where(or_(*(field.icontains(word, autoescape=True) for field in fields)))
+    return query
+
+
+def _entries(connection: Connection, studies: Sequence[Row]) -> tuple[WorklistEntry, ...]:
+    uids = [row["study_instance_uid"] for row in studies]
+    jobs = _jobs(connection, uids)
+    progress = _progress(connection, uids)
+    return tuple(
+        WorklistEntry(row, tuple(jobs[uid]), tuple(progress[uid]))
+        for row, uid in zip(studies, uids, strict=True)
+    )
+
+
+def _jobs(connection: Connection, uids: Sequence[str]) -> dict[str, list[Row]]:
+    query = select(*SHOWN_OF_JOB).where(job.c.study_instance_uid.in_(uids))
+    grouped = defaultdict(list)
+    for row in _rows(connection, query.order_by(job.c.opened_at.desc())):
+        grouped[row["study_instance_uid"]].append(row)
+    return grouped
+
+
+def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Progress]]:
+    held = delivery.c.state == DeliveryState.HELD
+    postponed = (delivery.c.state == DeliveryState.READY) & (delivery.c.attempt > 0)
+    uid, destination = job.c.study_instance_uid, delivery.c.destination
+    query = (
+        select(
+            uid,
+            destination,
+            func.count(),
+            _count(delivery.c.state == DeliveryState.SENT),
+            _count(held),
+            _count(postponed),
+            func.max(case((held | postponed, delivery.c.reason), else_="")),
+        )
+        .join(delivery, delivery.c.job_id == job.c.id)
+        .where(uid.in_(uids))
+        .group_by(uid, destination)
+        .order_by(destination)
+    )
+    grouped = defaultdict(list)
+    for study_instance_uid, *columns in connection.execute(query):
+        grouped[study_instance_uid].append(Progress(*columns))
+    return grouped
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def _rows(connection: Connection, query: Select[Any]) -> tuple[Row, ...]:
+    return tuple(dict(row) for row in connection.execute(query).mappings())

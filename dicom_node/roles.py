@@ -1,0 +1,74 @@
+"""What each light process of a node does until it is told to stop."""
+
+import signal
+import threading
+from types import FrameType
+
+from dicom_node.broker import CeleryBroker
+from dicom_node.catalog import Catalog
+from dicom_node.domain.errors import LedgerBusy
+from dicom_node.ledger import Ledger
+from dicom_node.observe import log
+from dicom_node.settings import Settings
+from dicom_node.store import InstanceStore
+
+
+def stop_event() -> threading.Event:
+    """Set once SIGTERM or SIGINT arrives."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+def run_listener(settings: Settings) -> None:
+    """Accept associations until told to stop."""
+    from dicom_node.receive.listener import Listener
+
+    stop = stop_event()
+    store = InstanceStore(settings.store_dir)
+    store.discard_incoming()
+    listener = Listener(settings.listen, store, Ledger.open(settings.ledger_url))
+    listener.start()
+    stop.wait()
+    listener.stop()
+
+
+def run_sweep(settings: Settings) -> None:
+    """Sweep at the settings' interval until told to stop."""
+    from dicom_node.sweep import Sweep
+
+    stop = stop_event()
+    broker = CeleryBroker(settings.broker_url)
+    catalog = Catalog.open(settings.models)
+    ledger = Ledger.open(settings.ledger_url)
+    sweep = Sweep(settings, ledger, InstanceStore(settings.store_dir), broker, catalog.bundles)
+    log("sweep").info("sweep.ready", count=len(catalog.bundles))
+    while not stop.wait(settings.sweep.interval_s):
+        try:
+            sweep.once()
+        except LedgerBusy as busy:
+            log("sweep").warning("sweep.postponed", reason=busy.code)
+
+
+def run_web(settings: Settings) -> None:
+    """Serve the page until told to stop."""
+    import uvicorn
+
+    from dicom_node.web.app import create_app
+
+    ledger = Ledger.open(settings.ledger_url)
+    app = create_app(settings, ledger, InstanceStore(settings.store_dir))
+    uvicorn.run(
+        app,
+        host=settings.web.host,
+        port=settings.web.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=5,
+    )

@@ -1,0 +1,179 @@
+"""What each model says of a study, and where the study is: no result is never a negative one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dicom_node.domain.analysis import Presence, Trust
+from dicom_node.domain.job import MAX_ATTEMPTS, JobState
+from dicom_node.domain.study import StudyState
+from dicom_node.ledger.worklist import Progress, Row, current_jobs
+from dicom_node.web.words import Reason, reason
+
+
+class Tone(StrEnum):
+    """How a state looks: the class of its mark in the style sheet."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNSURE = "unsure"
+    BUSY = "busy"
+    FAILED = "failed"
+    NONE = "none"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A mark, a word and a sentence."""
+
+    tone: Tone
+    word: str
+    line: str = ""
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingLine:
+    """One finding of a job's summary."""
+
+    label: str
+    state: State
+    probability: float | None
+    trust: State
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one job says, or why it says nothing."""
+
+    job: Row
+    state: State
+    findings: tuple[FindingLine, ...]
+    current: bool
+    """The model's latest job on this study."""
+
+    @property
+    def model(self) -> str:
+        """Name and version, as the settings and the report write it."""
+        return f"{self.job['model_name']} {self.job['model_version']}"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a person may order it again."""
+        return self.job["state"] in (JobState.FAILED, JobState.QUARANTINED)
+
+
+_PRESENCES: Mapping[object, State] = {
+    Presence.PRESENT: State(Tone.PRESENT, "Present"),
+    Presence.ABSENT: State(Tone.ABSENT, "Absent"),
+    Presence.UNDETERMINED: State(Tone.UNSURE, "Undetermined"),
+}
+_TRUSTS: Mapping[object, State] = {
+    Trust.RELIABLE: State(Tone.DONE, "Explanation reliable"),
+    Trust.CAUTION: State(Tone.UNSURE, "Explanation: take with caution"),
+    Trust.NOT_RELIABLE: State(Tone.FAILED, "Explanation not reliable"),
+    Trust.NOT_MEASURED: State(Tone.NONE, "Explanation not checked"),
+}
+
+
+def answers(jobs: Sequence[Row]) -> tuple[Answer, ...]:
+    """What each job says; of each model the one that counts first, then the earlier ones."""
+    latest = current_jobs(jobs)
+    ids = {row["id"] for row in latest}
+    earlier = [row for row in jobs if row["id"] not in ids]
+    return tuple(_answer(row, row["id"] in ids) for row in [*latest, *earlier])
+
+
+def _answer(job: Row, current: bool) -> Answer:
+    summary = job["summary"] if isinstance(job["summary"], dict) else {}
+    findings = tuple(_finding(f) for f in summary.get("findings") or () if isinstance(f, dict))
+    return Answer(job, _state(job, summary, findings), findings, current)
+
+
+def _finding(told: Mapping[str, Any]) -> FindingLine:
+    probability = told.get("probability")
+    return FindingLine(
+        label=str(told.get("label") or "Finding"),
+        state=_PRESENCES.get(told.get("presence"), _PRESENCES[Presence.UNDETERMINED]),
+        probability=probability if isinstance(probability, int | float) else None,
+        trust=_TRUSTS.get(told.get("trust"), _TRUSTS[Trust.NOT_MEASURED]),
+    )
+
+
+def _state(job: Row, summary: Mapping[str, Any], findings: Sequence[FindingLine]) -> State:
+    if job["state"] == JobState.ANALYSED:
+        return _said(str(summary.get("line") or ""), {f.state.tone for f in findings})
+    why = reason(job["reason"])
+    if job["state"] == JobState.FAILED:
+        return State(Tone.FAILED, "Failed", "No result: the analysis failed.", why)
+    if job["state"] == JobState.QUARANTINED:
+        line = f"No result: given up after {job['attempt']} tries."
+        return State(Tone.FAILED, "Failed", line, why)
+    if job["state"] == JobState.CANCELLED:
+        return State(Tone.NONE, "No result", "Cancelled.", why)
+    return _unfinished(job, why)
+
+
+def _said(line: str, tones: set[Tone]) -> State:
+    if Tone.PRESENT in tones:
+        return State(Tone.PRESENT, "Positive", line)
+    if tones == {Tone.ABSENT}:
+        return State(Tone.ABSENT, "Negative", line)
+    return State(Tone.UNSURE, "Undetermined", line or "The report says what was found.")
+
+
+def _unfinished(job: Row, why: Reason | None) -> State:
+    if job["state"] == JobState.ANALYSING:
+        line = f"Being analysed, try {job['attempt']} of {MAX_ATTEMPTS}."
+    elif job["attempt"]:
+        line = f"Waits for try {job['attempt'] + 1} of {MAX_ATTEMPTS}."
+    else:
+        line = "Waits for a worker."
+    return State(Tone.BUSY, "No result yet", line, why)
+
+
+def without_jobs(study: Row) -> State:
+    """What to say of the models while none was asked."""
+    if study["state"] == StudyState.RECEIVING:
+        return State(Tone.BUSY, "No result yet", "Images still arrive.")
+    line = "Not analysed. This is not a negative result."
+    return State(Tone.NONE, "No result", line)
+
+
+def situation(study: Row, jobs: Sequence[Row], quiet_s: float) -> State:
+    """Where a study is, or what went wrong: the worst that is true of it now."""
+    why = reason(study["reason"])
+    if study["state"] == StudyState.QUARANTINED:
+        return State(Tone.FAILED, "Held back", reason=why)
+    current = [answer for answer in answers(jobs) if answer.current]
+    if failed := [a.state for a in current if a.state.tone is Tone.FAILED]:
+        return State(Tone.FAILED, "Failed", reason=failed[0].reason)
+    if study["state"] == StudyState.RECEIVING:
+        line = f"Analysis starts after {quiet_s:g} s without a new image."
+        return State(Tone.BUSY, "Receiving", line)
+    return _routed(current) or State(Tone.NONE, "No model", reason=why)
+
+
+def _routed(current: Sequence[Answer]) -> State | None:
+    states = {answer.job["state"] for answer in current}
+    waiting = next((a.state for a in current if a.job["state"] == JobState.READY), None)
+    if JobState.ANALYSING in states:
+        return State(Tone.BUSY, "Analysing")
+    if waiting:
+        return State(Tone.BUSY, "Waiting", waiting.line, waiting.reason)
+    if JobState.ANALYSED in states:
+        return State(Tone.DONE, "Analysed")
+    return State(Tone.NONE, "Cancelled") if states else None
+
+
+def delivered(progress: Progress) -> State:
+    """How the sending to one destination goes."""
+    if progress.held:
+        return State(Tone.FAILED, f"{progress.held} held", reason=reason(progress.reason))
+    if progress.postponed:
+        return State(Tone.UNSURE, "Postponed", reason=reason(progress.reason))
+    if progress.sent < progress.total:
+        return State(Tone.BUSY, "Sending")
+    return State(Tone.DONE, "All sent")

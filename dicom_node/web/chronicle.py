@@ -1,0 +1,176 @@
+"""All of one study in the order a reader wants it: answers, series, objects, time line."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from pydicom.uid import UID
+
+from dicom_node.domain.delivery import DeliveryState
+from dicom_node.ledger.pages import StudyPage
+from dicom_node.ledger.worklist import Progress, Row
+from dicom_node.web.answers import Answer, State, Tone, answers
+from dicom_node.web.words import DELIVERIES, event, kind, reason
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesLine:
+    """One series, and what each model said to it."""
+
+    series_instance_uid: str
+    attributes: Mapping[str, Any]
+    images: int
+    choices: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLine:
+    """One object on its way to one destination; no delivery: nobody takes it."""
+
+    result: Row
+    kind: str
+    sop_class: str
+    delivery: Row | None
+    state: State
+
+    @property
+    def retryable(self) -> bool:
+        """Held, or waiting in a pause after a try."""
+        if self.delivery is None:
+            return False
+        held = self.delivery["state"] == DeliveryState.HELD
+        paused = self.delivery["state"] == DeliveryState.READY and self.delivery["attempt"] > 0
+        return held or paused
+
+
+@dataclass(frozen=True, slots=True)
+class JobSection:
+    """One job with all that came of it."""
+
+    answer: Answer
+    objects: tuple[ObjectLine, ...]
+    reviews: tuple[Row, ...]
+
+    @property
+    def retryable_objects(self) -> int:
+        """How many objects a person may send again now."""
+        return sum(line.retryable for line in self.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class EventLine:
+    """Equal events in a row, as one line."""
+
+    first_at: float
+    last_at: float
+    count: int
+    words: str
+    model: str
+    tone: Tone
+    why: Any
+
+
+def sections(page: StudyPage) -> tuple[JobSection, ...]:
+    """The jobs of a study, those that count first."""
+    return tuple(_section(answer, page) for answer in answers(page.jobs))
+
+
+def _section(answer: Answer, page: StudyPage) -> JobSection:
+    job_id = answer.job["id"]
+    sent_to = _by(page.deliveries, "sop_instance_uid")
+    lines = [
+        _object(result, delivery)
+        for result in page.results
+        if result["job_id"] == job_id
+        for delivery in sent_to.get(result["sop_instance_uid"], [None])
+    ]
+    reviews = tuple(row for row in page.reviews if row["job_id"] == job_id)
+    return JobSection(answer, tuple(lines), reviews)
+
+
+def _object(result: Row, delivery: Row | None) -> ObjectLine:
+    name = UID(result["sop_class_uid"]).name
+    return ObjectLine(result, kind(result["kind"]), name, delivery, _delivery_state(delivery))
+
+
+def _delivery_state(delivery: Row | None) -> State:
+    if delivery is None:
+        return State(Tone.NONE, "Kept here", "No destination takes this kind.")
+    tones = {
+        DeliveryState.SENT: Tone.DONE,
+        DeliveryState.SENDING: Tone.BUSY,
+        DeliveryState.HELD: Tone.FAILED,
+    }
+    word = DELIVERIES.get(delivery["state"], delivery["state"])
+    postponed = delivery["state"] == DeliveryState.READY and delivery["attempt"] > 0
+    if postponed:
+        return State(Tone.UNSURE, "Postponed", reason=reason(delivery["reason"]))
+    tone = tones.get(delivery["state"], Tone.NONE)
+    return State(tone, word, reason=reason(delivery["reason"]))
+
+
+def series_lines(page: StudyPage) -> tuple[SeriesLine, ...]:
+    """Every series that was received, by its number."""
+    known = {row["series_instance_uid"]: row["attributes"] for row in page.series}
+    choices = _by(page.selection, "series_instance_uid")
+    lines = [
+        SeriesLine(uid, known.get(uid, {}), count, tuple(choices.get(uid, ())))
+        for uid, count in page.images.items()
+    ]
+    return tuple(sorted(lines, key=_series_order))
+
+
+def _series_order(line: SeriesLine) -> tuple[float, str]:
+    number = line.attributes.get("SeriesNumber")
+    in_order = float(number) if isinstance(number, int | float) else float("inf")
+    return in_order, line.series_instance_uid
+
+
+def progress(page: StudyPage) -> tuple[Progress, ...]:
+    """How far the study's objects are, by destination."""
+    found = _by(page.deliveries, "destination")
+    return tuple(_progress(name, found[name]) for name in sorted(found))
+
+
+def _progress(destination: str, rows: Sequence[Row]) -> Progress:
+    states = [row["state"] for row in rows]
+    held = [row for row in rows if row["state"] == DeliveryState.HELD]
+    ready = [row for row in rows if row["state"] == DeliveryState.READY and row["attempt"] > 0]
+    why = next((row["reason"] for row in held + ready), "")
+    sent = states.count(DeliveryState.SENT)
+    return Progress(destination, len(rows), sent, len(held), len(ready), why)
+
+
+def event_lines(page: StudyPage) -> tuple[EventLine, ...]:
+    """The time line, latest first; equal events in a row become one line."""
+    models = {row["id"]: row["model_name"] for row in page.jobs}
+    runs = groupby(page.events, key=lambda row: (row["action"], row["reason"], row["job_id"]))
+    lines = [_event(tuple(run), models.get(key[2], "")) for key, run in runs]
+    return tuple(reversed(lines))
+
+
+def _event(run: tuple[Row, ...], model: str) -> EventLine:
+    first, last = run[0], run[-1]
+    tone = _EVENT_TONES.get(first["action"].partition(".")[2], Tone.DONE)
+    why = reason(first["reason"])
+    return EventLine(first["at"], last["at"], len(run), event(first["action"]), model, tone, why)
+
+
+_EVENT_TONES: Mapping[str, Tone] = {
+    "failed": Tone.FAILED,
+    "quarantined": Tone.FAILED,
+    "held": Tone.FAILED,
+    "ready": Tone.UNSURE,
+    "cancelled": Tone.NONE,
+    "claimed": Tone.BUSY,
+    "opened": Tone.BUSY,
+    "retried": Tone.BUSY,
+}
+
+
+def _by(rows: Iterable[Row], name: str) -> dict[str, list[Any]]:
+    grouped: dict[str, list[Any]] = {}
+    for row in rows:
+        grouped.setdefault(row[name], []).append(row)
+    return grouped

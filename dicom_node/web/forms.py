@@ -1,0 +1,105 @@
+"""What a person may change: order work again, and say what a reader thinks of a result."""
+
+import secrets
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
+from fastapi.responses import RedirectResponse
+
+from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.review import Review, Verdict
+from dicom_node.ledger.worklist import Row
+from dicom_node.observe import printable
+from dicom_node.web.site import TOKEN, Here, Site
+
+MAX_READER, MAX_COMMENT = 64, 2000
+MOVED_ON = "It has moved on meanwhile. Go back and look at its state now."
+
+
+def own_form(request: Request, token: Annotated[str, Form(max_length=64)]) -> None:
+    """Only a form of this page knows the token in the cookie; 403 for any other."""
+    expected = request.cookies.get(TOKEN, "")
+    if not expected or not secrets.compare_digest(token.encode(), expected.encode()):
+        raise HTTPException(403, "The form is older than this session. Reload the page, try again.")
+
+
+router = APIRouter(dependencies=[Depends(own_form)])
+
+
+@router.post("/jobs/{job_id}/retry")
+def retry_job(site: Here, job_id: UUID) -> RedirectResponse:
+    """FAILED or QUARANTINED -> READY; 409 if it is neither any more."""
+    job = known_job(site, job_id)
+    if not site.ledger.jobs.retry(str(job_id)):
+        raise HTTPException(409, MOVED_ON)
+    return _to_study(job)
+
+
+@router.post("/deliveries/{delivery_id}/retry")
+def retry_delivery(site: Here, delivery_id: UUID) -> RedirectResponse:
+    """One object that is held, or waits in a pause, becomes due now."""
+    delivery = site.ledger.pages.delivery(str(delivery_id))
+    if delivery is None:
+        raise HTTPException(404, "There is no such delivery. Go back to the worklist.")
+    if not site.ledger.deliveries.retry(str(delivery_id)):
+        raise HTTPException(409, MOVED_ON)
+    return _to_study(known_job(site, UUID(delivery["job_id"])))
+
+
+@router.post("/jobs/{job_id}/deliveries/retry")
+def retry_deliveries(site: Here, job_id: UUID) -> RedirectResponse:
+    """Every object of a job that is held, or waits in a pause, becomes due now."""
+    job = known_job(site, job_id)
+    page = site.ledger.pages.study(job["study_instance_uid"])
+    for delivery in page.deliveries if page else ():
+        if delivery["job_id"] == job["id"] and delivery["state"] != DeliveryState.SENT:
+            site.ledger.deliveries.retry(delivery["id"])
+    return _to_study(job)
+
+
+@router.post("/jobs/{job_id}/review")
+def review(
+    site: Here,
+    job_id: UUID,
+    reader: Annotated[str, Form(min_length=1, max_length=MAX_READER)],
+    verdict: Annotated[Verdict, Form()],
+    comment: Annotated[str, Form(max_length=MAX_COMMENT)] = "",
+    back: Annotated[Literal["study", "job"], Form()] = "study",
+) -> RedirectResponse:
+    """Keep a reader's word; it stands beside the earlier ones."""
+    job = known_job(site, job_id)
+    if not job["report_sha256"] and not job["summary"]:
+        raise HTTPException(409, "There is no result to agree or disagree with yet.")
+    said = Review(str(job_id), _name(reader), verdict, _lines(comment), datetime.now(UTC))
+    site.ledger.pages.review(said)
+    return _to_study(job) if back == "study" else _to(f"/jobs/{job_id}#reviews")
+
+
+def known_job(site: Site, job_id: UUID) -> Row:
+    """A job's row; 404 with advice if there is none."""
+    job = site.ledger.pages.job(str(job_id))
+    if job is None:
+        raise HTTPException(404, "There is no such job. Go back to the worklist.")
+    return job
+
+
+def _name(reader: str) -> str:
+    name = printable(" ".join(reader.split()), MAX_READER)
+    if not name:
+        raise HTTPException(422, "Give your name, so that others know who says so.")
+    return name
+
+
+def _lines(comment: str) -> str:
+    lines = (printable(line.rstrip(), MAX_COMMENT) for line in comment.splitlines())
+    return "\n".join(lines).strip()
+
+
+def _to_study(job: Row) -> RedirectResponse:
+    return _to(f"/studies/{job['study_instance_uid']}#job-{job['id']}")
+
+
+def _to(address: str) -> RedirectResponse:
+    return RedirectResponse(address, 303)

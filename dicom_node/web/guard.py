@@ -1,0 +1,137 @@
+"""What stands before every route: host, password, origin and size of a request; safe headers.
+
+A page of another site that the reader has open must learn nothing and change nothing here: its
+name for this address is refused (DNS rebinding), and so is every form that it sends.
+"""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dicom_node.settings import Web, is_loopback
+
+MAX_BODY_BYTES = 64 * 1024
+FORM = "application/x-www-form-urlencoded"
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+OPEN_PATHS = {"/healthz"}
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; object-src 'none'; "
+        "form-action 'self'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, web: Web) -> None:
+        self._app = app
+        self._web = web
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = refusal(Request(scope), self._web) or self._app
+        await answer(scope, _limited(receive), _with_headers(send))
+
+
+def refusal(request: Request, web: Web) -> Response | None:
+    """The answer to a request that must not reach a route; none: it may."""
+    if not _known_host(request.headers, web.host):
+        return _refuse(400, "This node does not go by that name. Open it by its own address.")
+    if request.url.path not in OPEN_PATHS and not _authorised(request.headers, web):
+        challenge = {"WWW-Authenticate": 'Basic realm="DICOM node", charset="UTF-8"'}
+        return _refuse(401, "Log in with the password of this node.", challenge)
+    if request.method in SAFE_METHODS:
+        return None
+    if not _same_origin(request.headers):
+        return _refuse(403, "The form came from another site. Open the page here and try again.")
+    return _unfit_body(request.headers)
+
+
+def _refuse(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(f"{text}\n", status, headers)
+
+
+def _known_host(headers: Headers, bound_to: str) -> bool:
+    """Only a node on loopback can tell which names are its own."""
+    name = urlsplit(f"//{headers.get('host', '')}").netloc.lower()
+    without_port = name if name.endswith("]") else name.rpartition(":")[0] or name
+    own = {*LOOPBACK_NAMES, bound_to.lower()}
+    return bool(name) and (not is_loopback(bound_to) or without_port in own)
+
+
+def _authorised(headers: Headers, web: Web) -> bool:
+    if web.password is None:
+        return True
+    given = _password(headers.get("authorization", ""))
+    return secrets.compare_digest(given, web.password.get_secret_value().encode())
+
+
+def _password(authorization: str) -> bytes:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return b""
+    try:
+        return base64.b64decode(encoded, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
+def _same_origin(headers: Headers) -> bool:
+    """Browsers say where a form comes from; ``Sec-Fetch-Site`` only over HTTPS or loopback."""
+    if site := headers.get("sec-fetch-site"):
+        return site == "same-origin"
+    return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "")
+
+
+def _unfit_body(headers: Headers) -> Response | None:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != FORM or "content-encoding" in headers:
+        return _refuse(415, f"Send a form as {FORM}, not compressed.")
+    length = headers.get("content-length", "0")
+    if not length.isascii() or not length.isdigit() or int(length[:12]) > MAX_BODY_BYTES:
+        return _refuse(413, "That is more than a form of this page can hold.")
+    return None
+
+
+def _limited(receive: Receive) -> Receive:
+    """Count what arrives: a chunked body says no length beforehand."""
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise HTTPException(413, "That is more than a form of this page can hold.")
+        return message
+
+    return limited
+
+
+def _with_headers(send: Send) -> Send:
+    async def with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return with_headers

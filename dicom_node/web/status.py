@@ -1,0 +1,114 @@
+"""What monitors ask: is the process alive, can it work, how much waits. No patient data."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from dicom_node import __version__
+from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.errors import DicomNodeError
+from dicom_node.domain.job import JobState
+from dicom_node.domain.study import StudyState
+from dicom_node.ledger.pages import Counts
+from dicom_node.web.site import Here, Site
+
+router = APIRouter()
+
+
+@router.get("/healthz")
+def healthz() -> PlainTextResponse:
+    """The process answers."""
+    return PlainTextResponse("ok\n")
+
+
+@router.get("/readyz")
+def readyz(site: Here) -> JSONResponse:
+    """The ledger answers and the store can be written; 503 says which does not."""
+    checks: dict[str, Callable[[Site], object]] = {"ledger": _ledger, "store": _store}
+    found = {name: _outcome(check, site) for name, check in checks.items()}
+    ready = set(found.values()) == {"ok"}
+    return JSONResponse(found, 200 if ready else 503)
+
+
+def _outcome(check: Callable[[Site], object], site: Site) -> str:
+    try:
+        check(site)
+    except (DicomNodeError, OSError) as error:
+        return type(error).__name__
+    return "ok"
+
+
+def _ledger(site: Site) -> None:
+    site.ledger.database.revision()
+
+
+def _store(site: Site) -> None:
+    with tempfile.TemporaryFile(dir=site.store.incoming) as file:
+        file.write(b"ready")
+        file.flush()
+
+
+@router.get("/metrics")
+def metrics(site: Here) -> Response:
+    """Gauges for Prometheus, read from the ledger now."""
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(site))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class LedgerCollector(Collector):
+    """The ledger's counts as gauges; a state that nothing is in says 0, so that alarms can ask."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """One consistent moment of the ledger."""
+        counts = self._site.ledger.pages.counts()
+        yield from _by_state(counts)
+        yield self._deliveries(counts)
+        yield _gauge("instances", "Instances received.", counts.instances)
+        yield _gauge("stored_bytes", "Bytes of the instances received.", counts.stored_bytes)
+        free = shutil.disk_usage(self._site.store.root).free
+        yield _gauge("store_free_bytes", "Bytes free on the disk of the store.", free)
+        waits = "Since the oldest job that waits for a worker was opened; 0: none waits."
+        yield _gauge("oldest_wait_seconds", waits, counts.oldest_wait_s)
+        yield _labelled("info", "The running version.", ("version",), {(__version__,): 1})
+
+    def _deliveries(self, counts: Counts) -> GaugeMetricFamily:
+        names = {d.name for d in self._site.settings.destinations}
+        zeros = {(name, state.value): 0 for name in names for state in DeliveryState}
+        return _labelled(
+            "deliveries",
+            "Objects by destination and state.",
+            ("destination", "state"),
+            zeros | dict(counts.deliveries),
+        )
+
+
+def _by_state(counts: Counts) -> Iterable[GaugeMetricFamily]:
+    studies = {(state.value,): 0 for state in StudyState}
+    studies |= {(state,): n for state, n in counts.studies.items()}
+    yield _labelled("studies", "Studies by state.", ("state",), studies)
+    jobs = {(state.value,): 0 for state in JobState}
+    jobs |= {(state,): n for state, n in counts.jobs.items()}
+    yield _labelled("jobs", "Jobs by state.", ("state",), jobs)
+
+
+def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"dicom_node_{name}", meaning, value=value)
+
+
+def _labelled(
+    name: str, meaning: str, labels: tuple[str, ...], values: dict[tuple[str, ...], int]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"dicom_node_{name}", meaning, labels=labels)
+    for key in sorted(values):
+        family.add_metric(key, values[key])
+    return family

@@ -1,0 +1,192 @@
+"""States, reason codes and events in sentences: what happened, and what to do next."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dicom_node.domain.delivery import DeliveryState, ResultKind
+from dicom_node.domain.job import MAX_ATTEMPTS
+
+_STATUS = re.compile(r"STATUS_([0-9A-F]{4})")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason code in words."""
+
+    code: str
+    what: str
+    do: str = ""
+    """Next step; empty: nothing needs to be done."""
+
+
+_AGAIN = "If it happens again, run `dicom-node doctor` and read the log for this job."
+_SENDER = "Correct the images at the sender and send the study again."
+_TOLD = {
+    # of studies
+    "NO_MODEL": (
+        "No model reads this kind of study. It was not analysed.",
+        "The series table says why each model took none. Nothing to do if that is intended.",
+    ),
+    "UID_CONFLICT": (
+        "One image arrived twice with different content. Nothing is analysed until this is clear.",
+        "Find out which system changed the image without a new SOP Instance UID.",
+    ),
+    "PATIENT_MIX": (
+        "The images name more than one patient.",
+        "Correct the patient at the modality or the PACS, then send the study again.",
+    ),
+    # of images
+    "INCOMPLETE": (
+        "Images that the model needs are missing.",
+        "Send the whole series again; the study then starts anew.",
+    ),
+    "UNPARSEABLE": ("The images cannot be read as DICOM.", _SENDER),
+    "GEOMETRY": (
+        "The images form no regular volume: spacing or orientation is missing or contradictory.",
+        "Send an original axial series with its positions.",
+    ),
+    "SLICE_SET": (
+        "The images of the series do not fit together: a gap, a double position or other sizes.",
+        "Send the complete original series again.",
+    ),
+    "FRAME_COUNT": ("The pixel data hold another number of frames than the header says.", _SENDER),
+    "PIXEL_LENGTH": ("The pixel data are shorter or longer than the header says.", _SENDER),
+    "PIXEL_ATTR": ("The header contradicts itself on how pixels are stored.", _SENDER),
+    "PIXEL_LIMIT": (
+        "The series has more pixels than this node may read.",
+        "Send a smaller series or a thicker reconstruction.",
+    ),
+    "VALUE": ("A header value that the analysis needs is not usable.", _SENDER),
+    "UNSUPPORTED": (
+        "The images are of a kind that the model cannot read.",
+        "Send a series that the model card names.",
+    ),
+    "DECODER": (
+        "The pixel data cannot be decoded by this install, or are damaged.",
+        "`dicom-node doctor` lists what can be decoded; let the sender use one of these.",
+    ),
+    # of models and workers
+    "BUNDLE": (
+        "The model bundle is damaged or may not be loaded.",
+        "Run `dicom-worker check` on the bundle, install it again, then retry.",
+    ),
+    "MODEL": (
+        "The model cannot be run or explained as its manifest asks.",
+        "Run `dicom-worker check` on the bundle and tell its author.",
+    ),
+    "MODEL_OUTPUT": ("The model answered with numbers that mean nothing.", "Tell its author."),
+    "UNUSABLE": ("The input cannot be analysed.", "See the worker's log for this job."),
+    "DEVICE_MEMORY": (
+        "The model did not fit into the memory that was free.",
+        "Free memory on the worker, or raise its limit, then retry.",
+    ),
+    "TIME_LIMIT": (
+        "The analysis took longer than its limit.",
+        "Raise worker.soft_limit_s and worker.hard_limit_s, or send fewer images.",
+    ),
+    "POISON": ("Every try ended with a crash of the worker.", _AGAIN),
+    "LEASE_LOST": ("The worker stopped without a word: a crash, a restart or a power loss.", _AGAIN),
+    "INTERNAL": ("The node failed, not the study.", _AGAIN),
+    "TRANSIENT": ("Something was not available for a moment.", "The node tries again by itself."),
+    "BROKER_UNAVAILABLE": ("Redis does not answer.", "Start Redis; the node rings again."),
+    "LEDGER_BUSY": ("The ledger was locked for too long.", "The node tries again by itself."),
+    "NO_SPACE": ("The disk is full.", "Free space on the disk of data_dir."),
+    "STORAGE_IO": ("The disk failed to write.", "Check the disk of data_dir and the kernel log."),
+    "SUPERSEDED": ("More images arrived; a later analysis takes its place.", ""),
+    "CONFLICT": ("Another process had finished this work before.", ""),
+    # of deliveries
+    "PEER_UNREACHABLE": (
+        "The destination cannot be reached, or rejects our AE title.",
+        "Check that it runs and knows this node. Sending goes on by itself.",
+    ),
+    "NO_ANSWER": (
+        "The destination broke off without an answer.",
+        "Sending goes on by itself; the destination's log may say more.",
+    ),
+    "NO_CONTEXT": (
+        "The destination does not take this kind of object.",
+        "Allow its SOP class there, or leave it out of this destination's kinds, then send again.",
+    ),
+    "DELIVERY_REFUSED": ("The destination said no.", "Read its log, correct it, then send again."),
+    "UNKNOWN_DESTINATION": (
+        "The settings name no such destination any more.",
+        "Add it again under [[destinations]].",
+    ),
+}
+_STATUSES = (
+    (r"B...", "The destination took it with a warning.", ""),
+    (r"A7..", "The destination is out of resources.", "Sending goes on by itself."),
+    (r"0110", "The destination failed to process it.", "Sending goes on by itself."),
+    (
+        r"0122|A8..",
+        "The destination does not support this SOP class.",
+        "Allow it there, or leave it out of this destination's kinds, then send again.",
+    ),
+    (
+        r"0124",
+        "The destination does not allow this node to store.",
+        "Give its AE title the right to store there, then send again.",
+    ),
+    (
+        r"A9..|C...",
+        "The destination says that it cannot understand the object.",
+        "Read its log, correct it there, then send again.",
+    ),
+)
+_TASKS: Mapping[str, str] = {
+    "study.closed": "Study complete: images frozen, models asked",
+    "study.quarantined": "Study held back",
+    "job.opened": "Analysis ordered",
+    "job.claimed": "Analysis started",
+    "job.analysed": "Analysis finished, results stored",
+    "job.failed": "Analysis failed",
+    "job.ready": "Analysis stopped, will be tried again",
+    "job.quarantined": f"Analysis given up after {MAX_ATTEMPTS} tries",
+    "job.retried": "Analysis ordered again by a person",
+    "job.cancelled": "Analysis cancelled",
+    "delivery.sent": "Object sent",
+    "delivery.ready": "Sending postponed",
+    "delivery.held": "Object held: the destination will not take it",
+    "delivery.retried": "Sending ordered again by a person",
+}
+KINDS: Mapping[str, str] = {
+    ResultKind.SEGMENTATION: "Segmentation",
+    ResultKind.SECONDARY_CAPTURE: "Picture",
+    ResultKind.ENCAPSULATED_PDF: "PDF report",
+    ResultKind.STRUCTURED_REPORT: "Structured report",
+}
+DELIVERIES: Mapping[str, str] = {
+    DeliveryState.READY: "Waiting",
+    DeliveryState.SENDING: "Sending",
+    DeliveryState.SENT: "Sent",
+    DeliveryState.HELD: "Held",
+}
+
+
+def reason(code: str) -> Reason | None:
+    """A reason code in words; an unknown code as it is; none for no code."""
+    if not code:
+        return None
+    if code in _TOLD:
+        return Reason(code, *_TOLD[code])
+    return _status(code) or Reason(code, code)
+
+
+def _status(code: str) -> Reason | None:
+    """A DIMSE status of the peer (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+    match = _STATUS.fullmatch(code)
+    for pattern, what, do in _STATUSES if match else ():
+        if match and re.fullmatch(pattern, match[1]):
+            return Reason(code, f"{what} (status 0x{match[1]})", do)
+    return Reason(code, f"The destination answered with status 0x{match[1]}.") if match else None
+
+
+def event(action: str) -> str:
+    """What an event says; an unknown one as it is."""
+    return _TASKS.get(action, action)
+
+
+def kind(name: str) -> str:
+    """A result kind in words; an unknown one as it is."""
+    return KINDS.get(name, name)

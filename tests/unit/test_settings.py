@@ -1,0 +1,82 @@
+"""Settings: one file, the environment over it, secrets from files; errors name the key."""
+
+from pathlib import Path
+
+import pytest
+
+from dicom_node.domain.errors import ConfigurationError
+from dicom_node.settings import is_loopback, load_settings, origins
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "dicom-node.toml"
+    path.write_text('data_dir = "/srv/node"\n[listen]\nport = 104\nae_title = "AI"\n')
+    return path
+
+
+def test_the_environment_is_stronger_than_the_file(config, monkeypatch):
+    monkeypatch.setenv("DICOM_NODE__LISTEN__PORT", "11113")
+    settings = load_settings(config)
+    assert (settings.listen.port, settings.listen.ae_title) == (11113, "AI")
+
+
+def test_secrets_come_from_files_and_are_masked(config, tmp_path, monkeypatch):
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "broker__url").write_text("redis://:hunter2@broker:6379/0")
+    monkeypatch.setenv("DICOM_NODE_SECRETS_DIR", str(secrets))
+    assert load_settings(config).broker_url == "redis://:hunter2@broker:6379/0"
+    shown = {key: (value, origin) for key, value, origin in origins(config)}
+    assert "hunter2" not in str(shown)
+    assert shown["broker.url"][1].startswith("secret file")
+
+
+def test_every_setting_shows_where_it_comes_from(config, monkeypatch):
+    monkeypatch.setenv("DICOM_NODE__WEB__PORT", "8081")
+    shown = {key: origin for key, _, origin in origins(config)}
+    assert shown["listen.port"] == str(config)
+    assert shown["web.port"] == "environment"
+    assert shown["sweep.interval_s"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[listen]\nport = 99999", "listen.port"),
+        ("[listen]\nprot = 1", "listen.prot"),
+        ('[listen]\nae_title = "THIS TITLE IS TOO LONG"', "listen.ae_title"),
+        ('[web]\nhost = "0.0.0.0"', "password"),
+        ("[worker]\nsoft_limit_s = 700", "soft_limit_s must be below"),
+        ("[listen", "not valid TOML"),
+        (
+            '[[destinations]]\nname = "a"\nhost = "h"\nport = 1\nae_title = "A"\n' * 2,
+            "every name may appear once",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, text, part):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match=part):
+        load_settings(path)
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(ConfigurationError, match="no such file"):
+        load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("pacs", False)],
+)
+def test_loopback_is_known_by_address(host, loopback):
+    assert is_loopback(host) is loopback
+
+
+def test_results_settings_have_an_identity(config, tmp_path):
+    other = tmp_path / "other.toml"
+    other.write_text("[results]\nseries_number_base = 8000\n")
+    assert load_settings(config).results.sha256 == load_settings().results.sha256
+    assert load_settings(other).results.sha256 != load_settings().results.sha256

@@ -1,0 +1,5 @@
+"""``python -m workers`` is ``dicom-worker``."""
+
+from workers.cli import main
+
+main()

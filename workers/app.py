@@ -1,0 +1,69 @@
+"""The Celery worker: prefork, one task at a time, TensorFlow in the child alone.
+
+The settings answer measured faults: late acks so that a lost worker's message comes again, no
+rejection on a lost child (it loops without end; the ledger counts attempts instead), no prefetch,
+no result backend, no countdown (the ledger's ``next_at`` decides), limits that replace a child
+which hangs. See ``dicom_node.broker`` for what rings and workers share.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from celery import Celery, signals
+
+from dicom_node.broker import celery_app
+from dicom_node.observe import log, set_up_logging
+from dicom_node.settings import Settings
+from workers.tasks import register
+
+
+def make_app(settings: Settings) -> Celery:
+    """The application with its tasks, set up for a worker."""
+    app = celery_app(settings.broker_url)
+    worker = settings.worker
+    visibility_s = 2 * worker.hard_limit_s
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_concurrency=1,
+        worker_pool="prefork",
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_soft_shutdown_timeout=60,
+        worker_max_tasks_per_child=worker.tasks_per_child,
+        worker_max_memory_per_child=worker.memory_mib * 1024,
+        task_soft_time_limit=worker.soft_limit_s,
+        task_time_limit=worker.hard_limit_s,
+        visibility_timeout=visibility_s,
+        broker_channel_error_retry=True,
+    )
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "visibility_timeout": visibility_s,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+    }
+    register(app, settings)
+    return app
+
+
+def run_worker(settings: Settings, queues: Sequence[str]) -> int:
+    """Work until told to stop; returns the exit status."""
+    signals.setup_logging.connect(_keep_our_logging, weak=False)
+    set_up_logging(settings.log)
+    app = make_app(settings)
+    worker = app.Worker(
+        queues=",".join(queues), hostname=f"{'-'.join(queues)}@%h", without_gossip=True,
+        without_mingle=True, optimization="fair", loglevel="ERROR", quiet=True,
+    )  # fmt: skip
+    assert "tensorflow" not in sys.modules  # noqa: S101 - a model of the parent hangs the child
+    log("worker").info("worker.ready", kind=",".join(queues))
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _keep_our_logging(**_: object) -> None:
+    """Celery leaves the loggers alone when this signal has a receiver."""

@@ -1,0 +1,109 @@
+"""The two tasks: claim, do, close. A message is ids; every fact is in the ledger.
+
+A task never raises for a foreseen reason and never retries by Celery: it writes what happened and
+returns, and the sweep rings again when the ledger says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from dicom_node.broker import ANALYSE, DELIVER
+from dicom_node.domain.errors import LedgerConflict, Transient, Unusable
+from dicom_node.observe import log, set_up_logging
+from workers.heartbeat import Heartbeat
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from dicom_node.domain.job import Claim
+    from dicom_node.settings import Settings
+    from workers.bootstrap import Worker
+
+TRANSIENT_PAUSE_S = 30.0
+
+
+def register(app: Celery, settings: Settings) -> None:
+    """Give the application its tasks; what they need is made in the child, at the first one."""
+    made: list[Worker] = []
+
+    def worker() -> Worker:
+        if not made:
+            from workers.bootstrap import Worker
+
+            set_up_logging(settings.log)
+            made.append(Worker.make(settings))
+        return made[0]
+
+    @app.task(name=ANALYSE)  # type: ignore[untyped-decorator]
+    def _analyse(job_id: str) -> None:
+        analyse(worker(), job_id)
+
+    @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
+    def _deliver(job_id: str, destination: str) -> None:
+        deliver(worker(), job_id, destination)
+
+
+def analyse(worker: Worker, job_id: str) -> None:
+    """Claim a job, analyse it, close it with results or with a reason."""
+    claim = worker.ledger.jobs.claim(job_id)
+    if claim is None:
+        return
+    log("worker").info("job.claimed", job=job_id, attempt=claim.attempt)
+    with Heartbeat(lambda: worker.ledger.jobs.beat(claim), worker.settings.sweep.lease_s):
+        try:
+            _close(worker, claim)
+        except LedgerConflict:
+            log("worker").warning("job.claim_lost", job=job_id)
+
+
+def _close(worker: Worker, claim: Claim) -> None:
+    jobs = worker.ledger.jobs
+    try:
+        worker.run(claim)
+    except LedgerConflict:
+        raise
+    except Unusable as error:
+        _note(claim, error.code, error)
+        jobs.fail(claim, error.code)
+    except Transient as error:
+        _note(claim, error.code, error)
+        jobs.release(claim, error.code, pause_s=TRANSIENT_PAUSE_S)
+    except SoftTimeLimitExceeded as error:
+        _note(claim, "TIME_LIMIT", error)
+        jobs.release(claim, "TIME_LIMIT")
+    except MemoryError as error:
+        _note(claim, "MEMORY", error)
+        jobs.release(claim, "MEMORY", pause_s=TRANSIENT_PAUSE_S)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the ledger must hear of it
+        _note(claim, "INTERNAL", error)
+        jobs.release(claim, "INTERNAL")
+    else:
+        log("worker").info("job.analysed", job=claim.id, attempt=claim.attempt)
+
+
+def _note(claim: Claim, reason: str, error: BaseException) -> None:
+    log("worker").warning(
+        "job.stopped", job=claim.id, attempt=claim.attempt, reason=reason, exc_info=error
+    )
+
+
+def deliver(worker: Worker, job_id: str, destination: str) -> None:
+    """Claim what a job owes a destination and send it."""
+    from dicom_node.send.shipping import ship
+
+    target = next((d for d in worker.settings.destinations if d.name == destination), None)
+    if target is None:
+        log("deliver").warning("delivery.no_destination", job=job_id, destination=destination)
+        return
+    shipment = worker.ledger.deliveries.claim(job_id, destination)
+    if shipment is None:
+        return
+    lease_s = worker.settings.sweep.lease_s
+    with Heartbeat(lambda: worker.ledger.deliveries.beat(shipment), lease_s):
+        try:
+            ship(shipment, target, worker.settings.listen.ae_title, worker.ledger, worker.store)
+        except LedgerConflict:
+            log("deliver").warning("delivery.claim_lost", job=job_id, destination=destination)

@@ -110,6 +110,30 @@ def send(
 
 
 @app.command()
+def echo(to: Annotated[str, typer.Argument(help="AE@HOST:PORT")]) -> None:
+    """C-ECHO to a DICOM peer; exit status 1 when it does not answer."""
+    from dicom_node.send.command import parse_address
+    from dicom_node.send.cstore import echo as ask
+
+    ask(parse_address(to, "DICOM_NODE"))
+    console.print(f"{to} answers", markup=False)
+
+
+@app.command()
+def alive(
+    role: Annotated[str, typer.Argument(help="listen, sweep, web, worker-analyse, ...")],
+    config: ConfigOption = None,
+) -> None:
+    """Say whether a role of this host runs; exit status 1 when it has been silent for 45 s."""
+    from dicom_node.alive import lives_here
+    from dicom_node.ledger import Ledger
+
+    if not lives_here(Ledger.open(load_settings(config).ledger_url), role):
+        console.print(f"{role} is silent on this host", markup=False)
+        raise typer.Exit(1)
+
+
+@app.command()
 def doctor(config: ConfigOption = None) -> None:
     """Say what this install can and cannot do; exit status 1 when the node will not work."""
     from dicom_node.doctor import Health, examine

@@ -108,10 +108,10 @@ def _broker(settings: Settings) -> Iterator[Check]:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    from dicom_node.catalog import Catalog
+    from dicom_node.catalog import configured
 
     try:
-        bundles = Catalog.open(settings.models).bundles
+        bundles = configured(settings.models).bundles
     except DicomNodeError as error:
         yield Check(
             "models", Health.BAD, str(error), "mend the bundle, or take it from models.paths"

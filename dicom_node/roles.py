@@ -4,8 +4,9 @@ import signal
 import threading
 from types import FrameType
 
+from dicom_node.alive import SignOfLife
 from dicom_node.broker import CeleryBroker
-from dicom_node.catalog import Catalog
+from dicom_node.catalog import configured
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -32,10 +33,12 @@ def run_listener(settings: Settings) -> None:
     stop = stop_event()
     store = InstanceStore(settings.store_dir)
     store.discard_incoming()
-    listener = Listener(settings.listen, store, Ledger.open(settings.ledger_url))
-    listener.start()
-    stop.wait()
-    listener.stop()
+    ledger = Ledger.open(settings.ledger_url)
+    listener = Listener(settings.listen, store, ledger)
+    with SignOfLife(ledger, "listen"):
+        listener.start()
+        stop.wait()
+        listener.stop()
 
 
 def run_sweep(settings: Settings) -> None:
@@ -44,15 +47,16 @@ def run_sweep(settings: Settings) -> None:
 
     stop = stop_event()
     broker = CeleryBroker(settings.broker_url)
-    catalog = Catalog.open(settings.models)
+    catalog = configured(settings.models)
     ledger = Ledger.open(settings.ledger_url)
     sweep = Sweep(settings, ledger, InstanceStore(settings.store_dir), broker, catalog.bundles)
     log("sweep").info("sweep.ready", count=len(catalog.bundles))
-    while not stop.wait(settings.sweep.interval_s):
-        try:
-            sweep.once()
-        except LedgerBusy as busy:
-            log("sweep").warning("sweep.postponed", reason=busy.code)
+    with SignOfLife(ledger, "sweep"):
+        while not stop.wait(settings.sweep.interval_s):
+            try:
+                sweep.once()
+            except LedgerBusy as busy:
+                log("sweep").warning("sweep.postponed", reason=busy.code)
 
 
 def run_web(settings: Settings) -> None:
@@ -63,12 +67,13 @@ def run_web(settings: Settings) -> None:
 
     ledger = Ledger.open(settings.ledger_url)
     app = create_app(settings, ledger, InstanceStore(settings.store_dir))
-    uvicorn.run(
-        app,
-        host=settings.web.host,
-        port=settings.web.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=5,
-    )
+    with SignOfLife(ledger, "web"):
+        uvicorn.run(
+            app,
+            host=settings.web.host,
+            port=settings.web.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )

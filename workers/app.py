@@ -7,11 +7,16 @@ which hangs. See ``dicom_node.broker`` for what rings and workers share.
 """
 
 import sys
+import time
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 
+from dicom_node.alive import beat
 from dicom_node.broker import celery_app
+from dicom_node.ledger import Ledger
+from dicom_node.ledger.roles import BEAT_S
 from dicom_node.observe import log, set_up_logging
 from dicom_node.settings import Settings
 from workers.tasks import register
@@ -54,7 +59,9 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     """Work until told to stop; returns the exit status."""
     signals.setup_logging.connect(_keep_our_logging, weak=False)
     set_up_logging(settings.log)
+    Ledger.open(settings.ledger_url).close()
     app = make_app(settings)
+    app.steps["worker"].add(_sign_of_life(settings.ledger_url, f"worker-{'-'.join(queues)}"))
     worker = app.Worker(
         queues=",".join(queues), hostname=f"{'-'.join(queues)}@%h", without_gossip=True,
         without_mingle=True, optimization="fair", loglevel="ERROR", quiet=True,
@@ -63,6 +70,29 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     log("worker").info("worker.ready", kind=",".join(queues))
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def _sign_of_life(ledger_url: str, role: str) -> type[bootsteps.StartStopStep]:
+    """A step that beats from the worker's own loop.
+
+    No thread, and no connection that stays open: the loop forks the children, and neither a lock
+    nor an SQLite file handle may be taken over by them.
+    """
+    started = time.time()
+
+    def say() -> None:
+        ledger = Ledger.open(ledger_url)
+        beat(ledger, role, started)
+        ledger.close()
+
+    class SignOfLife(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires: ClassVar = {"celery.worker.components:Timer"}
+
+        def start(self, worker: Any) -> None:
+            say()
+            worker.timer.call_repeatedly(BEAT_S, say)
+
+    return SignOfLife
 
 
 def _keep_our_logging(**_: object) -> None:

@@ -11,6 +11,7 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.pages import Pages
+from dicom_node.ledger.roles import Roles
 from dicom_node.ledger.studies import OpenStudy, Recording, Studies
 
 __all__ = ["Ledger", "OpenStudy", "Recording", "Shipment"]
@@ -25,6 +26,7 @@ class Ledger:
     jobs: Jobs
     deliveries: Deliveries
     pages: Pages
+    roles: Roles
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -32,7 +34,12 @@ class Ledger:
         database = Database(url)
         database.require_current_schema()
         return cls(
-            database, Studies(database), Jobs(database), Deliveries(database), Pages(database)
+            database,
+            Studies(database),
+            Jobs(database),
+            Deliveries(database),
+            Pages(database),
+            Roles(database),
         )
 
     def close(self) -> None:

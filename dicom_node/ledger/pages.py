@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
@@ -147,11 +146,6 @@ class Pages:
             )
 
 
-def moment(seconds: float) -> datetime:
-    """A ledger time as a UTC date and time."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 def _rows(connection: Connection, query: Any) -> tuple[Row, ...]:
     return tuple(dict(row) for row in connection.execute(query).mappings())
 
@@ -167,11 +161,11 @@ def _jobs(connection: Connection, uid: str) -> tuple[Row, ...]:
 
 def _images(connection: Connection, uid: str) -> dict[str, int]:
     query = (
-        select(instance.c.series_instance_uid, func.count())
+        select(instance.c.series_instance_uid, func.count().label("images"))
         .where(instance.c.study_instance_uid == uid)
         .group_by(instance.c.series_instance_uid)
     )
-    return {series_uid: count for series_uid, count in connection.execute(query)}
+    return {row.series_instance_uid: row.images for row in connection.execute(query)}
 
 
 def _selection(connection: Connection, uid: str) -> tuple[Row, ...]:

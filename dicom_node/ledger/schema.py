@@ -152,6 +152,15 @@ review = Table(
     Column("at", Float, nullable=False),
 )
 
+role = Table(
+    "role",
+    metadata,
+    Column("name", NAME, primary_key=True),  # listen, sweep, web, worker analyse, ...
+    Column("host", NAME, primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
 event = Table(
     "event",
     metadata,

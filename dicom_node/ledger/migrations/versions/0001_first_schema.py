@@ -39,6 +39,14 @@ def upgrade() -> None:
         op.f("ix_instance_study_instance_uid"), "instance", ["study_instance_uid"], unique=False
     )
     op.create_table(
+        "role",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("host", sa.String(length=64), nullable=False),
+        sa.Column("started_at", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "host", name=op.f("pk_role")),
+    )
+    op.create_table(
         "study",
         sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),

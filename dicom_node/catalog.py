@@ -1,0 +1,177 @@
+"""Model bundles as folders: found, verified and read. No weights, no Keras.
+
+A bundle is trusted when its folder holds exactly the files below, none of them a link, and each
+has the SHA-256 that ``SHA256SUMS`` gives (the format of ``sha256sum``). The SHA-256 of
+``SHA256SUMS`` itself is the bundle's identity.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn, Self
+
+from pydantic import ValidationError
+
+from dicom_node.domain.errors import ConfigurationError, CorruptBundle
+from dicom_node.domain.manifest import ModelManifest
+from dicom_node.settings import Models
+
+MANIFEST, WEIGHTS, CARD, SUMS = "manifest.toml", "model.keras", "card.md", "SHA256SUMS"
+CHECKED = frozenset({MANIFEST, WEIGHTS, CARD})
+"""The files that ``SHA256SUMS`` names: these and no other."""
+MAX_SUMS_BYTES = 64 * 1024
+ENTRY_POINTS = "dicom_node.bundles"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFolder:
+    """A verified bundle."""
+
+    path: Path
+    manifest: ModelManifest
+    sha256: str
+    """Of ``SHA256SUMS``."""
+
+    @property
+    def id(self) -> str:
+        """``name@version``."""
+        return self.manifest.id
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The bundles that this node may use."""
+
+    bundles: tuple[BundleFolder, ...]
+
+    @classmethod
+    def open(cls, paths: Iterable[Path]) -> Self:
+        """Verify each folder. Raises CorruptBundle, and ConfigurationError for one id twice."""
+        bundles = tuple(open_bundle(path) for path in paths)
+        ids = [bundle.id for bundle in bundles]
+        twice = sorted({name for name in ids if ids.count(name) > 1})
+        if twice:
+            raise ConfigurationError(
+                f"two bundles are called {', '.join(twice)}: raise the version of one of them"
+            )
+        return cls(bundles)
+
+    def find(self, model_id: str) -> BundleFolder:
+        """The bundle of a ``name@version``. Raises ConfigurationError where there is none."""
+        for bundle in self.bundles:
+            if bundle.id == model_id:
+                return bundle
+        known = ", ".join(bundle.id for bundle in self.bundles) or "none"
+        raise ConfigurationError(f"there is no model bundle {model_id}; known: {known}")
+
+
+def configured(models: Models) -> Catalog:
+    """The bundles that the settings name, and those that ship where they are wanted."""
+    shipped = shipped_bundles() if models.reference else []
+    return Catalog.open([*shipped, *(f for path in models.paths for f in _bundle_folders(path))])
+
+
+def _bundle_folders(path: Path) -> list[Path]:
+    """A bundle's own folder, or each bundle in a folder of bundles."""
+    if (path / MANIFEST).exists():
+        return [path]
+    found = [manifest.parent for manifest in sorted(path.glob(f"*/{MANIFEST}"))]
+    if not found:
+        raise ConfigurationError(f"models.paths: there is no bundle in {path}")
+    return found
+
+
+def shipped_bundles() -> list[Path]:
+    """Folders of the bundles that installed packages offer.
+
+    An entry point of the group ``dicom_node.bundles`` names a package whose folder holds them; the
+    package is not imported.
+    """
+    return [
+        manifest.parent
+        for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda e: e.name)
+        for folder in _package_folders(entry_point.value)
+        for manifest in sorted(folder.glob(f"*/{MANIFEST}"))
+    ]
+
+
+def open_bundle(path: Path) -> BundleFolder:
+    """Verify the folder and read its manifest.
+
+    Raises CorruptBundle with the codes BUNDLE_PATH (a file too many, a link, a path that leaves the
+    folder), SIGNATURE (a file that is missing or was changed) and BUNDLE (a wrong manifest).
+    """
+    _check_structure(path)
+    sums = (path / SUMS).read_bytes()
+    for name, expected in _expected_sums(path, sums).items():
+        if _sha256(path / name) != expected:
+            _refuse(
+                path,
+                "SIGNATURE",
+                f"{name} was changed after the bundle was packaged: get the "
+                "bundle again from its maker",
+            )
+    return BundleFolder(path, _read_manifest(path), hashlib.sha256(sums).hexdigest())
+
+
+def _check_structure(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        _refuse(path, "BUNDLE_PATH", "is no folder: give the folder that holds manifest.toml")
+    for entry in sorted(path.iterdir()):
+        if entry.is_symlink() or not entry.is_file():
+            _refuse(path, "BUNDLE_PATH", f"{entry.name} is a link or no plain file: remove it")
+        if entry.name not in CHECKED | {SUMS}:
+            _refuse(path, "BUNDLE_PATH", f"{entry.name} does not belong into a bundle: remove it")
+    for name in sorted(CHECKED | {SUMS}):
+        if not (path / name).is_file():
+            _refuse(path, "SIGNATURE", f"{name} is missing: get the bundle again from its maker")
+
+
+def _expected_sums(path: Path, sums: bytes) -> Mapping[str, str]:
+    """SHA-256 by file name, of exactly the files that a bundle has."""
+    if len(sums) > MAX_SUMS_BYTES:
+        _refuse(path, "BUNDLE_PATH", f"{SUMS} is too large to be a list of a few files")
+    lines = [line.split(maxsplit=1) for line in sums.decode("ascii", "replace").splitlines()]
+    if not all(len(line) == 2 for line in lines):
+        _refuse(path, "SIGNATURE", f"{SUMS} is not in the format of sha256sum: package it again")
+    expected = {name: digest for digest, name in lines}
+    foreign = sorted(expected.keys() - CHECKED)
+    if foreign or len(expected) != len(lines):
+        _refuse(path, "BUNDLE_PATH", f"{SUMS} names files that no bundle has, or one twice")
+    if expected.keys() != CHECKED:
+        missing = ", ".join(sorted(CHECKED - expected.keys()))
+        _refuse(path, "SIGNATURE", f"{SUMS} does not name {missing}: package the bundle again")
+    return expected
+
+
+def _read_manifest(path: Path) -> ModelManifest:
+    try:
+        return ModelManifest.model_validate(tomllib.loads((path / MANIFEST).read_text("utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        _refuse(path, "BUNDLE", f"{MANIFEST} is no TOML: {error}")
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'manifest'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        _refuse(path, "BUNDLE", f"correct {MANIFEST}: {problems}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _package_folders(package: str) -> list[Path]:
+    top, *rest = package.split(".")
+    spec = find_spec(top)
+    places = spec.submodule_search_locations if spec else None
+    return [Path(place, *rest) for place in places or ()]
+
+
+def _refuse(path: Path, code: str, why: str) -> NoReturn:
+    raise CorruptBundle(f"bundle {path.name}: {why}", code=code)

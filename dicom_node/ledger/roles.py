@@ -1,0 +1,50 @@
+"""Which processes of the node live: each says so every few seconds."""
+
+import time
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.schema import role
+
+BEAT_S = 10.0
+SILENT_S = 45.0
+"""A role that has not been seen for this long is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSeen:
+    """A process of the node, as the ledger last heard of it."""
+
+    name: str
+    host: str
+    started_at: float
+    seen_at: float
+
+    @property
+    def lives(self) -> bool:
+        """Whether it spoke lately."""
+        return time.time() - self.seen_at < SILENT_S
+
+
+class Roles:
+    """The signs of life of every process."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def beat(self, name: str, host: str, started_at: float) -> None:
+        """Say that the role lives on this host."""
+        now = time.time()
+        values = {"name": name, "host": host, "started_at": started_at, "seen_at": now}
+        change = {"started_at": started_at, "seen_at": now}
+        with self._database.write() as connection:
+            connection.execute(self._database.insert_or_update(role, values, change))
+
+    def seen(self) -> list[RoleSeen]:
+        """Every role that was ever heard of."""
+        with self._database.read() as connection:
+            return [
+                RoleSeen(*row) for row in connection.execute(select(role).order_by(role.c.name))
+            ]

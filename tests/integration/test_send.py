@@ -1,0 +1,192 @@
+"""Results reach a destination once, in order, or wait in the ledger with the reason."""
+
+import pytest
+from typer.testing import CliRunner
+
+from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.errors import ConfigurationError, PeerUnreachable
+from dicom_node.domain.job import Proposal, SelectedSeries
+from dicom_node.domain.study import Instance, Study
+from dicom_node.ledger import Ledger
+from dicom_node.redis_server import free_port
+from dicom_node.send.command import parse_address
+from dicom_node.send.cstore import Answer, Peer, answer_of, echo, send
+from dicom_node.send.shipping import ship
+from dicom_node.settings import Destination
+from dicom_node.store import InstanceStore
+from dicom_node.testing.pacs import FakePacs
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import make_study, save_study
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return save_study(make_study(phantom(1, slices=3, size=32)), tmp_path_factory.mktemp("study"))
+
+
+class Outbox:
+    """A ledger and a store with one analysed job that owes three objects to one destination."""
+
+    def __init__(self, folder, files, port):
+        self.destination = Destination(name="pacs", host="127.0.0.1", port=port, ae_title="ARCHIVE")
+        self.store = InstanceStore(folder / "store")
+        self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
+        self.job_id = self._job()
+        claim = self.ledger.jobs.claim(self.job_id)
+        results = [self._result(n, f) for n, f in enumerate(files)]
+        kinds = {"pacs": tuple(ResultKind)}
+        self.ledger.jobs.complete(claim, results, kinds, summary={}, report_sha256="")
+
+    def _job(self):
+        studies = self.ledger.studies
+        studies.record(Instance("1.2", "1.3", "1.4", "1.5", "1.6", "a" * 64, 1), "A")
+        inputs = (SelectedSeries("1.3", (("1.4", "a" * 64),)),)
+        proposal = Proposal("m", "1.0.0", "f" * 64, inputs, ())
+        (opened,) = studies.close(studies.receiving()[0], Study("1.2", ()), [proposal], "c" * 64)
+        return opened
+
+    def _result(self, number, file):
+        kept = self.store.keep([file.read_bytes()])
+        kind = list(ResultKind)[number]
+        uid = f"2.25.{number + 1}"
+        return StoredResult(uid, "1.2", "1.3", "AI", kind, number, kept.sha256, kept.size_bytes)
+
+    def ship(self):
+        shipment = self.ledger.deliveries.claim(self.job_id, "pacs")
+        if shipment:
+            ship(shipment, self.destination, "NODE", self.ledger, self.store)
+        return shipment
+
+    def states(self):
+        rows = self.ledger.pages.study("1.2").deliveries
+        order = {
+            r["sop_instance_uid"]: r["position"] for r in self.ledger.pages.study("1.2").results
+        }
+        rows = sorted(rows, key=lambda r: order[r["sop_instance_uid"]])
+        return [(r["state"], r["reason"]) for r in rows]
+
+    def due_now(self):
+        for row in self.ledger.pages.study("1.2").deliveries:
+            if row["state"] == "READY":
+                with self.ledger.database.write() as connection:
+                    connection.exec_driver_sql("UPDATE delivery SET next_at = 0")
+
+
+@pytest.fixture
+def outbox(tmp_path, files):
+    made = Outbox(tmp_path, files, free_port())
+    yield made
+    made.ledger.close()
+
+
+def archive(outbox, tmp_path, answer=lambda _: 0):
+    pacs = FakePacs(tmp_path / "pacs", answer=answer)
+    pacs.port = outbox.destination.port
+    return pacs
+
+
+def test_everything_arrives_in_order_and_unchanged(outbox, tmp_path, files):
+    with archive(outbox, tmp_path) as pacs:
+        outbox.ship()
+        assert outbox.ship() is None
+    assert [r.path.read_bytes()[-2000:] for r in pacs.received] == [
+        f.read_bytes()[-2000:] for f in files
+    ]
+    assert outbox.states() == [("SENT", "")] * 3
+
+
+def test_without_the_pacs_everything_waits(outbox):
+    outbox.ship()
+    assert outbox.states() == [("READY", "PEER_UNREACHABLE")] * 3
+
+
+def test_out_of_resources_makes_the_rest_wait(outbox, tmp_path):
+    with archive(outbox, tmp_path, lambda _: 0xA700):
+        outbox.ship()
+    assert outbox.states() == [("READY", "STATUS_A700")] * 3
+
+
+def test_a_no_is_asked_three_times_and_then_held_while_the_rest_goes(outbox, tmp_path):
+    asked = []
+
+    def answer(event):
+        first = not asked or event.request.AffectedSOPInstanceUID == asked[0]
+        if first:
+            asked.append(event.request.AffectedSOPInstanceUID)
+        return 0xA900 if first else 0
+
+    with archive(outbox, tmp_path, answer):
+        outbox.ship()
+        assert outbox.states() == [("READY", "STATUS_A900")] * 3
+        for _ in range(2):
+            outbox.due_now()
+            outbox.ship()
+    assert outbox.states() == [("HELD", "STATUS_A900"), ("SENT", ""), ("SENT", "")]
+    assert len(asked) == 3
+
+
+def test_a_warning_is_a_delivery_with_its_reason(outbox, tmp_path):
+    with archive(outbox, tmp_path, lambda _: 0xB000):
+        outbox.ship()
+    assert outbox.states() == [("SENT", "STATUS_B000")] * 3
+
+
+def test_a_peer_that_is_not_there_is_named():
+    with pytest.raises(PeerUnreachable, match="PACS at 127.0.0.1"):
+        echo(Peer("127.0.0.1", free_port(), "PACS", "NODE"))
+
+
+def test_a_wrong_ae_title_is_explained(tmp_path):
+    with FakePacs(tmp_path) as pacs, pytest.raises(PeerUnreachable, match="check both AE titles"):
+        echo(Peer(pacs.host, pacs.port, "OTHER", "NODE"))
+
+
+def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
+    from dicom_node.receive.listener import Listener
+    from dicom_node.settings import Listen
+
+    listen = Listen(port=free_port())
+    store = InstanceStore(tmp_path / "store")
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    listener = Listener(listen, store, ledger)
+    listener.start()
+    from pydicom import dcmread
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    data = dcmread(files[0])
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    deflated = tmp_path / "deflated.dcm"
+    data.save_as(deflated)
+    try:
+        peer = Peer("127.0.0.1", listen.port, listen.ae_title, "A")
+        answers = [o.answer for o in send(peer, [deflated, files[1]])]
+    finally:
+        listener.stop()
+        ledger.close()
+    assert answers == [Answer.NO_CONTEXT, Answer.SENT]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(0, "SENT"), (0xB006, "SENT"), (0xA701, "TRY_LATER"), (0x0110, "TRY_LATER"),
+     (0xA900, "REFUSED"), (0xC123, "REFUSED"), (0x0122, "REFUSED")],
+)  # fmt: skip
+def test_each_status_has_its_meaning(status, answer):
+    assert answer_of(status) == answer
+
+
+def test_the_command_sends_a_folder(tmp_path, files):
+    from dicom_node.cli import app
+
+    with FakePacs(tmp_path) as pacs:
+        to = f"{pacs.ae_title}@{pacs.host}:{pacs.port}"
+        run = CliRunner().invoke(app, ["send", str(files[0].parent), "--to", to])
+    assert run.exit_code == 0, run.output
+    assert "3 of 3 files arrived" in run.output
+    assert len(pacs.received) == 3
+
+
+@pytest.mark.parametrize("address", ["", "PACS", "PACS@host", "@host:1", "PACS@host:port"])
+def test_a_wrong_address_is_explained(address):
+    with pytest.raises(ConfigurationError, match="write AE@HOST:PORT"):
+        parse_address(address, "NODE")

@@ -56,8 +56,10 @@ class TagRule(_Part):
     @field_validator("matches")
     @classmethod
     def _compilable(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            re.compile(pattern)
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
         return pattern
 
     @model_validator(mode="after")

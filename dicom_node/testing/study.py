@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,19 @@ def make_study(
     ]
 
 
+def file_bytes(instance: Dataset) -> bytes:
+    """An instance as the bytes of a DICOM file."""
+    buffer = BytesIO()
+    instance.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
 def save_study(instances: Sequence[Dataset], folder: Path) -> list[Path]:
     """Write each instance as a DICOM file of the folder; return the paths in order."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number:04d}.dcm" for number in range(1, len(instances) + 1)]
     for instance, path in zip(instances, paths, strict=True):
-        instance.save_as(path, enforce_file_format=True)
+        path.write_bytes(file_bytes(instance))
     return paths
 
 

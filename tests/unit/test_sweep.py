@@ -1,0 +1,199 @@
+"""The sweep finds in the ledger all that is due, however often it or anyone else was killed."""
+
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+
+from dicom_node.catalog import BundleFolder
+from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.job import JobState
+from dicom_node.domain.manifest import ModelManifest, SeriesSelection
+from dicom_node.domain.study import Instance
+from dicom_node.ledger import Ledger
+from dicom_node.settings import Completeness, Settings
+from dicom_node.settings import Sweep as SweepSettings
+from dicom_node.store import InstanceStore
+from dicom_node.sweep import Sweep
+from dicom_node.testing.broker import RecordingBroker
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import file_bytes, make_study
+
+
+class World:
+    """A sweep over a real ledger and store, with a clock that the test moves."""
+
+    def __init__(self, folder):
+        self.now = 0.0
+        self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
+        self.store = InstanceStore(folder / "store")
+        self.broker = RecordingBroker()
+        self.settings = Settings(
+            completeness=Completeness(quiet_s=60, deadline_s=1000),
+            sweep=SweepSettings(ring_again_s=30, lease_s=45),
+        )
+        self.sweep = self.new_sweep()
+
+    def new_sweep(self):
+        manifest = ModelManifest.model_construct(
+            name="model", version="1.0.0", selection=SeriesSelection(modality=("CT",))
+        )
+        bundle = BundleFolder(Path("model"), manifest, "f" * 64)
+        return Sweep(
+            self.settings, self.ledger, self.store, self.broker, [bundle], clock=lambda: self.now
+        )
+
+    def receive(self, data):
+        kept = self.store.keep([file_bytes(data)])
+        data = dcmread(self.store.path(kept.sha256))
+        instance = Instance(
+            data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID, data.SOPClassUID,
+            data.file_meta.TransferSyntaxUID, kept.sha256, kept.size_bytes,
+        )  # fmt: skip
+        return self.ledger.studies.record(instance, "MODALITY")
+
+    def pass_time(self, seconds, step=10):
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + step)
+            self.sweep.once()
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = World(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture
+def study():
+    return make_study(phantom(1, slices=3, size=32))
+
+
+def state_of(world, study):
+    return world.ledger.pages.study(study[0].StudyInstanceUID).study
+
+
+def receive_all(world, study):
+    for data in study:
+        world.receive(data)
+    world.sweep.once()
+
+
+def test_a_quiet_study_gets_its_job_and_a_ring(world, study):
+    receive_all(world, study)
+    world.pass_time(59)
+    assert world.broker.jobs == []
+    world.pass_time(1)
+    assert world.broker.jobs == world.ledger.jobs.waiting()
+    assert state_of(world, study)["state"] == "ROUTED"
+    assert state_of(world, study)["attributes"]["PatientID"] == "PHANTOM-1"
+
+
+def test_a_lost_ring_is_rung_again(world, study):
+    receive_all(world, study)
+    world.pass_time(60)
+    world.broker.jobs.clear()
+    world.pass_time(29)
+    assert world.broker.jobs == []
+    world.pass_time(11)
+    assert len(world.broker.jobs) == 1
+
+
+def test_a_broker_that_was_down_is_rung_when_it_is_back(world, study):
+    world.broker.down = True
+    receive_all(world, study)
+    world.pass_time(120)
+    world.broker.down = False
+    world.pass_time(10)
+    assert len(world.broker.jobs) == 1
+
+
+def test_a_killed_sweep_is_replaced_without_loss(world, study):
+    receive_all(world, study)
+    world.pass_time(60)
+    world.sweep = world.new_sweep()
+    world.pass_time(10)
+    assert len(world.broker.jobs) == 2
+
+
+def test_a_dead_worker_loses_its_claim_and_the_third_loss_quarantines(world, study):
+    receive_all(world, study)
+    world.pass_time(60)
+    (job_id,) = world.ledger.jobs.waiting()
+    for _ in range(3):
+        assert world.ledger.jobs.claim(job_id)
+        world.pass_time(60)
+    job = world.ledger.jobs.get(job_id)
+    assert (job.state, job.reason) == (JobState.QUARANTINED, "LEASE_LOST")
+
+
+def test_a_beating_worker_keeps_its_claim(world, study):
+    receive_all(world, study)
+    world.pass_time(60)
+    claim = world.ledger.jobs.claim(world.ledger.jobs.waiting()[0])
+    for _ in range(10):
+        world.ledger.jobs.beat(claim)
+        world.pass_time(30)
+    assert world.ledger.jobs.get(claim.id).state is JobState.ANALYSING
+
+
+def test_a_clock_that_jumps_a_day_closes_nothing_and_kills_no_claim(world, study, monkeypatch):
+    import time
+
+    real = time.time
+    receive_all(world, study)
+    world.pass_time(30)
+    monkeypatch.setattr(time, "time", lambda: real() + 86400)
+    world.pass_time(20)
+    assert state_of(world, study)["state"] == "RECEIVING"
+    monkeypatch.setattr(time, "time", lambda: real() - 86400)
+    world.pass_time(20)
+    assert state_of(world, study)["state"] == "ROUTED"
+
+
+def test_a_late_image_makes_the_next_generation(world, study):
+    receive_all(world, study[:2])
+    world.pass_time(60)
+    world.receive(study[2])
+    world.sweep.once()
+    world.pass_time(60)
+    (job_id,) = world.ledger.jobs.waiting()
+    job = world.ledger.jobs.get(job_id)
+    assert job.generation == 2
+    assert len(job.inputs[0].instances) == 3
+
+
+def test_two_patients_under_one_study_are_quarantined(world, study):
+    study[1].PatientID = "OTHER"
+    receive_all(world, study)
+    world.pass_time(60)
+    assert (state_of(world, study)["state"], state_of(world, study)["reason"]) == (
+        "QUARANTINED",
+        "PATIENT_MIX",
+    )
+
+
+def test_one_uid_with_two_contents_is_quarantined_and_both_are_kept(world, study):
+    receive_all(world, study)
+    study[0].SeriesDescription = "changed"
+    world.receive(study[0])
+    world.sweep.once()
+    world.pass_time(60)
+    assert state_of(world, study)["reason"] == "UID_CONFLICT"
+    assert len(world.ledger.studies.instances(study[0].StudyInstanceUID)) == 4
+
+
+def test_results_are_rung_for_and_a_dead_sender_gives_them_back(world, study):
+    receive_all(world, study)
+    world.pass_time(60)
+    claim = world.ledger.jobs.claim(world.ledger.jobs.waiting()[0])
+    stored = StoredResult("2.25.1", "1.2", "1.3", "AI", ResultKind.SEGMENTATION, 0, "d" * 64, 9)
+    kinds = {"pacs": tuple(ResultKind)}
+    world.ledger.jobs.complete(claim, [stored], kinds, summary={}, report_sha256="")
+    world.pass_time(10)
+    assert world.broker.shipments == [(claim.id, "pacs")]
+    assert world.ledger.deliveries.claim(claim.id, "pacs")
+    world.pass_time(60)
+    assert world.ledger.deliveries.claim(claim.id, "pacs")

@@ -6,7 +6,7 @@
                   │  └──▶ secondary_capture ─┼──▶ structured_report (refers to all of them)
                   └─────▶ html ──▶ pdf ──────┘
 
-``writer``    runs the writers in order; ``write_results`` and ``report_html`` are what workers call.
+``writer``    runs the writers in order: ``write_results``; the page alone: ``html.report_html``.
 ``case``      an analysis with what every output shares: repaired headers, key slices, pictures.
 ``identity``  patient, study, series, equipment and UIDs of every object.
 """

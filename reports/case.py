@@ -34,9 +34,7 @@ class Case:
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
         """One for each key slice."""
-        return tuple(
-            picture(self.analysis, self.header(key.frame), key) for key in self.key_slices
-        )
+        return tuple(picture(self.analysis, self.header(key.frame), key) for key in self.key_slices)
 
     @cached_property
     def made_at(self) -> datetime:

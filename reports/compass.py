@@ -21,10 +21,10 @@ def edge_letters(images: SourceImages, header: Dataset) -> tuple[str, str, str, 
     if images.affine is not None:
         right, bottom = _letters(images.affine[:3, 2]), _letters(images.affine[:3, 1])
     else:
-        stated = header.get("PatientOrientation") or ()
+        stated = [str(part)[:3] for part in header.get("PatientOrientation") or ()]
         if len(stated) != 2 or not all(stated):
             return None
-        right, bottom = str(stated[0])[:3], str(stated[1])[:3]
+        right, bottom = stated
     return right.translate(OPPOSITE), right, bottom.translate(OPPOSITE), bottom
 
 
@@ -65,15 +65,18 @@ def coordinate(value_mm: float, axis: int) -> str:
     return f"{LETTERS[axis][0 if value_mm >= 0 else 1]} {abs(value_mm):.1f} mm"
 
 
-def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, bool]:
-    """Height and width of a pixel, and whether they are known to be true in the patient."""
+def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, str | None]:
+    """Height and width of a pixel, and where that is true; None: nobody knows (1, 1).
+
+    Projection images state the spacing of their detector, which magnifies.
+    """
     if images.affine is not None:
         _, height, width = images.spacing_mm
-        return height, width, True
-    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
-    if not spacing:
-        return 1.0, 1.0, False
-    return float(spacing[0]), float(spacing[1]), True
+        return height, width, ""
+    for keyword, where in (("PixelSpacing", ""), ("ImagerPixelSpacing", " at detector")):
+        if spacing := header.get(keyword):
+            return float(spacing[0]), float(spacing[1]), where
+    return 1.0, 1.0, None
 
 
 def bar_cm(width_mm: float) -> float | None:

@@ -15,8 +15,8 @@ from dicom_node import __version__
 from dicom_node.domain.analysis import Finding, Measurement, Presence
 from reports import wording
 from reports.case import Case
-from reports.marks import Line, legend_lines
 from reports.key_slices import segments_in
+from reports.marks import Line, legend_lines
 from reports.pictures import Picture
 from reports.settings import DISCLAIMER, SHORT_DISCLAIMER
 from reports.text import clean, person
@@ -154,8 +154,8 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
         "number": picture.key.number,
         "title": f"{finding.target.finding.meaning}, {finding.presence.lower()}",
         "place": picture.place,
-        "outlined": _data_url(picture.outlined),
-        "heated": _data_url(picture.heated) if picture.heated else None,
+        "outlined": _image(picture.outlined),
+        "heated": _image(picture.heated) if picture.heated else None,
         "lines": _lines(legend_lines(segments_in(case.analysis, picture.key.frame), region=region)),
         "where": wording.place_text(finding),
         "method": wording.method_text(explanation) if explanation else "",
@@ -174,6 +174,10 @@ def _lines(lines: Sequence[Line]) -> list[dict[str, Any]]:
         }
         for line in lines
     ]
+
+
+def _image(image: Image.Image) -> dict[str, Any]:
+    return {"url": _data_url(image), "width": image.width, "height": image.height}
 
 
 def _data_url(image: Image.Image) -> Markup:

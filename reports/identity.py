@@ -1,18 +1,20 @@
-"""What all results share: patient, study, series, equipment, dates, UIDs (PS3.3 C.7.1 to C.12.1)."""
+"""What all results share: patient, study, series, equipment, dates, UIDs (PS3.3 C.7, C.12)."""
 
 from collections.abc import Mapping
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 
 from dicom_node import __version__
 from dicom_node.domain.analysis import Analysis, uuid_uid
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import ModelManifest
+from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY
 from reports.case import Case
 from reports.settings import SHORT_DISCLAIMER
-from reports.source import PATIENT, REQUIRED, STUDY, UTF8
+from reports.source import UTF8
 from reports.text import clean
 
 LONG_STRING = 64
@@ -61,7 +63,13 @@ def _patient_and_study(result: Dataset, case: Case) -> None:
         if keyword in result:
             delattr(result, keyword)
         if keyword in source and (source[keyword].value or keyword in REQUIRED):
-            result.add(source[keyword])
+            copy_element(result, source, keyword)
+
+
+def copy_element(result: Dataset, source: Dataset, keyword: str) -> None:
+    """Copy one attribute: setting a shared element would change it in all data sets at once."""
+    element = source[keyword]
+    result.add(DataElement(element.tag, element.VR, element.value))
 
 
 def _series(result: Dataset, case: Case, kind: ResultKind, index: int) -> None:
@@ -128,10 +136,9 @@ def _scanner(source: Dataset) -> list[Dataset]:
     if not source.get("Manufacturer"):
         return []
     item = Dataset()
-    for keyword in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber",
-                    "SoftwareVersions", "InstitutionName", "StationName"):  # fmt: skip
+    for keyword in EQUIPMENT:
         if source.get(keyword):
-            item.add(source[keyword])
+            copy_element(item, source, keyword)
     item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.AcquisitionEquipment)]
     return [item]
 

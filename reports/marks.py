@@ -16,6 +16,8 @@ from reports.text import plain
 WHITE, BLACK, AMBER, SILVER = (255, 255, 255), (0, 0, 0), (255, 191, 0), (190, 196, 204)
 PAPER: Color = (14, 17, 22)
 """Of the margins: darker than tissue, lighter than air."""
+NARROW = 18
+"""Letters a picture must hold in its width, else the scale bar stands above the warning."""
 BAR_GRAY = 96.0
 """Tissue on which the colour bar shows its colours, as they look in the picture."""
 
@@ -83,14 +85,15 @@ def _scale_bar(draw: ImageDraw.ImageDraw, scene: Scene, kind: Type) -> None:
     if length_cm is None:
         return
     length = length_cm * 10 / scene.mm_per_pixel
-    right, y = width - kind.pad, height - kind.pad - 3
+    lift = kind.size * 2.6 if width < kind.size * NARROW else 0
+    right, y = width - kind.pad, height - kind.pad - 3 - lift
     left, tick = right - length, kind.size * 0.3
     for thickness, color in ((5, BLACK), (2, WHITE)):
         draw.line([(left, y), (right, y)], fill=color, width=thickness)
         for x in (left, right):
             draw.line([(x, y - tick), (x, y + 2)], fill=color, width=thickness)
-    middle = ((left + right) / 2, y - tick - 4)
-    _text(draw, middle, f"{length_cm:g} cm", kind, anchor="mb")
+    label = f"{length_cm:g} cm{scene.scale_note}"
+    _text(draw, (right, y - tick - 4), label, kind, anchor="rb")
 
 
 def number_segments(

@@ -6,6 +6,7 @@ from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
     ContentItem,
+    ContentSequence,
     FindingSite,
     ImageContentItem,
     Measurement,
@@ -53,10 +54,11 @@ def measurement_group(case: Case, finding: Finding, earlier: Sequence[ResultInst
     An absent finding is a whole-image group that says Absent: silence never reads as negative.
     """
     segmentation = _of_kind(earlier, ResultKind.SEGMENTATION)
-    if finding.segment is not None and segmentation:
-        group = _on_segment(case, finding, finding.segment, segmentation[0])
-    else:
-        group = _on_images(case, finding)
+    group: Group = (
+        _on_segment(case, finding, finding.segment, segmentation[0])
+        if finding.segment is not None and segmentation
+        else _on_images(case, finding)
+    )
     group[0].ContentSequence.extend(_explanation(case, finding, earlier))
     return group
 
@@ -105,9 +107,7 @@ def _segmented_images(case: Case, segment: SegmentMask) -> list[SourceImageForSe
     by_instance: dict[tuple[str, str], list[int]] = {}
     for frame in mask_frames(segment):
         reference = case.reference(frame)
-        numbers = by_instance.setdefault(
-            (reference.sop_class_uid, reference.sop_instance_uid), []
-        )
+        numbers = by_instance.setdefault((reference.sop_class_uid, reference.sop_instance_uid), [])
         if reference.frame_number is not None:
             numbers.append(reference.frame_number)
     return [
@@ -190,7 +190,7 @@ def _visual_explanation(
         if capture.SOPInstanceUID in uids
     ]
     for item in items:
-        item.ContentSequence = [_method(explanation)]
+        item.ContentSequence = ContentSequence([_method(explanation)])
     return items
 
 

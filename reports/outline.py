@@ -82,7 +82,7 @@ def _cross(inside: Image.Image) -> Image.Image:
 
 def _between(outer: Image.Image, inner: Image.Image) -> FloatArray:
     ring = np.asarray(outer, dtype=np.float32) - np.asarray(inner, dtype=np.float32)
-    return _reduced(ring / 255)
+    return _reduced(ring / np.float32(255))
 
 
 def _reduced(values: FloatArray) -> FloatArray:
@@ -95,7 +95,7 @@ def _dashes(inside: Image.Image) -> FloatArray:
     """1 on dashes and 0 on gaps, by the angle around the middle of the region."""
     region = np.asarray(inside)
     rows, columns = np.nonzero(region)
-    y, x = np.indices(region.shape, sparse=True)
+    y, x = np.ogrid[: region.shape[0], : region.shape[1]]
     angle = np.arctan2(y - rows.mean(), x - columns.mean()) / (2 * np.pi)
     around = 2 * np.sqrt(np.pi * len(rows)) / SUPERSAMPLING
     count = max(round(around / (2 * DASH)), 4)

@@ -30,6 +30,9 @@ class Scene:
     gray: FloatArray
     """(height, width), 0 to 255."""
     mm_per_pixel: float | None
+    """None where nobody knows."""
+    scale_note: str
+    """Where the scale is true: empty for the patient."""
     letters: tuple[str, str, str, str] | None
     """Orientation at the left, right, top and bottom edge."""
     place: str
@@ -50,7 +53,7 @@ class Scene:
 
 def scene(images: SourceImages, header: Dataset, frame: int, longest: int) -> Scene:
     """Prepare one frame as a picture whose longer side has ``longest`` pixels."""
-    height_mm, width_mm, known = pixel_size_mm(images, header)
+    height_mm, width_mm, where = pixel_size_mm(images, header)
     rows, columns = images.pixels.shape[1:]
     scale = longest / max(rows * height_mm, columns * width_mm)
     size = (max(round(columns * width_mm * scale), 1), max(round(rows * height_mm * scale), 1))
@@ -58,7 +61,8 @@ def scene(images: SourceImages, header: Dataset, frame: int, longest: int) -> Sc
     levels = gray(plane, header, images.frames[frame].frame_number)
     return Scene(
         gray=levels * 255,
-        mm_per_pixel=1 / scale if known else None,
+        mm_per_pixel=None if where is None else 1 / scale,
+        scale_note=where or "",
         letters=edge_letters(images, header),
         place=place(images, frame, header),
     )

@@ -42,7 +42,7 @@ class Picture:
     outlined: Image.Image
     """The slice with outlines."""
     heated: Image.Image | None
-    """The same with heat and colour bar; none where the finding was not explained."""
+    """The same with heat and colour bar; none where the map names no place."""
     panel: Image.Image
     """With heat, legend, finding and model: for Secondary Capture."""
 
@@ -50,12 +50,12 @@ class Picture:
 def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
     """Draw one key slice; ``header`` is the repaired header of its source image."""
     view = scene(analysis.images, header, key.frame, PAGE)
-    heated = _heated(analysis, view, key, PAGE_TYPE) if key.explanation else None
+    explained = key.explanation is not None and key.explanation.region is not None
     return Picture(
         key=key,
         place=view.place,
         outlined=_drawn(analysis, view, key, PAGE_TYPE),
-        heated=heated,
+        heated=_heated(analysis, view, key, PAGE_TYPE) if explained else None,
         panel=_panel(analysis, scene(analysis.images, header, key.frame, PANEL), key),
     )
 
@@ -145,4 +145,3 @@ def headline(key: KeySlice) -> str:
     more = f" (and {len(key.findings) - 1} more)" if len(key.findings) > 1 else ""
     name = plain(finding.target.finding.meaning, 48)
     return f"{name} {finding.presence.lower()}, {highest} {finding.probability:.0%}{more}"
-

@@ -25,7 +25,10 @@ CODES: Mapping[str, frozenset[str]] = {
     "PatientIdentityRemoved": frozenset({"YES", "NO"}),
 }
 """Enumerated values that constructors insist on."""
-AGE, TIME = re.compile(r"\d{3}[DWMY]"), re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
+AGE, TIME = (
+    re.compile(r"\d{3}[DWMY]"),
+    re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
+)
 CODE, ZONE = re.compile(r"[A-Z0-9_ ]{0,16}"), re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 CONTROL_BUT_LINES = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -66,12 +69,16 @@ def _item(source: Dataset) -> Dataset:
 
 
 def _fixed(value: Any, vr: str, keyword: str) -> Any:
-    fix = _FIXES.get(vr, lambda part, _: part)
+    fix = _FIXES.get(vr, _as_it_is)
     parts = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
     fixed = [fix("" if part is None else part, keyword) for part in parts]
     if dictionary_VM(tag_for_keyword(keyword) or 0) == "1":
         return fixed[0] if fixed else ""
     return fixed[0] if len(fixed) == 1 else fixed
+
+
+def _as_it_is(value: Any, _keyword: str) -> Any:
+    return value
 
 
 def _text(value: Any) -> str:

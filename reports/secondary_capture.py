@@ -13,7 +13,7 @@ from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.compass import edge_letters
-from reports.identity import identify, image_reference
+from reports.identity import copy_element, identify, image_reference
 from reports.pictures import Picture
 from reports.settings import SHORT_DISCLAIMER
 
@@ -58,7 +58,7 @@ def _compression(dataset: Dataset, source: Dataset) -> None:
     if dataset.LossyImageCompression == "01":
         for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
             if keyword in source:
-                dataset.add(source[keyword])
+                copy_element(dataset, source, keyword)
 
 
 def _derivation(dataset: Dataset, case: Case, picture: Picture) -> None:

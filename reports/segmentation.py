@@ -21,7 +21,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.domain.analysis import BoolArray, ResultInstance, SegmentMask
+from dicom_node.domain.analysis import ResultInstance, SegmentMask
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.errors import UnsupportedGeometry
 from reports.case import Case
@@ -45,6 +45,7 @@ class SegmentationWriter:
         dataset = _segmentation(case)
         identify(dataset, case, ResultKind.SEGMENTATION)
         _fix_dimension_organization(dataset, case)
+        _orient_projection(dataset, case.sources.first)
         return [ResultInstance(ResultKind.SEGMENTATION, dataset)]
 
 
@@ -79,7 +80,7 @@ def _ordered_sources(case: Case) -> list[Dataset]:
     if len(headers) > 1 and len(headers) != len(frames):
         raise UnsupportedGeometry(
             f"series {case.sources.first.SeriesInstanceUID}: its frames lie in {len(headers)} "
-            "multi-frame images; a SEG refers to one of them, so send one multi-frame image a series"
+            "multi-frame images; a SEG refers to one of them: send one multi-frame image a series"
         )
     return list(headers.values())
 
@@ -162,7 +163,12 @@ def _fix_dimension_organization(dataset: Dataset, case: Case) -> None:
         item.DimensionOrganizationUID = uid
 
 
+def _orient_projection(dataset: Dataset, source: Dataset) -> None:
+    """Without a frame of reference, Patient Orientation is all that says where left is."""
+    if "FrameOfReferenceUID" not in source:
+        dataset.PatientOrientation = source.get("PatientOrientation") or []
+
+
 def mask_frames(segment: SegmentMask) -> list[int]:
     """Indices of the frames that a segment touches."""
-    touched: BoolArray = segment.mask.any(axis=(1, 2))
-    return [int(index) for index in np.flatnonzero(touched)]
+    return [int(frame) for frame in np.flatnonzero(np.any(segment.mask, axis=(1, 2)))]

@@ -12,53 +12,10 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
-
-PATIENT = (
-    "PatientName PatientID IssuerOfPatientID IssuerOfPatientIDQualifiersSequence TypeOfPatientID "
-    "PatientBirthDate PatientBirthTime PatientSex OtherPatientIDsSequence OtherPatientNames "
-    "EthnicGroup PatientComments PatientSpeciesDescription PatientSpeciesCodeSequence "
-    "PatientBreedDescription PatientBreedCodeSequence BreedRegistrationSequence ResponsiblePerson "
-    "ResponsiblePersonRole ResponsibleOrganization PatientIdentityRemoved DeidentificationMethod "
-    "DeidentificationMethodCodeSequence QualityControlSubject ClinicalTrialSponsorName "
-    "ClinicalTrialProtocolID ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName "
-    "ClinicalTrialSubjectID ClinicalTrialSubjectReadingID"
-).split()
-"""Patient and Clinical Trial Subject modules (PS3.3 C.7.1.1, C.7.1.3)."""
-STUDY = (
-    "StudyInstanceUID StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber "
-    "IssuerOfAccessionNumberSequence StudyDescription PhysiciansOfRecord ConsultingPhysicianName "
-    "NameOfPhysiciansReadingStudy RequestingService ProcedureCodeSequence "
-    "ReasonForPerformedProcedureCodeSequence PatientAge PatientSize PatientWeight "
-    "PatientBodyMassIndex MedicalAlerts Allergies SmokingStatus PregnancyStatus LastMenstrualDate "
-    "Occupation AdditionalPatientHistory AdmittingDiagnosesDescription AdmissionID "
-    "PatientSexNeutered PatientState ClinicalTrialTimePointID ClinicalTrialTimePointDescription "
-    "TimezoneOffsetFromUTC"
-).split()
-"""General Study, Patient Study and Clinical Trial Study modules (PS3.3 C.7.2.1 to C.7.2.3)."""
-REQUIRED = (
-    "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime "
-    "ReferringPhysicianName StudyID AccessionNumber"
-).split()
-"""Type 2 in every composite object: present, if only empty."""
-EQUIPMENT = (
-    "Manufacturer ManufacturerModelName DeviceSerialNumber SoftwareVersions InstitutionName "
-    "StationName"
-).split()
-"""Of the scanner, for Contributing Equipment (PS3.3 C.12.1)."""
-IMAGE = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID SeriesNumber SeriesDescription Modality "
-    "BodyPartExamined Laterality InstanceNumber FrameOfReferenceUID PositionReferenceIndicator "
-    "ImageType ImageOrientationPatient ImagePositionPatient PixelSpacing ImagerPixelSpacing "
-    "SliceThickness SpacingBetweenSlices PatientOrientation Rows Columns NumberOfFrames "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence DimensionIndexSequence "
-    "PhotometricInterpretation PresentationLUTShape WindowCenter WindowWidth VOILUTFunction "
-    "VOILUTSequence LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod "
-    "RecognizableVisualFeatures"
-).split()
-"""What outputs need of each image."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _observer(case: Case) -> ObserverContext:
     )
 
 
-def _procedures(source: Dataset) -> list[Code | CodedConcept]:
+def _procedures(source: Dataset) -> Sequence[Code]:
     """What the source says was done, else what its modality does."""
     stated = [c for c in map(_code, source.get("ProcedureCodeSequence") or ()) if c is not None]
     return stated or [PROCEDURES.get(source.Modality, codes.cid100.ImagingProcedure)]
@@ -127,9 +127,7 @@ def _remarks(case: Case) -> ContentItem:
         *_selection(case),
     ]
     items = [
-        TextContentItem(
-            name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS
-        )
+        TextContentItem(name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
         for text in texts
     ]
     return container(QUALITATIVE_EVALUATIONS, items)

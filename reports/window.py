@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import FloatArray
@@ -19,41 +19,39 @@ def gray(plane: FloatArray, header: Dataset, frame_number: int | None = None) ->
     ``plane`` holds values after the modality LUT. The first window of the image is used, else its
     first VOI LUT, else the range of the plane itself. MONOCHROME1 shows low values bright.
     """
-    module = _voi_module(header, frame_number)
-    levels = _levels(plane, module)
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
-        levels = 1 - levels
-    return levels.astype(np.float32)
+    levels = _levels(plane, _voi_module(header, frame_number))
+    return 1 - levels if header.get("PhotometricInterpretation") == "MONOCHROME1" else levels
 
 
-def _levels(plane: FloatArray, module: Dataset) -> NDArray[np.floating]:
+def _levels(plane: FloatArray, module: Dataset) -> FloatArray:
     center, width = _first(module.get("WindowCenter")), _first(module.get("WindowWidth"))
     if center is not None and width is not None and width > 0:
-        function = str(module.get("VOILUTFunction") or "LINEAR")
-        return _windowed(plane, center, width, function)
+        return _windowed(plane, center, width, str(module.get("VOILUTFunction") or "LINEAR"))
     if module.get("VOILUTSequence"):
         return _looked_up(plane, module.VOILUTSequence[0])
     dark, bright = np.percentile(plane, [DARK, BRIGHT])
-    return np.clip((plane - dark) / max(float(bright - dark), 1e-6), 0, 1)
+    return _unit((plane - dark) / max(float(bright - dark), 1e-6))
 
 
-def _windowed(
-    plane: FloatArray, center: float, width: float, function: str
-) -> NDArray[np.floating]:
+def _unit(values: ArrayLike) -> FloatArray:
+    return np.clip(np.asarray(values, dtype=np.float32), np.float32(0), np.float32(1))
+
+
+def _windowed(plane: FloatArray, center: float, width: float, function: str) -> FloatArray:
     """PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
-        return 1 / (1 + np.exp(np.clip(-4 * (plane - center) / width, -50, 50)))
+        return _unit(1 / (1 + np.exp(np.clip(-4 * (plane - center) / width, -50, 50))))
     if function == "LINEAR_EXACT" or width <= 1:
-        return np.clip((plane - center) / width + 0.5, 0, 1)
-    return np.clip((plane - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+        return _unit((plane - center) / width + 0.5)
+    return _unit((plane - (center - 0.5)) / (width - 1) + 0.5)
 
 
-def _looked_up(plane: FloatArray, lut: Dataset) -> NDArray[np.floating]:
+def _looked_up(plane: FloatArray, lut: Dataset) -> FloatArray:
     """PS3.3 C.11.2.1.1."""
     count, first, bits = (int(value) for value in lut.LUTDescriptor)
     table = np.asarray(_entries(lut.LUTData), dtype=np.float32)[: count or 65536]
     index = np.clip(np.rint(plane) - first, 0, len(table) - 1).astype(int)
-    return table[index] / (2**bits - 1)
+    return _unit(table[index] / (2**bits - 1))
 
 
 def _entries(data: Any) -> Sequence[int] | NDArray[np.uint16]:

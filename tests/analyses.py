@@ -1,6 +1,7 @@
 """Analyses with a known truth: a phantom, read by a model that never errs."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -182,11 +183,10 @@ def with_text(given: Analysis, attributes: Mapping[str, Any]) -> Analysis:
     """The same with other values in all source headers."""
     datasets = []
     for dataset in given.images.datasets:
-        copy = Dataset()
-        copy.update(dataset)
+        changed = deepcopy(dataset)
         for keyword, value in attributes.items():
-            setattr(copy, keyword, value)
-        datasets.append(copy)
+            setattr(changed, keyword, value)
+        datasets.append(changed)
     return replace(given, images=replace(given.images, datasets=tuple(datasets)))
 
 

@@ -1,0 +1,41 @@
+"""Fixtures for all tests: the data beside the project, and tools that a laptop may lack."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))  # tests import ``analyses`` and ``validators`` from here
+
+
+def missing(what: str) -> None:
+    """Skip on a laptop, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and CI must have it")
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real DICOM data beside the project."""
+    folder = TESTS.parent.parent / "shared" / "data"
+    if not folder.is_dir():
+        missing("the data folder ../shared/data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """Path of a command line tool: ``tool("dciodvfy")``."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            missing(f"the tool {name}")
+        return str(path)
+
+    return find

@@ -1,0 +1,192 @@
+"""The SR says of every target whether it is there, how sure, where, by whom and why."""
+
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import analyses
+import highdicom as hd
+import pytest
+import validators
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.delivery import ResultKind
+from dicom_node.testing.phantom import phantom
+from reports.case import Case
+from reports.part10 import dataset_bytes
+from reports.secondary_capture import SecondaryCaptureWriter
+from reports.segmentation import SegmentationWriter
+from reports.structured_report import StructuredReportWriter
+from reports.writer import ResultWriter, write_results
+
+WRITERS: tuple[ResultWriter, ...] = (
+    SegmentationWriter(),
+    SecondaryCaptureWriter(),
+    StructuredReportWriter(),
+)
+
+
+def document(given: Analysis, writers: tuple[ResultWriter, ...] = WRITERS) -> Dataset:
+    report = write_results(Case(given), writers)[-1]
+    assert report.kind is ResultKind.STRUCTURED_REPORT
+    return hd.sr.srread(BytesIO(dataset_bytes(report.dataset)))
+
+
+def groups(report: Dataset) -> list[Dataset]:
+    container = next(i for i in report.ContentSequence if meaning(i) == "Imaging Measurements")
+    return list(container.ContentSequence)
+
+
+def meaning(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeMeaning)
+
+
+def children(item: Dataset, name: str) -> list[Dataset]:
+    return [child for child in item.ContentSequence if meaning(child) == name]
+
+
+def coded(item: Dataset, name: str) -> str:
+    (child,) = children(item, name)
+    return str(child.ConceptCodeSequence[0].CodeMeaning)
+
+
+def number(item: Dataset, name: str) -> float:
+    (child,) = children(item, name)
+    return float(child.MeasuredValueSequence[0].NumericValue)
+
+
+def test_a_present_finding_refers_to_its_segment_and_its_map() -> None:
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
+    results = write_results(Case(given), WRITERS)
+    segmentation, first_capture = results[0].dataset, results[1].dataset
+    report = document(given).content
+    assert isinstance(report, hd.sr.MeasurementReport)
+    found = report.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_uid for group in found] == [f.tracking_uid for f in given.findings]
+    reference = found[1].referenced_segment[0]
+    assert reference.referenced_sop_instance_uid == segmentation.SOPInstanceUID
+    assert reference.referenced_segment_numbers == [2]
+    image = found[0][0].ContentSequence.find(codes.DCM.VisualExplanation)[0]
+    assert image.referenced_sop_instance_uid == first_capture.SOPInstanceUID
+    assert image.ContentSequence[0].value == codes.DCM.GradientWeightedClassActivation
+
+
+def test_a_present_finding_has_its_answer_probability_and_measurements() -> None:
+    (group,) = groups(document(analyses.analysis()))
+    assert coded(group, "Finding") == "Lesion"
+    assert coded(group, "Finding category") == "Morphologically Abnormal Structure"
+    assert coded(group, "Finding Site") == "Trunk"
+    assert coded(group, "Presence of property") == "Present"
+    assert number(group, "Probability") == 92.3
+    assert number(group, "Long axis") == 27.4
+    parameters = [item.TextValue for item in children(group, "Algorithm Parameters")]
+    assert "operating_threshold=0.5" in parameters
+    assert f"bundle_sha256={'b0' * 32}" in parameters
+    (text,) = children(group, "Comment")
+    assert "inside segment 1" in text.TextValue
+    assert "checks passed" in text.TextValue
+
+
+def test_an_absent_target_is_written_as_absent() -> None:
+    given = analyses.analysis(phantom(7, lesions=0, slices=12, size=96))
+    (group,) = groups(document(given))
+    assert coded(group, "Finding") == "Lesion"
+    assert coded(group, "Presence of property") == "Absent"
+    assert number(group, "Probability") == 8.1
+    assert "No localised evidence" in children(group, "Comment")[0].TextValue
+
+
+def test_a_finding_without_a_seg_is_one_of_its_key_image() -> None:
+    given = analyses.with_finding(analyses.analysis(), presence=Presence.UNDETERMINED)
+    (group,) = groups(document(given, (StructuredReportWriter(),)))
+    assert coded(group, "Presence of property") == "Undetermined"
+    (image,) = children(group, "Source of Measurement")
+    key = given.images.frames[given.findings[0].frame]
+    assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == key.sop_instance_uid
+    assert children(group, "Visual explanation") == []
+
+
+def test_everything_is_listed_as_evidence() -> None:
+    given = analyses.analysis()
+    results = write_results(Case(given), WRITERS)
+    listed = {
+        reference.ReferencedSOPInstanceUID
+        for study in results[-1].dataset.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    }
+    expected = {frame.sop_instance_uid for frame in given.images.frames}
+    assert listed == expected | {r.dataset.SOPInstanceUID for r in results[:-1]}
+
+
+def test_the_document_is_complete_unverified_and_says_that_it_is_not_for_diagnosis() -> None:
+    report = document(analyses.analysis())
+    assert report.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    flags = (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag)
+    assert flags == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
+    remarks = next(i for i in report.ContentSequence if meaning(i) == "Qualitative Evaluations")
+    texts = [item.TextValue for item in remarks.ContentSequence]
+    assert "not for diagnostic use" in texts[0]
+    assert texts[1] == "Lesion present, probability 92%."
+    assert any("Series 1.2.3.4 not read" in text for text in texts)
+
+
+def test_the_device_is_the_same_for_the_same_bytes_of_a_model() -> None:
+    given = analyses.analysis()
+    provenance = given.provenance
+
+    def device(**changes: object) -> str:
+        report = document(replace(given, provenance=replace(provenance, **changes)))
+        observer = [i for i in report.ContentSequence if meaning(i) == "Device Observer UID"]
+        return str(observer[0].UID)
+
+    assert device() == device(generation=2, input_sha256="9" * 64)
+    assert device() != device(bundle_sha256="d" * 64)
+
+
+def test_the_library_holds_every_image_with_its_position() -> None:
+    given = analyses.analysis()
+    report = document(given)
+    library = next(i for i in report.ContentSequence if meaning(i) == "Image Library")
+    (group,) = library.ContentSequence
+    assert coded(group, "Modality") == "Computed Tomography"
+    entries = children(group, "Source")
+    assert [e.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for e in entries] == [
+        frame.sop_instance_uid for frame in given.images.frames
+    ]
+    assert number(entries[3], "Image Position (Patient) Z") == 15.0
+
+
+def test_the_procedure_of_the_source_is_the_one_reported() -> None:
+    procedure = Dataset()
+    procedure.CodeValue, procedure.CodingSchemeDesignator = "CTABD", "99LOCAL"
+    procedure.CodeMeaning = "CT abdomen"
+    given = analyses.with_text(analyses.analysis(), {"ProcedureCodeSequence": [procedure]})
+    stated = [i for i in document(given).ContentSequence if meaning(i) == "Procedure reported"]
+    assert [item.ConceptCodeSequence[0].CodeValue for item in stated] == ["CTABD"]
+
+
+@pytest.mark.validators
+@pytest.mark.slow
+@pytest.mark.parametrize("lesions", [0, 2])
+def test_pixelmed_finds_no_error_against_the_templates(
+    lesions: int, tmp_path: Path, tool: validators.Tool
+) -> None:
+    tool("DicomSRValidator")
+    path = tmp_path / "sr.dcm"
+    given = analyses.analysis(phantom(7, lesions=lesions, slices=24, size=96))
+    path.write_bytes(dataset_bytes(document(given)))
+    assert validators.sr_validator(path) == []
+
+
+@pytest.mark.validators
+def test_dcmtk_reads_the_document(tmp_path: Path, tool: validators.Tool) -> None:
+    tool("dsrdump")
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(dataset_bytes(document(analyses.analysis())))
+    text = validators.dsrdump(path)
+    assert "not for diagnostic use" in text
+    assert '(130401,DCM,"Visual explanation")' in text
+    assert '(52101004,SCT,"Present")' in text

@@ -1,0 +1,39 @@
+"""How far a map can be believed. For now: one plain number, and no verdict."""
+
+import numpy as np
+from pydicom.sr.codedict import codes
+
+from dicom_node.domain.analysis import (
+    BoolArray,
+    ExplanationQuality,
+    FloatArray,
+    QualityMeasure,
+    Trust,
+)
+
+UNTESTED = "the faithfulness of this map was not tested"
+
+
+def measure(values: FloatArray, outline: BoolArray | None) -> ExplanationQuality:
+    """Quality of one frame's map, (rows, columns), beside the model's own outline of the finding.
+
+    The energy inside the outline (Wang 2020, Score-CAM) says whether the two heads of the model
+    point at one place; it does not say that the place is right, so there is no verdict.
+    """
+    total = float(values.sum())
+    if outline is None or total <= 0:
+        return ExplanationQuality(Trust.NOT_MEASURED, (UNTESTED,))
+    inside = float(values[outline].sum()) / total
+    return ExplanationQuality(
+        Trust.NOT_MEASURED,
+        (UNTESTED,),
+        (
+            QualityMeasure(
+                name="Evidence inside the outline",
+                value=round(float(np.clip(100 * inside, 0, 100)), 1),
+                unit=codes.UCUM.Percent,
+                meaning="part of the heat map's evidence on the key slice that lies inside the "
+                "outlined finding",
+            ),
+        ),
+    )

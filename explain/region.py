@@ -1,0 +1,44 @@
+"""The place that a map names: a region with an outline, not its hottest pixel.
+
+The hottest pixel of a coarse map lies on the rim of a plateau; its centre lies on the target.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from dicom_node.domain.analysis import BoolArray, FloatArray, Region, SaliencyMap, SourceImages
+
+NOTHING = 0.05
+"""Part of the colour bar below which a map shows no evidence."""
+
+
+def find_region(
+    saliency: SaliencyMap,
+    frame: int,
+    images: SourceImages,
+    *,
+    level: float,
+    outline: BoolArray | None = None,
+) -> Region | None:
+    """The region that a map names in one frame; none where it holds no evidence.
+
+    Of the connected parts above ``level`` times the frame's peak: the one that shares most with the
+    finding's ``outline`` (rows, columns), and the one with the peak where none does.
+    """
+    values = saliency.values[frame]
+    peak = float(values.max())
+    if peak < NOTHING * saliency.full_scale:
+        return None
+    parts, _ = ndimage.label(values >= level * peak)
+    part = parts == _choose(parts, values, outline)
+    row, column = ndimage.center_of_mass(np.where(part, values, 0))
+    centroid = (float(frame), float(row), float(column))
+    return Region(frame, part, centroid, images.to_patient(centroid))
+
+
+def _choose(parts: np.ndarray, values: FloatArray, outline: BoolArray | None) -> int:
+    shared = np.bincount(parts[outline], minlength=1) if outline is not None else np.zeros(1)
+    shared[0] = 0
+    if shared.any():
+        return int(shared.argmax())
+    return int(parts.flat[values.argmax()])

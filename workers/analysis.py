@@ -1,0 +1,134 @@
+"""The pipeline: one series and one model in, one Analysis out."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dicom_node.domain.analysis import (
+    Analysis,
+    Finding,
+    FloatArray,
+    Prediction,
+    Provenance,
+    SaliencyMap,
+    SourceImages,
+)
+from dicom_node.domain.job import SeriesChoice
+from explain.projection import Grid
+from workers.findings import Answers, Case, answer, explained
+from workers.model import Model
+from workers.preprocess import Prepared, prepare
+from workers.progress import Progress, silent
+from workers.volume import read_series
+
+
+def analyse(
+    paths: Sequence[Path],
+    model: Model,
+    provenance: Provenance,
+    selection: Sequence[SeriesChoice] = (),
+    progress: Progress = silent,
+) -> Analysis:
+    """Read one series (files in any order) and analyse it.
+
+    Raises what ``read_series``, ``prepare`` and ``Model.predict`` raise.
+    """
+    return analyse_images(read_series(paths, progress), model, provenance, selection, progress)
+
+
+def analyse_images(
+    images: SourceImages,
+    model: Model,
+    provenance: Provenance,
+    selection: Sequence[SeriesChoice] = (),
+    progress: Progress = silent,
+) -> Analysis:
+    """Volume -> preprocess -> predict -> explain -> findings."""
+    started = time.monotonic()
+    prepared = prepare(images, model.manifest)
+    prediction = predict(model, prepared, progress)
+    maps = explain(model, prepared, progress)
+    answers = answer(Case(model.manifest, provenance, images, prediction))
+    return Analysis(
+        manifest=model.manifest,
+        provenance=provenance,
+        images=images,
+        prediction=prediction,
+        segments=answers.segments,
+        findings=_explained(answers, maps, images, model),
+        selection=tuple(selection),
+        notes=(*_unread(prepared), *answers.notes),
+        facts={**model.versions, "seconds": f"{time.monotonic() - started:.1f}"},
+    )
+
+
+def predict(model: Model, prepared: Prepared, progress: Progress = silent) -> Prediction:
+    """Logits and probabilities of all frames; masks on the source grid, 0 beyond the model's."""
+    logits, masks = [], []
+    for part, batch in _batches(model, prepared):
+        output = model.predict(batch)
+        logits.append(output.logits)
+        likely = model.mask_probabilities(output.mask_logits)
+        masks.append(_on_source(likely, prepared))
+        progress("predicting", part)
+    together = np.concatenate(logits)
+    return Prediction(together, model.probabilities(together), np.concatenate(masks))
+
+
+def explain(
+    model: Model, prepared: Prepared, progress: Progress = silent
+) -> Mapping[str, SaliencyMap]:
+    """The map of every frame, for each target by its label; nothing without a classification."""
+    explainer, plan = model.explainer(), model.manifest.classification
+    if explainer is None or plan is None:
+        return {}
+    maps = []
+    for part, batch in _batches(model, prepared):
+        attribution = explainer.explain(batch, range(len(plan.targets)))
+        maps.append(_on_source(np.moveaxis(attribution.maps, 1, -1), prepared))
+        progress("explaining", part)
+    values = np.moveaxis(np.concatenate(maps), -1, 0)
+    scale = model.manifest.explanation.full_scale
+    return {
+        target.label: SaliencyMap(target.label, explainer.method, explainer.layer, each, scale)
+        for target, each in zip(plan.targets, values, strict=True)
+    }
+
+
+def _batches(model: Model, prepared: Prepared) -> Iterator[tuple[float, FloatArray]]:
+    """Batches of frames, each with the part of the work that is done after it."""
+    size, count = model.manifest.input.batch, len(prepared.values)
+    for start in range(0, count, size):
+        end = min(start + size, count)
+        yield end / count, prepared.values[start:end]
+
+
+def _on_source(values: FloatArray, prepared: Prepared) -> FloatArray:
+    """(frames, rows, columns, channels) of cells that share out the model's input."""
+    rows, columns = values.shape[1:3]
+    cells = Grid.covering(prepared.grid.inner, (rows, columns))
+    return prepared.grid.carrying(cells).project(values)
+
+
+def _explained(
+    answers: Answers, maps: Mapping[str, SaliencyMap], images: SourceImages, model: Model
+) -> tuple[Finding, ...]:
+    level = model.manifest.explanation.region_level
+    return tuple(
+        explained(finding, maps[finding.target.label], images, level)
+        for finding in answers.findings
+    )
+
+
+def _unread(prepared: Prepared) -> list[str]:
+    """A note where the images reach beyond what the model was shown."""
+    grid = prepared.grid
+    inner = np.multiply(np.abs(grid.step), grid.inner)
+    if (inner >= np.array(grid.outer) - 1).all():
+        return []
+    share = float(np.prod(np.minimum(1, inner / grid.outer)))
+    return [
+        f"The model read the middle {share:.0%} of each image; what lies outside was not searched."
+    ]

@@ -1,0 +1,87 @@
+"""Write a model bundle, and look into its weights before Keras does."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dicom_node.catalog import CARD, CHECKED, MANIFEST, SUMS, WEIGHTS, BundleFolder, open_bundle
+from dicom_node.domain.errors import CorruptBundle
+
+MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
+MAX_BYTES = 4 * 2**30
+"""Of all members together, unpacked."""
+CODE = frozenset(
+    {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+)
+"""Stock Keras classes that run code which the file brings along."""
+
+
+def write_bundle(folder: Path, manifest: str, weights: Path, card: str) -> BundleFolder:
+    """Write all files of a bundle into a new or empty folder, and verify it.
+
+    ``manifest`` is the text of ``manifest.toml``, ``card`` that of ``card.md``, ``weights`` a file
+    that Keras saved. Raises CorruptBundle where the manifest is wrong.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, folder / WEIGHTS)
+    (folder / MANIFEST).write_text(manifest, "utf-8")
+    (folder / CARD).write_text(card, "utf-8")
+    lines = [
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in sorted(CHECKED)
+    ]
+    (folder / SUMS).write_text("".join(lines), "ascii")
+    return open_bundle(folder)
+
+
+def refuse_code(weights: Path) -> None:
+    """Raise CorruptBundle where a ``.keras`` file could bring code along, or is no such file.
+
+    Keras' own safe mode stands behind this check, and has been passed before (CVE-2025-1550).
+    """
+    try:
+        with zipfile.ZipFile(weights) as archive:
+            members = archive.infolist()
+            if {member.filename for member in members} != MEMBERS or len(members) != len(MEMBERS):
+                raise CorruptBundle(
+                    f"{weights.name} holds other members than {', '.join(sorted(MEMBERS))}: save "
+                    "the model with model.save('model.keras')",
+                    code="BUNDLE_CODE",
+                )
+            if sum(member.file_size for member in members) > MAX_BYTES:
+                raise CorruptBundle(f"{weights.name} is too large unpacked", code="BUNDLE_SIZE")
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise CorruptBundle(
+            f"{weights.name} is no Keras 3 file: HDF5, SavedModel and pickles are not loaded; save "
+            "the model with model.save('model.keras')",
+            code="BUNDLE_CODE",
+        ) from error
+    foreign = sorted({name for name in _classes(config) if name is not None})
+    if foreign:
+        raise CorruptBundle(
+            f"{weights.name} uses {', '.join(foreign)}: build it of stock Keras layers only",
+            code="BUNDLE_CODE",
+        )
+
+
+def _classes(node: object) -> Iterator[str | None]:
+    """Every class in a Keras configuration that is not a stock one without code of its own."""
+    if isinstance(node, dict):
+        if "class_name" in node:
+            yield _foreign_class(node)
+        for value in node.values():
+            yield from _classes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _classes(value)
+
+
+def _foreign_class(node: dict[str, object]) -> str | None:
+    name, module = str(node["class_name"]), str(node.get("module") or "keras")
+    registered = str(node.get("registered_name") or "")
+    stock = module.split(".")[0] == "keras" and ">" not in registered
+    return None if stock and name not in CODE else f"{module}.{name}"

@@ -1,0 +1,1 @@
+"""The reference bundles that ship with the product: one folder each."""

@@ -1,0 +1,212 @@
+"""Prediction -> segments and findings.
+
+Who decides when the two heads disagree: the classification head says, slice by slice, whether a
+target is there, and the segmentation head says where. A connected region becomes a finding when
+the probability of at least one of its slices reaches the operating point; other regions are left
+out, and a note says so. A run of slices that reach it without such a region in or beside them
+becomes a finding of the whole image: the model says yes, and does not say where. A target without
+any finding is reported as absent, with the highest probability of all slices.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from dicom_node.domain.analysis import (
+    BoolArray,
+    Explanation,
+    Finding,
+    FloatArray,
+    Prediction,
+    Presence,
+    Provenance,
+    SaliencyMap,
+    SegmentMask,
+    SourceImages,
+)
+from dicom_node.domain.manifest import ModelManifest, Segment, Target
+from explain.quality import measure
+from explain.region import find_region
+from workers.measure import longest_slice, measurements, volume_ml
+
+
+@dataclass(frozen=True)
+class Case:
+    """What findings are made of."""
+
+    manifest: ModelManifest
+    provenance: Provenance
+    images: SourceImages
+    prediction: Prediction
+
+    def tracking(self, name: str) -> tuple[str, str]:
+        """Tracking identifier and UID: the same in every run of the model on this study."""
+        return name, self.provenance.tracking_uid(self.manifest.name, name)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Segments and findings of a case, before explanation."""
+
+    segments: tuple[SegmentMask, ...]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+def answer(case: Case) -> Answers:
+    """Segments (context first, then one for each region found), findings, and notes."""
+    targets = case.manifest.classification.targets if case.manifest.classification else ()
+    segments = list(_context(case, {target.located_by for target in targets}))
+    findings: list[Finding] = []
+    notes: list[str] = []
+    for column, target in enumerate(targets):
+        probability = case.prediction.probabilities[:, column]
+        regions = _regions(case, target)
+        taken = [
+            region for region in regions if probability[_frames(region)].max() >= target.threshold
+        ]
+        found = [
+            _located(case, target, probability, region, number, len(segments) + number)
+            for number, region in enumerate(taken, 1)
+        ]
+        findings += found or []
+        findings += _whole_image(case, target, probability, taken, len(taken))
+        if not any(finding.target == target for finding in findings):
+            findings.append(_absent(case, target, probability))
+        segments += [finding.segment for finding in found if finding.segment]
+        notes += _left_out(target, len(regions) - len(taken))
+    return Answers(tuple(segments), tuple(findings), tuple(notes))
+
+
+def explained(
+    finding: Finding, saliency: SaliencyMap, images: SourceImages, level: float
+) -> Finding:
+    """The finding with its explanation: the map, and the place it names on the key slice."""
+    outline = finding.segment.mask[finding.frame] if finding.segment else None
+    region = find_region(saliency, finding.frame, images, level=level, outline=outline)
+    quality = measure(saliency.values[finding.frame], outline)
+    return replace(finding, explanation=Explanation(saliency, region, quality))
+
+
+def _context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
+    """Segments that no target is located by: one each, where there is any of it."""
+    number = 0
+    for segment, mask in _masks(case):
+        if segment.label not in located and mask.any():
+            number += 1
+            yield _segment_mask(case, segment, mask, segment.label, number)
+
+
+def _regions(case: Case, target: Target) -> list[BoolArray]:
+    """Connected regions of the segment that locates a target, largest first."""
+    for segment, mask in _masks(case):
+        if segment.label == target.located_by:
+            return _connected(mask, case.images, segment.min_volume_ml)
+    return []
+
+
+def _connected(mask: BoolArray, images: SourceImages, min_volume_ml: float) -> list[BoolArray]:
+    """26-connected in a volume, 8-connected in images that are no volume."""
+    neighbours = np.ones((3, 3, 3), bool)
+    if images.affine is None:
+        neighbours[[0, 2]] = False
+    labels, _ = ndimage.label(mask, neighbours)
+    sizes = np.bincount(labels.ravel())[1:]
+    regions = [labels == 1 + number for number in np.argsort(-sizes, kind="stable")]
+    if images.affine is None:
+        return regions
+    return [region for region in regions if volume_ml(region, images) >= min_volume_ml]
+
+
+def _located(
+    case: Case,
+    target: Target,
+    probability: FloatArray,
+    region: BoolArray,
+    number: int,
+    segment: int,
+) -> Finding:
+    name = f"{target.label} {number}"
+    plan = next(s for s, _ in _masks(case) if s.label == target.located_by)
+    mask = _segment_mask(case, plan, region, name, segment)
+    frame = longest_slice(region, case.images)
+    return Finding(
+        target=target,
+        presence=Presence.PRESENT,
+        probability=float(probability[_frames(region)].max()),
+        frame=frame,
+        tracking_id=mask.tracking_id,
+        tracking_uid=mask.tracking_uid,
+        segment=mask,
+        measurements=measurements(region, frame, case.images),
+    )
+
+
+def _whole_image(
+    case: Case, target: Target, probability: FloatArray, regions: Sequence[BoolArray], before: int
+) -> list[Finding]:
+    """One finding for each run of positive slices with no region in it or beside it."""
+    outlined = np.zeros(len(probability), bool)
+    for region in regions:
+        outlined |= region.any(axis=(1, 2))
+    near = ndimage.binary_dilation(outlined, np.ones(3))
+    runs, count = ndimage.label(probability >= target.threshold)
+    lonely = [runs == run for run in range(1, count + 1) if not (near & (runs == run)).any()]
+    return [
+        _unlocated(case, target, probability, run, f"{target.label} {number}")
+        for number, run in enumerate(lonely, before + 1)
+    ]
+
+
+def _unlocated(
+    case: Case, target: Target, probability: FloatArray, run: BoolArray, name: str
+) -> Finding:
+    frame = int(np.where(run, probability, -1).argmax())
+    return Finding(target, Presence.PRESENT, float(probability[frame]), frame, *case.tracking(name))
+
+
+def _absent(case: Case, target: Target, probability: FloatArray) -> Finding:
+    frame = int(probability.argmax())
+    return Finding(
+        target, Presence.ABSENT, float(probability[frame]), frame, *case.tracking(target.label)
+    )
+
+
+def _left_out(target: Target, count: int) -> list[str]:
+    if count == 0:
+        return []
+    what = "place was" if count == 1 else "places were"
+    return [
+        f"{count} {what} outlined as {target.label} in slices whose probability stays below the "
+        "operating point; not reported."
+    ]
+
+
+def _masks(case: Case) -> Iterator[tuple[Segment, BoolArray]]:
+    segments = case.manifest.segmentation.segments if case.manifest.segmentation else ()
+    for channel, segment in enumerate(segments):
+        yield segment, case.prediction.masks[..., channel] >= segment.threshold
+
+
+def _segment_mask(
+    case: Case, segment: Segment, mask: BoolArray, name: str, number: int
+) -> SegmentMask:
+    tracking_id, tracking_uid = case.tracking(name)
+    return SegmentMask(
+        number=number,
+        label=name,
+        category=segment.category.code,
+        type=segment.type.code,
+        color=segment.color,
+        mask=mask,
+        threshold=segment.threshold,
+        tracking_id=tracking_id,
+        tracking_uid=tracking_uid,
+    )
+
+
+def _frames(region: BoolArray) -> BoolArray:
+    """(frames,): where the region has pixels."""
+    return np.asarray(region.any(axis=(1, 2)))

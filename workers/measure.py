@@ -1,0 +1,76 @@
+"""Measurements of one connected region (TID 300): volume, diameters, intensity."""
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist, squareform
+
+from dicom_node.domain.analysis import BoolArray, Measurement, SourceImages
+
+MILLILITRE = Code("ml", "UCUM", "milliliter")
+MEAN = {"CT": codes.DCM.MeanAttenuationCoefficient}
+DEVIATION = {"CT": codes.DCM.StandardDeviationOfAttenuationCoefficient}
+
+
+def volume_ml(mask: BoolArray, images: SourceImages) -> float:
+    """Number of voxels times their size."""
+    return float(mask.sum() * np.prod(images.spacing_mm) / 1000)
+
+
+def longest_slice(mask: BoolArray, images: SourceImages) -> int:
+    """The frame in which the region's longest diameter lies."""
+    frames = np.flatnonzero(mask.any(axis=(1, 2)))
+    return int(max(frames, key=lambda frame: diameters_mm(mask[frame], images.spacing_mm[1:])[0]))
+
+
+def diameters_mm(outline: BoolArray, spacing_mm: tuple[float, float]) -> tuple[float, float]:
+    """Longest diameter of a slice of a region, and its width perpendicular to that.
+
+    ``outline`` is (rows, columns). Measured between the edges of the pixels, so that one pixel
+    has a length; the width is that of the convex hull.
+    """
+    points = _edge_points(outline) * spacing_mm
+    hull = points[ConvexHull(points).vertices]
+    distances = squareform(pdist(hull))
+    start, end = np.unravel_index(distances.argmax(), distances.shape)
+    along = (hull[end] - hull[start]) / distances[start, end]
+    across = hull @ np.array([-along[1], along[0]])
+    return float(distances[start, end]), float(np.ptp(across))
+
+
+def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Measurement, ...]:
+    """Volume, long and short axis in one frame, mean and deviation of the intensity.
+
+    ``mask`` is (frames, rows, columns). Without geometry there are no sizes.
+    """
+    modality = images.datasets[0].get("Modality", "") if images.datasets else ""
+    unit = codes.UCUM.HounsfieldUnit if modality == "CT" else codes.UCUM.NoUnits
+    values = images.pixels[mask]
+    intensity = (
+        Measurement(MEAN.get(modality, codes.SCT.Mean), float(values.mean()), unit),
+        Measurement(
+            DEVIATION.get(modality, codes.SCT.StandardDeviation), float(values.std()), unit
+        ),
+    )
+    if images.affine is None:
+        return intensity
+    longest, width = diameters_mm(mask[frame], images.spacing_mm[1:])
+    return (
+        Measurement(codes.SCT.Volume, volume_ml(mask, images), MILLILITRE),
+        Measurement(codes.SCT.LongAxis, longest, codes.UCUM.Millimeter),
+        Measurement(codes.SCT.ShortAxis, width, codes.UCUM.Millimeter),
+        *intensity,
+    )
+
+
+def _edge_points(outline: BoolArray) -> NDArray[np.float64]:
+    """(points, 2): middles of the four edges of each pixel that lies on the border."""
+    inner = np.pad(outline, 1)
+    inner = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+    centres = np.argwhere(outline & ~inner).astype(np.float64)
+    steps = [step for step in product((-0.5, 0, 0.5), repeat=2) if np.abs(step).sum() == 0.5]
+    return np.concatenate([centres + step for step in steps])

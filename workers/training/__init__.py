@@ -1,0 +1,1 @@
+"""Recipes that make the shipped bundles: data, network, fit, measures, package."""

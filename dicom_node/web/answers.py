@@ -162,7 +162,7 @@ def _routed(current: Sequence[Answer]) -> State | None:
     if JobState.ANALYSING in states:
         return State(Tone.BUSY, "Analysing")
     if waiting:
-        return State(Tone.BUSY, "Waiting", waiting.line, waiting.reason)
+        return State(Tone.BUSY, "Waiting", reason=waiting.reason)
     if JobState.ANALYSED in states:
         return State(Tone.DONE, "Analysed")
     return State(Tone.NONE, "Cancelled") if states else None

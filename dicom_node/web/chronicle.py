@@ -37,11 +37,7 @@ class ObjectLine:
     @property
     def retryable(self) -> bool:
         """Held, or waiting in a pause after a try."""
-        if self.delivery is None:
-            return False
-        held = self.delivery["state"] == DeliveryState.HELD
-        paused = self.delivery["state"] == DeliveryState.READY and self.delivery["attempt"] > 0
-        return held or paused
+        return self.state.tone in (Tone.FAILED, Tone.UNSURE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class Guard:
         self._web = web
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what must not pass; else let it pass, measured, and mark the answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

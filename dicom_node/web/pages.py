@@ -30,9 +30,7 @@ Number = Annotated[int, Form(ge=1, le=MAX_PAGE)]
 
 
 @router.get("/")
-def worklist(
-    request: Request, site: Here, state: StageOrAll = "", page: int = 1
-) -> HTMLResponse:
+def worklist(request: Request, site: Here, state: StageOrAll = "", page: int = 1) -> HTMLResponse:
     """The newest studies. State and page may stand in the address, the search may not."""
     return _worklist(request, site, state, "", min(page, MAX_PAGE))
 
@@ -49,9 +47,7 @@ def search(
     return _worklist(request, site, state, q, page)
 
 
-def _worklist(
-    request: Request, site: Site, state: StageOrAll, q: str, number: int
-) -> HTMLResponse:
+def _worklist(request: Request, site: Site, state: StageOrAll, q: str, number: int) -> HTMLResponse:
     found = site.ledger.pages.worklist(
         stage=state or None, search=printable(q, 128), page=number, size=PAGE_SIZE
     )

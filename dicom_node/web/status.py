@@ -20,6 +20,8 @@ from dicom_node.web.site import Here, Site
 
 router = APIRouter()
 
+Values = dict[tuple[str, ...], int]
+
 
 @router.get("/healthz")
 def healthz() -> PlainTextResponse:
@@ -83,7 +85,7 @@ class LedgerCollector(Collector):
 
     def _deliveries(self, counts: Counts) -> GaugeMetricFamily:
         names = {d.name for d in self._site.settings.destinations}
-        zeros = {(name, state.value): 0 for name in names for state in DeliveryState}
+        zeros: Values = {(name, state.value): 0 for name in names for state in DeliveryState}
         return _labelled(
             "deliveries",
             "Objects by destination and state.",
@@ -93,10 +95,10 @@ class LedgerCollector(Collector):
 
 
 def _by_state(counts: Counts) -> Iterable[GaugeMetricFamily]:
-    studies = {(state.value,): 0 for state in StudyState}
+    studies: Values = {(state.value,): 0 for state in StudyState}
     studies |= {(state,): n for state, n in counts.studies.items()}
     yield _labelled("studies", "Studies by state.", ("state",), studies)
-    jobs = {(state.value,): 0 for state in JobState}
+    jobs: Values = {(state.value,): 0 for state in JobState}
     jobs |= {(state,): n for state, n in counts.jobs.items()}
     yield _labelled("jobs", "Jobs by state.", ("state",), jobs)
 
@@ -106,7 +108,7 @@ def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
 
 
 def _labelled(
-    name: str, meaning: str, labels: tuple[str, ...], values: dict[tuple[str, ...], int]
+    name: str, meaning: str, labels: tuple[str, ...], values: Values
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"dicom_node_{name}", meaning, labels=labels)
     for key in sorted(values):

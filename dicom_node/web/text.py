@@ -1,7 +1,6 @@
 """Strings, numbers and times as the pages show them. Header values are hostile until shown here."""
 
 import re
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -59,19 +58,19 @@ def dicom_date(value: object) -> str:
 
 def size(count: int) -> str:
     """Bytes with a binary prefix."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB"):
+    amount, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB"):
         if amount < KIB:
-            return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
-        amount /= KIB
-    return f"{amount:.1f} GiB"
+            break
+        amount, unit = amount / KIB, larger
+    return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
 
 
-def percent(value: object) -> str:
-    """A probability; more than nearly certain is not said."""
-    if not isinstance(value, int | float):
-        return ""
-    return ">99 %" if 0.99 < value < 1 else "<1 %" if 0 < value < 0.01 else f"{value:.0%}"[:-1] + " %"
+def percent(value: float) -> str:
+    """A probability; what is nearly certain is not called certain."""
+    if 0.99 < value < 1:
+        return ">99%"
+    return "<1%" if 0 < value < 0.01 else f"{value:.0%}"
 
 
 def iso(seconds: float) -> str:
@@ -99,8 +98,3 @@ def count(number: int, noun: str) -> str:
     """``1 image``, ``2 images``, ``2 studies``."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
-
-
-def joined(items: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

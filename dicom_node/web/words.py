@@ -86,7 +86,10 @@ _TOLD = {
         "Raise worker.soft_limit_s and worker.hard_limit_s, or send fewer images.",
     ),
     "POISON": ("Every try ended with a crash of the worker.", _AGAIN),
-    "LEASE_LOST": ("The worker stopped without a word: a crash, a restart or a power loss.", _AGAIN),
+    "LEASE_LOST": (
+        "The worker stopped without a word: a crash, a restart or a power loss.",
+        _AGAIN,
+    ),
     "INTERNAL": ("The node failed, not the study.", _AGAIN),
     "TRANSIENT": ("Something was not available for a moment.", "The node tries again by itself."),
     "BROKER_UNAVAILABLE": ("Redis does not answer.", "Start Redis; the node rings again."),

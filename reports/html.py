@@ -177,7 +177,13 @@ def _lines(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 
 def _image(image: Image.Image) -> dict[str, Any]:
-    return {"url": _data_url(image), "width": image.width, "height": image.height}
+    """Pictures side by side grow in proportion to their width: then they are of one height."""
+    return {
+        "url": _data_url(image),
+        "width": image.width,
+        "height": image.height,
+        "basis": round(image.width / 42, 1),
+    }
 
 
 def _data_url(image: Image.Image) -> Markup:

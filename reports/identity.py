@@ -84,11 +84,11 @@ def _series(result: Dataset, case: Case, kind: ResultKind, index: int) -> None:
 
 
 def _body_part(result: Dataset, source: Dataset, kind: ResultKind) -> None:
-    """Laterality is type 2C: in plain images empty where nobody says what part is shown."""
+    """Laterality is type 2C: in plain images empty where nobody knows whether it applies."""
     part, side = source.get("BodyPartExamined"), source.get("Laterality")
     if part:
         result.BodyPartExamined = part
-    if side or (kind in PLAIN and not part):
+    if side or (kind in PLAIN and (not part or "Laterality" in source)):
         result.Laterality = side
 
 

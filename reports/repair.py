@@ -70,11 +70,17 @@ def _item(source: Dataset) -> Dataset:
 
 def _fixed(value: Any, vr: str, keyword: str) -> Any:
     fix = _FIXES.get(vr, _as_it_is)
-    parts = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-    fixed = [fix("" if part is None else part, keyword) for part in parts]
+    fixed = [fix("" if part is None else part, keyword) for part in _parts(value, vr)]
     if dictionary_VM(tag_for_keyword(keyword) or 0) == "1":
         return fixed[0] if fixed else ""
     return fixed[0] if len(fixed) == 1 else fixed
+
+
+def _parts(value: Any, vr: str) -> list[Any]:
+    """The values; in long text a backslash is a letter, not a separator."""
+    if not hasattr(value, "append"):
+        return [value]
+    return ["\\".join(map(str, value))] if vr in LINES else list(value)
 
 
 def _as_it_is(value: Any, _keyword: str) -> Any:

@@ -7,6 +7,10 @@ import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from pydicom import dcmread
+from pydicom.valuerep import PersonName
 
 PIXELMED = "/usr/share/java/pixelmed.jar"
 Tool = Callable[[str], str]
@@ -31,8 +35,28 @@ def dciodvfy(path: Path) -> list[str]:
 
 
 def dcentvfy(paths: Iterable[Path]) -> list[str]:
-    """Errors of the check that entities (patient, study, series) agree between files."""
-    return [line for line in _lines(["dcentvfy", *map(str, paths)]) if line.startswith("Error")]
+    """Errors of the check that entities (patient, study, series) agree between files.
+
+    It compares bytes without decoding them, so files in another character set than UTF-8 are
+    re-encoded first: the same name in ISO 2022 and in UTF-8 is one name.
+    """
+    with TemporaryDirectory() as folder:
+        same = [_in_utf8(path, Path(folder) / f"{n}.dcm") for n, path in enumerate(paths)]
+        lines = _lines(["dcentvfy", *map(str, same)])
+    return [line for line in lines if line.startswith("Error")]
+
+
+def _in_utf8(path: Path, copy: Path) -> Path:
+    dataset = dcmread(path)
+    if dataset.get("SpecificCharacterSet", "ISO_IR 192") == "ISO_IR 192":
+        return path
+    dataset.decode()
+    for element in dataset.iterall():
+        if element.VR == "PN" and element.VM == 1:
+            element.value = PersonName(str(element.value))
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.save_as(copy)
+    return copy
 
 
 def sr_validator(path: Path) -> list[str]:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-import highdicom
 import numpy as np
-from highdicom.spatial import get_normal_vector, get_volume_positions
+from highdicom.spatial import get_volume_positions
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
@@ -54,56 +53,52 @@ def plane_of(dataset: Dataset, frame: int) -> Plane | None:
     return _checked(Plane(where, facing, pixel, abs(float(depth))))
 
 
-def stack(planes: Sequence[Plane], shape: tuple[int, int]) -> tuple[list[int], NDArray[np.float64]]:
+def stack(planes: Sequence[Plane]) -> tuple[list[int], NDArray[np.float64]]:
     """Indices of the planes in geometric order, and the 4 × 4 affine of the sorted stack.
 
-    The affine maps (frame, row, column) to patient coordinates in mm; frames follow the normal of
-    the images, so that it is right-handed. A single plane is as deep as its header says.
+    Frames follow the normal of the images (row direction × column direction: from feet to head for
+    axial images). The affine maps (frame, row, column) to patient coordinates in mm (PS3.3
+    C.7.6.2.1.1, with the slices as a third axis). A single plane is as deep as its header says.
 
     Raises UnsupportedGeometry: SLICE_SET for mixed orientations or pixel sizes, repeated or missing
     positions; GEOMETRY for a stack that leans, such as that of a tilted gantry.
     """
     first = planes[0]
     if any(np.abs(p.cosines - first.cosines).max() > ORIENTATION_TOLERANCE for p in planes):
-        _refuse("SLICE_SET", "the images of the series do not all face the same way")
+        _refuse("SLICE_SET", "the images do not all face the same way")
     if any(not np.allclose(p.spacing_mm, first.spacing_mm, rtol=1e-3) for p in planes):
-        _refuse("SLICE_SET", "the images of the series do not all have the same pixel spacing")
+        _refuse("SLICE_SET", "the images do not all have the same pixel spacing")
     spacing, order = (first.depth_mm, [0]) if len(planes) == 1 else _line_up(planes)
-    geometry = highdicom.VolumeGeometry.from_attributes(
-        image_position=planes[order[0]].position_mm.tolist(),
-        image_orientation=first.cosines.tolist(),
-        rows=shape[0],
-        columns=shape[1],
-        pixel_spacing=first.spacing_mm.tolist(),
-        spacing_between_slices=spacing,
-        number_of_frames=len(planes),
-        coordinate_system="PATIENT",
-    )
-    return order, np.asarray(geometry.affine)
+    affine = np.eye(4)
+    affine[:3, 0] = spacing * _normal(first)
+    affine[:3, 1] = first.spacing_mm[0] * first.cosines[3:]
+    affine[:3, 2] = first.spacing_mm[1] * first.cosines[:3]
+    affine[:3, 3] = planes[order[0]].position_mm
+    return order, affine
 
 
 def _line_up(planes: Sequence[Plane]) -> tuple[float, list[int]]:
     """Distance between neighbours in mm, and the indices of the planes along their normal."""
     positions = np.stack([plane.position_mm for plane in planes])
-    cosines = planes[0].cosines.tolist()
-    along = positions @ get_normal_vector(cosines)
+    along = positions @ _normal(planes[0])
     order = np.argsort(along, kind="stable")
     steps = np.diff(along[order])
     if (steps < SAME_PLACE_MM).any():
         places = 1 + int((steps >= SAME_PLACE_MM).sum())
         _refuse(
             "SLICE_SET",
-            f"the series holds {len(planes)} images at {places} positions: several"
+            f"there are {len(planes)} images at {places} positions: several"
             " volumes (time points, echoes) or repeated images; select one volume",
         )
     _refuse_tilt(positions[order], along[order])
     spacing, _ = get_volume_positions(
-        positions.tolist(), cosines, rtol=SPACING_TOLERANCE, perpendicular_tol=TILT_TOLERANCE
+        positions.tolist(),
+        planes[0].cosines.tolist(),
+        rtol=SPACING_TOLERANCE,
+        perpendicular_tol=TILT_TOLERANCE,
     )
     if spacing is None:
-        _refuse(
-            "SLICE_SET", "the slices of the series are not evenly spaced: one or more is missing"
-        )
+        _refuse("SLICE_SET", "the slices are not evenly spaced: one or more is missing")
     return spacing, order.tolist()
 
 
@@ -115,6 +110,10 @@ def _refuse_tilt(positions: NDArray[np.float64], along: NDArray[np.float64]) -> 
             "the stack leans against the normal of its images (a tilted gantry): "
             "resample it at the scanner or send the untilted reconstruction",
         )
+
+
+def _normal(plane: Plane) -> NDArray[np.float64]:
+    return np.cross(plane.cosines[:3], plane.cosines[3:])
 
 
 def _checked(plane: Plane) -> Plane:

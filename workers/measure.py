@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from dicom_node.domain.analysis import BoolArray, Measurement, SourceImages
 
-MILLILITRE = Code("ml", "UCUM", "milliliter")
+MILLILITRE = Code("ml", "UCUM", "ml")
 MEAN = {"CT": codes.DCM.MeanAttenuationCoefficient}
 DEVIATION = {"CT": codes.DCM.StandardDeviationOfAttenuationCoefficient}
 

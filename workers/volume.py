@@ -101,7 +101,7 @@ def _sorted(datasets: Sequence[Dataset], pixels: FloatArray) -> SourceImages:
             references += _references(dataset)
             planes += [plane_of(dataset, frame) for frame in range(frame_count(dataset))]
     try:
-        order, affine = _order(datasets, planes, pixels.shape[1:])
+        order, affine = _order(datasets, planes)
     except UnsupportedGeometry as error:
         series = datasets[0].get("SeriesInstanceUID", "without UID")
         raise UnsupportedGeometry(f"series {series}: {error}", code=error.code) from error
@@ -123,11 +123,11 @@ def _references(dataset: Dataset) -> list[FrameReference]:
 
 
 def _order(
-    datasets: Sequence[Dataset], planes: Sequence[Plane | None], shape: tuple[int, int]
+    datasets: Sequence[Dataset], planes: Sequence[Plane | None]
 ) -> tuple[list[int], NDArray[np.float64] | None]:
     known = [plane for plane in planes if plane is not None]
     if len(known) == len(planes):
-        return stack(known, shape)
+        return stack(known)
     if known or any(dataset.SOPClassUID in TOMOGRAPHIC for dataset in datasets):
         raise UnsupportedGeometry(
             "one or more images lack their position, orientation or pixel spacing: they cannot be "

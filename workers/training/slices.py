@@ -71,7 +71,7 @@ def collect(seeds: Sequence[int], manifest: ModelManifest, progress: Progress) -
 def _slices(source: Phantom, manifest: ModelManifest) -> Slices:
     prepared = prepare(source_images(source), manifest)
     truth = np.stack([source.body, source.lesion], axis=-1).astype(np.float32)
-    labels, weights = _labels(source)
+    labels, weights = label_slices(source)
     return Slices(
         images=prepared.values[..., 0].astype(np.float16),
         masks=prepared.grid.sample(truth).astype(np.float16),
@@ -80,8 +80,8 @@ def _slices(source: Phantom, manifest: ModelManifest) -> Slices:
     )
 
 
-def _labels(source: Phantom) -> tuple[FloatArray, FloatArray]:
-    """Label and weight of each slice.
+def label_slices(source: Phantom) -> tuple[FloatArray, FloatArray]:
+    """Label and weight of each slice, both (slices,).
 
     Without weight: the ends of a lesion, and the slices beside them, where its blurred edge shows.
     """

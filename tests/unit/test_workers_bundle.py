@@ -1,0 +1,171 @@
+"""A bundle is what its checksums say, in a plain folder, and brings no code along."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dicom_node.catalog import CHECKED, SUMS, Catalog, open_bundle, shipped_bundles
+from dicom_node.domain.errors import ConfigurationError, CorruptBundle
+from workers.bundle import refuse_code, write_bundle
+from workers.training.phantom_text import manifest_text
+
+STOCK = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
+
+
+def keras_file(path: Path, layer: dict[str, object] = STOCK, extra: tuple[str, ...] = ()) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", json.dumps({"config": {"layers": [layer]}}))
+        archive.writestr("model.weights.h5", b"weights")
+        for name in extra:
+            archive.writestr(name, b"")
+    return path
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    weights = keras_file(tmp_path / "weights.keras")
+    return write_bundle(tmp_path / "bundle", manifest_text(), weights, "# A card\n").path
+
+
+def code_of(path: Path) -> str:
+    with pytest.raises(CorruptBundle) as caught:
+        open_bundle(path)
+    return caught.value.code
+
+
+def test_a_written_bundle_opens_with_the_hash_of_its_checksums(bundle):
+    opened = open_bundle(bundle)
+    assert opened.id == "phantom-lesion@1.0.0"
+    assert opened.sha256 == hashlib.sha256((bundle / SUMS).read_bytes()).hexdigest()
+    assert sorted(path.name for path in bundle.iterdir()) == sorted(CHECKED | {SUMS})
+
+
+def test_the_checksums_are_those_of_sha256sum(bundle):
+    done = subprocess.run(["sha256sum", "-c", SUMS], cwd=bundle, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(CHECKED))
+def test_one_changed_byte_is_noticed(bundle, name):
+    with (bundle / name).open("ab") as file:
+        file.write(b"\n")
+    assert code_of(bundle) == "SIGNATURE"
+
+
+@pytest.mark.parametrize("name", sorted(CHECKED | {SUMS}))
+def test_a_missing_file_is_noticed(bundle, name):
+    (bundle / name).unlink()
+    assert code_of(bundle) == "SIGNATURE"
+
+
+def test_a_checksum_left_out_is_noticed(bundle):
+    lines = (bundle / SUMS).read_text().splitlines()[:-1]
+    (bundle / SUMS).write_text("\n".join(lines) + "\n")
+    assert code_of(bundle) == "SIGNATURE"
+
+
+@pytest.mark.parametrize("name", ["extra.py", ".hidden", "weights.h5"])
+def test_an_extra_file_is_refused(bundle, name):
+    (bundle / name).write_bytes(b"")
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
+def test_an_extra_folder_is_refused(bundle):
+    (bundle / "assets").mkdir()
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
+@pytest.mark.parametrize("name", sorted(CHECKED | {SUMS}))
+def test_a_link_is_refused(bundle, tmp_path, name):
+    (bundle / name).rename(tmp_path / name)
+    (bundle / name).symlink_to(tmp_path / name)
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
+@pytest.mark.parametrize("name", ["../manifest.toml", "/etc/passwd", "a/b"])
+def test_a_checksum_of_a_file_elsewhere_is_refused(bundle, name):
+    with (bundle / SUMS).open("a") as file:
+        file.write(f"{'0' * 64}  {name}\n")
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    assert code_of(tmp_path / "nowhere") == "BUNDLE_PATH"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("threshold =", "treshold =", "treshold"),
+        ("width = 400", "width = -1", "preprocess.0.window.width"),
+        ('located_by = "Lesion"', 'located_by = "Liver"', "located_by"),
+        ("schema_version = 1", "schema_version = 9", "schema_version"),
+        ("[card]", "[card", "TOML"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_with_the_key(tmp_path, old, new, key):
+    text = manifest_text().replace(old, new)
+    with pytest.raises(CorruptBundle, match=key):
+        write_bundle(tmp_path / "bundle", text, keras_file(tmp_path / "w.keras"), "")
+
+
+def test_a_catalog_finds_by_name_and_version(bundle):
+    catalog = Catalog.open([bundle])
+    assert catalog.find("phantom-lesion@1.0.0").path == bundle
+    with pytest.raises(ConfigurationError, match=r"phantom-lesion@1\.0\.0"):
+        catalog.find("phantom-lesion@2.0.0")
+
+
+def test_a_catalog_refuses_one_id_twice(bundle):
+    with pytest.raises(ConfigurationError, match="version"):
+        Catalog.open([bundle, bundle])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        {**STOCK, "class_name": "Lambda"},
+        {**STOCK, "class_name": "TFSMLayer"},
+        {**STOCK, "module": "os", "class_name": "function", "config": "system"},
+        {**STOCK, "module": "builtins", "class_name": "function", "config": "eval"},
+        {**STOCK, "module": None, "registered_name": "mine>Layer", "class_name": "Layer"},
+        {**STOCK, "config": {"activation": {"class_name": "__lambda__", "config": {}}}},
+        {**STOCK, "config": {"nested": [{"module": "mine", "class_name": "Block"}]}},
+    ],
+    ids=["lambda", "tfsm", "os", "builtin", "registered", "lambda activation", "nested"],
+)
+def test_code_in_a_model_is_refused(tmp_path, layer):
+    with pytest.raises(CorruptBundle) as caught:
+        refuse_code(keras_file(tmp_path / "model.keras", layer))
+    assert caught.value.code == "BUNDLE_CODE"
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "assets/vocabulary.txt"])
+def test_other_members_are_refused(tmp_path, name):
+    with pytest.raises(CorruptBundle, match="members"):
+        refuse_code(keras_file(tmp_path / "model.keras", extra=(name,)))
+
+
+@pytest.mark.parametrize("data", [b"\x89HDF\r\n\x1a\n", b"\x80\x04pickle", b""])
+def test_other_formats_are_refused(tmp_path, data):
+    path = tmp_path / "model.keras"
+    path.write_bytes(data)
+    with pytest.raises(CorruptBundle, match="Keras 3"):
+        refuse_code(path)
+
+
+def test_shipped_bundles_are_found_and_verified_without_importing_their_package():
+    (path,) = shipped_bundles()
+    assert open_bundle(path).id.startswith("phantom-lesion@")
+    check = (
+        "import sys; from dicom_node.catalog import Catalog, shipped_bundles; "
+        "Catalog.open(shipped_bundles()); "
+        "assert not {'workers', 'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)

@@ -120,7 +120,8 @@ class Ward:
             self.ledger.jobs.release(self.claim(job_id), reason)
 
     def send(self, job_id: str, destination: str, *reasons: str) -> None:
-        """Answer one object after the other: empty is sent, ``!CODE`` held, any other postponed.
+        """Answer one object after the other: empty is sent, ``+CODE`` sent with a warning,
+        ``!CODE`` held, any other postponed.
 
         Objects beyond the reasons stay claimed.
         """
@@ -129,8 +130,8 @@ class Ward:
         for item, why in zip(shipment.deliveries if shipment else (), reasons, strict=False):
             if not shipment:
                 break
-            if not why:
-                deliveries.sent(shipment, item)
+            if not why or why.startswith("+"):
+                deliveries.sent(shipment, item, why[1:])
             elif why.startswith("!"):
                 deliveries.hold(shipment, item, why[1:])
             else:
@@ -217,7 +218,7 @@ def _sent(ward: Ward) -> str:
 
 
 def _negative(ward: Ward) -> str:
-    return _finished(ward, "Negative^Nora", NEGATIVE, "", "", "STATUS_B000", "")[0]
+    return _finished(ward, "Negative^Nora", NEGATIVE, "", "", "+STATUS_B000", "")[0]
 
 
 def _held(ward: Ward) -> str:

@@ -139,21 +139,38 @@ def without_jobs(study: Row) -> State:
     if study["state"] == StudyState.RECEIVING:
         return State(Tone.BUSY, "No result yet", "Images still arrive.")
     line = "Not analysed. This is not a negative result."
-    return State(Tone.NONE, "No result", line)
+    return State(Tone.NONE, "No result", line, reason(study["reason"]))
+
+
+def received(study: Row, quiet_s: float) -> State:
+    """Whether the study is complete."""
+    if study["state"] == StudyState.QUARANTINED:
+        return State(Tone.FAILED, "Held back", reason=reason(study["reason"]))
+    if study["state"] == StudyState.RECEIVING:
+        line = f"Analysis starts after {quiet_s:g} s without a new image."
+        return State(Tone.BUSY, "Receiving", line)
+    return State(Tone.DONE, "Complete")
+
+
+def analysed(study: Row, jobs: Sequence[Row]) -> State:
+    """How far the models are; a failure comes first."""
+    current = [answer for answer in answers(jobs) if answer.current]
+    failed = next((a.state for a in current if a.state.tone is Tone.FAILED), None)
+    if failed:
+        return State(Tone.FAILED, "Failed", reason=failed.reason)
+    return _routed(current) or without_jobs(study)
 
 
 def situation(study: Row, jobs: Sequence[Row], quiet_s: float) -> State:
     """Where a study is, or what went wrong: the worst that is true of it now."""
-    why = reason(study["reason"])
-    if study["state"] == StudyState.QUARANTINED:
-        return State(Tone.FAILED, "Held back", reason=why)
-    current = [answer for answer in answers(jobs) if answer.current]
-    if failed := [a.state for a in current if a.state.tone is Tone.FAILED]:
-        return State(Tone.FAILED, "Failed", reason=failed[0].reason)
-    if study["state"] == StudyState.RECEIVING:
-        line = f"Analysis starts after {quiet_s:g} s without a new image."
-        return State(Tone.BUSY, "Receiving", line)
-    return _routed(current) or State(Tone.NONE, "No model", reason=why)
+    arrival, analysis = received(study, quiet_s), analysed(study, jobs)
+    if arrival.tone is Tone.FAILED:
+        return arrival
+    if analysis.tone is Tone.FAILED:
+        return analysis
+    if study["state"] == StudyState.NO_MODEL:
+        return State(Tone.NONE, "No model", reason=reason(study["reason"]))
+    return arrival if arrival.tone is Tone.BUSY else analysis
 
 
 def _routed(current: Sequence[Answer]) -> State | None:

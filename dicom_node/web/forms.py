@@ -18,7 +18,7 @@ MAX_READER, MAX_COMMENT = 64, 2000
 MOVED_ON = "It has moved on meanwhile. Go back and look at its state now."
 
 
-def own_form(request: Request, token: Annotated[str, Form(max_length=64)]) -> None:
+def own_form(request: Request, token: Annotated[str, Form(max_length=64)] = "") -> None:
     """Only a form of this page knows the token in the cookie; 403 for any other."""
     expected = request.cookies.get(TOKEN, "")
     if not expected or not secrets.compare_digest(token.encode(), expected.encode()):

@@ -71,6 +71,22 @@ _TOLD = {
         "The model bundle is damaged or may not be loaded.",
         "Run `dicom-worker check` on the bundle, install it again, then retry.",
     ),
+    "BUNDLE_CODE": (
+        "The model bundle holds code or layers that may not be loaded.",
+        "Ask its maker for a bundle of standard layers.",
+    ),
+    "BUNDLE_SIZE": (
+        "The model bundle is larger than it may be.",
+        "Ask its maker for a smaller one.",
+    ),
+    "BUNDLE_PATH": (
+        "The model bundle holds files that do not belong there.",
+        "Remove what `dicom-worker check` names, then retry.",
+    ),
+    "SIGNATURE": (
+        "The model bundle is not what its checksums or its signature say.",
+        "Install it again from its maker, then retry.",
+    ),
     "MODEL": (
         "The model cannot be run or explained as its manifest asks.",
         "Run `dicom-worker check` on the bundle and tell its author.",
@@ -80,6 +96,10 @@ _TOLD = {
     "DEVICE_MEMORY": (
         "The model did not fit into the memory that was free.",
         "Free memory on the worker, or raise its limit, then retry.",
+    ),
+    "MEMORY": (
+        "The worker ran out of memory.",
+        "Free memory on the worker, or raise worker.memory_mib.",
     ),
     "TIME_LIMIT": (
         "The analysis took longer than its limit.",

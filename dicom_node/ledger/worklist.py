@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -75,6 +75,9 @@ class Worklist:
     page: int
     """From 1; the last one where a later one was asked for."""
     pages: int
+
+    def __iter__(self) -> Iterator[WorklistEntry]:
+        return iter(self.entries)
 
     @property
     def total(self) -> int:

@@ -1,6 +1,6 @@
 """What each model says of a study, and where the study is: no result is never a negative one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -185,12 +185,14 @@ def _routed(current: Sequence[Answer]) -> State | None:
     return State(Tone.NONE, "Cancelled") if states else None
 
 
-def delivered(progress: Progress) -> State:
-    """How the sending to one destination goes."""
+def delivered(progress: Progress, destinations: Collection[str]) -> State:
+    """How the sending to one destination goes; ``destinations``: those the settings name."""
     if progress.held:
         return State(Tone.FAILED, f"{progress.held} held", reason=reason(progress.reason))
     if progress.postponed:
         return State(Tone.UNSURE, "Postponed", reason=reason(progress.reason))
+    if progress.sent < progress.total and progress.destination not in destinations:
+        return State(Tone.FAILED, "Not sent", reason=reason("UNKNOWN_DESTINATION"))
     if progress.sent < progress.total:
         return State(Tone.BUSY, "Sending")
     return State(Tone.DONE, "All sent")

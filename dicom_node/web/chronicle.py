@@ -1,6 +1,6 @@
 """All of one study in the order a reader wants it: answers, series, objects, time line."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -37,7 +37,10 @@ class ObjectLine:
     @property
     def retryable(self) -> bool:
         """Held, or waiting in a pause after a try."""
-        return self.state.tone in (Tone.FAILED, Tone.UNSURE)
+        if self.delivery is None:
+            return False
+        held = self.delivery["state"] == DeliveryState.HELD
+        return held or _postponed(self.delivery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +70,16 @@ class EventLine:
     why: Any
 
 
-def sections(page: StudyPage) -> tuple[JobSection, ...]:
-    """The jobs of a study, those that count first."""
-    return tuple(_section(answer, page) for answer in answers(page.jobs))
+def sections(page: StudyPage, destinations: Collection[str]) -> tuple[JobSection, ...]:
+    """The jobs of a study, those that count first; ``destinations``: those the settings name."""
+    return tuple(_section(answer, page, destinations) for answer in answers(page.jobs))
 
 
-def _section(answer: Answer, page: StudyPage) -> JobSection:
+def _section(answer: Answer, page: StudyPage, destinations: Collection[str]) -> JobSection:
     job_id = answer.job["id"]
     sent_to = _by(page.deliveries, "sop_instance_uid")
     lines = [
-        _object(result, delivery)
+        _object(result, delivery, destinations)
         for result in page.results
         if result["job_id"] == job_id
         for delivery in sent_to.get(result["sop_instance_uid"], [None])
@@ -85,25 +88,31 @@ def _section(answer: Answer, page: StudyPage) -> JobSection:
     return JobSection(answer, tuple(lines), reviews)
 
 
-def _object(result: Row, delivery: Row | None) -> ObjectLine:
+def _object(result: Row, delivery: Row | None, destinations: Collection[str]) -> ObjectLine:
     name = UID(result["sop_class_uid"]).name
-    return ObjectLine(result, kind(result["kind"]), name, delivery, _delivery_state(delivery))
+    state = State(Tone.NONE, "Kept here", "No destination takes this kind.")
+    if delivery is not None:
+        state = _delivery_state(delivery, delivery["destination"] in destinations)
+    return ObjectLine(result, kind(result["kind"]), name, delivery, state)
 
 
-def _delivery_state(delivery: Row | None) -> State:
-    if delivery is None:
-        return State(Tone.NONE, "Kept here", "No destination takes this kind.")
+def _delivery_state(delivery: Row, known: bool) -> State:
+    if delivery["state"] == DeliveryState.READY and not known:
+        return State(Tone.FAILED, "Waiting", reason=reason("UNKNOWN_DESTINATION"))
     tones = {
         DeliveryState.SENT: Tone.DONE,
         DeliveryState.SENDING: Tone.BUSY,
         DeliveryState.HELD: Tone.FAILED,
     }
     word = DELIVERIES.get(delivery["state"], delivery["state"])
-    postponed = delivery["state"] == DeliveryState.READY and delivery["attempt"] > 0
-    if postponed:
+    if _postponed(delivery):
         return State(Tone.UNSURE, "Postponed", reason=reason(delivery["reason"]))
     tone = tones.get(delivery["state"], Tone.NONE)
     return State(tone, word, reason=reason(delivery["reason"]))
+
+
+def _postponed(delivery: Row) -> bool:
+    return bool(delivery["state"] == DeliveryState.READY and delivery["attempt"] > 0)
 
 
 def series_lines(page: StudyPage) -> tuple[SeriesLine, ...]:
@@ -132,10 +141,10 @@ def progress(page: StudyPage) -> tuple[Progress, ...]:
 def _progress(destination: str, rows: Sequence[Row]) -> Progress:
     states = [row["state"] for row in rows]
     held = [row for row in rows if row["state"] == DeliveryState.HELD]
-    ready = [row for row in rows if row["state"] == DeliveryState.READY and row["attempt"] > 0]
-    why = next((row["reason"] for row in held + ready), "")
+    postponed = [row for row in rows if _postponed(row)]
+    why = next((row["reason"] for row in held + postponed), "")
     sent = states.count(DeliveryState.SENT)
-    return Progress(destination, len(rows), sent, len(held), len(ready), why)
+    return Progress(destination, len(rows), sent, len(held), len(postponed), why)
 
 
 def event_lines(page: StudyPage) -> tuple[EventLine, ...]:

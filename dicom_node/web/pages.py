@@ -13,6 +13,7 @@ from dicom_node.observe import printable
 from dicom_node.web import answers, chronicle
 from dicom_node.web.forms import known_job, own_form
 from dicom_node.web.site import Here, Site
+from dicom_node.web.status import silent_roles
 
 router = APIRouter()
 
@@ -58,6 +59,8 @@ def _worklist(request: Request, site: Site, state: StageOrAll, q: str, number: i
         q=q,
         stages=Stage,
         say=answers,
+        silent=silent_roles(site.ledger.roles.seen()),
+        destinations=site.destinations,
         quiet_s=site.settings.completeness.quiet_s,
     )
     response.headers["HX-Replace-Url"] = f"/?state={state}&page={found.page}"
@@ -73,7 +76,8 @@ def study(request: Request, site: Here, uid: str) -> HTMLResponse:
         "study.html",
         page=page,
         say=answers,
-        sections=chronicle.sections(page),
+        sections=chronicle.sections(page, site.destinations),
+        destinations=site.destinations,
         series=chronicle.series_lines(page),
         progress=chronicle.progress(page),
         events=chronicle.event_lines(page),
@@ -97,7 +101,9 @@ def job(request: Request, site: Here, job_id: UUID) -> HTMLResponse:
     """One job: its report in a frame, and what readers say of it."""
     row = known_job(site, job_id)
     page = _known_study(site, row["study_instance_uid"])
-    section = next(s for s in chronicle.sections(page) if s.answer.job["id"] == row["id"])
+    section = next(
+        s for s in chronicle.sections(page, site.destinations) if s.answer.job["id"] == row["id"]
+    )
     return site.page(request, "job.html", page=page, section=section)
 
 

@@ -28,6 +28,11 @@ class Site:
     store: InstanceStore
     templates: Environment
 
+    @property
+    def destinations(self) -> frozenset[str]:
+        """Names of the destinations that the settings have now."""
+        return frozenset(d.name for d in self.settings.destinations)
+
     def page(
         self, request: Request, name: str, status_code: int = 200, **values: Any
     ) -> HTMLResponse:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 
 from fastapi import APIRouter
@@ -16,11 +17,12 @@ from dicom_node.domain.errors import DicomNodeError
 from dicom_node.domain.job import JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.pages import Counts
+from dicom_node.ledger.roles import RoleSeen
 from dicom_node.web.site import Here, Site
 
 router = APIRouter()
 
-Values = dict[tuple[str, ...], int]
+Values = Iterable[tuple[tuple[str, ...], float]]
 
 
 @router.get("/healthz")
@@ -81,26 +83,37 @@ class LedgerCollector(Collector):
         yield _gauge("store_free_bytes", "Bytes free on the disk of the store.", free)
         waits = "Since the oldest job that waits for a worker was opened; 0: none waits."
         yield _gauge("oldest_wait_seconds", waits, counts.oldest_wait_s)
-        yield _labelled("info", "The running version.", ("version",), {(__version__,): 1})
+        yield self._roles()
+        yield _labelled("info", "The running version.", ("version",), [((__version__,), 1)])
+
+    def _roles(self) -> GaugeMetricFamily:
+        now = time.time()
+        seen = {(r.name, r.host): now - r.seen_at for r in self._site.ledger.roles.seen()}
+        meaning = "Since a process of the node gave its last sign of life."
+        return _labelled("role_silent_seconds", meaning, ("role", "host"), seen.items())
 
     def _deliveries(self, counts: Counts) -> GaugeMetricFamily:
-        names = {d.name for d in self._site.settings.destinations}
-        zeros: Values = {(name, state.value): 0 for name in names for state in DeliveryState}
-        return _labelled(
-            "deliveries",
-            "Objects by destination and state.",
-            ("destination", "state"),
-            zeros | dict(counts.deliveries),
-        )
+        names = self._site.destinations
+        zeros = {(name, state.value): 0 for name in names for state in DeliveryState}
+        found = zeros | dict(counts.deliveries)
+        meaning = "Objects by destination and state."
+        return _labelled("deliveries", meaning, ("destination", "state"), found.items())
+
+
+def silent_roles(seen: Iterable[RoleSeen]) -> dict[str, float]:
+    """Roles of which no process lives, on any host, with their last sign of life."""
+    known = sorted(seen, key=lambda role: role.seen_at)
+    living = {role.name for role in known if role.lives}
+    return {role.name: role.seen_at for role in known if role.name not in living}
 
 
 def _by_state(counts: Counts) -> Iterable[GaugeMetricFamily]:
-    studies: Values = {(state.value,): 0 for state in StudyState}
+    studies = {(state.value,): 0 for state in StudyState}
     studies |= {(state,): n for state, n in counts.studies.items()}
-    yield _labelled("studies", "Studies by state.", ("state",), studies)
-    jobs: Values = {(state.value,): 0 for state in JobState}
+    yield _labelled("studies", "Studies by state.", ("state",), studies.items())
+    jobs = {(state.value,): 0 for state in JobState}
     jobs |= {(state,): n for state, n in counts.jobs.items()}
-    yield _labelled("jobs", "Jobs by state.", ("state",), jobs)
+    yield _labelled("jobs", "Jobs by state.", ("state",), jobs.items())
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
@@ -111,6 +124,6 @@ def _labelled(
     name: str, meaning: str, labels: tuple[str, ...], values: Values
 ) -> GaugeMetricFamily:
     family = GaugeMetricFamily(f"dicom_node_{name}", meaning, labels=labels)
-    for key in sorted(values):
-        family.add_metric(key, values[key])
+    for key, value in sorted(values):
+        family.add_metric(key, value)
     return family

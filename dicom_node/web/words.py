@@ -75,6 +75,10 @@ _TOLD = {
         "The model bundle holds code or layers that may not be loaded.",
         "Ask its maker for a bundle of standard layers.",
     ),
+    "BUNDLE_GONE": (
+        "The worker does not have the very model that this analysis was ordered from.",
+        "Install the bundle on the worker again, then retry.",
+    ),
     "BUNDLE_SIZE": (
         "The model bundle is larger than it may be.",
         "Ask its maker for a smaller one.",

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 from ward import MODEL, NEGATIVE, POSITIVE, Ward, every_state
 
-from dicom_node.settings import Settings, Web
+from dicom_node.settings import Settings
 from dicom_node.web.app import create_app
 
 pytestmark = pytest.mark.chromium
@@ -26,7 +26,7 @@ class Served:
     def __init__(self, folder: Path) -> None:
         self.ward = Ward.open(folder)
         self.studies = every_state(self.ward)
-        self.app = create_app(Settings(web=Web()), self.ward.ledger, self.ward.store)
+        self.app = create_app(Settings(), self.ward.ledger, self.ward.store)
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
             self.port = free.getsockname()[1]
         config = uvicorn.Config(self.app, port=self.port, log_config=None)

@@ -108,6 +108,16 @@ def test_the_objects_are_listed_with_where_they_went(ward: Ward, visitor: Visito
     assert "Structured report AI findings Comprehensive 3D SR Storage 156 KiB pacs Sent" in page
 
 
+def test_an_object_for_a_destination_that_is_gone_says_so(ward: Ward, visitor: Visitor) -> None:
+    uid = ward.receive("Doe^Jane")
+    (job_id,) = ward.close(uid, MODEL)
+    ward.complete(job_id, POSITIVE, destinations=["old-pacs"])
+    assert "The settings name no such destination" in visitor.get().text
+    page = visitor.get(f"/studies/{uid}").text
+    assert "The settings name no such destination" in page
+    assert "Send again" not in page
+
+
 def test_events_in_a_row_become_one_line(ward: Ward, visitor: Visitor) -> None:
     uid = every_state(ward)["sent"]
     page = plain(visitor.get(f"/studies/{uid}").text)

@@ -1,16 +1,19 @@
 """Monitors learn what the ledger knows, and nothing of a patient."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 from sqlalchemy.exc import OperationalError
 from ward import Visitor, Ward, every_state
 
 from dicom_node.domain.delivery import DeliveryState
 from dicom_node.domain.job import JobState
 from dicom_node.domain.study import StudyState
+from dicom_node.ledger.schema import role
 
 Samples = dict[tuple[str, ...], float]
 
@@ -65,6 +68,22 @@ def test_the_metrics_name_no_patient_and_no_study(ward: Ward, visitor: Visitor) 
         assert attributes["PatientName"].partition("^")[0] not in text
         assert attributes["PatientID"] not in text
     assert not any(uid in text for uid in studies.values())
+
+
+def test_a_role_of_which_no_process_lives_is_named(ward: Ward, visitor: Visitor) -> None:
+    roles = ward.ledger.roles
+    for name, host in (("sweep", "a"), ("worker", "a"), ("worker", "b"), ("listen", "a")):
+        roles.beat(name, host, time.time())
+    assert "Not running" not in visitor.get().text
+    with ward.ledger.database.write() as connection:
+        old = update(role).where(role.c.host == "a", role.c.name != "listen")
+        connection.execute(old.values(seen_at=time.time() - 300))
+    page = visitor.get().text
+    assert "sweep (last sign of life 5 min ago)." in page
+    assert "worker (" not in page
+    silent = scraped(visitor)["dicom_node_role_silent_seconds"]
+    assert silent["a", "worker"] == pytest.approx(300, abs=30)
+    assert silent["b", "worker"] == pytest.approx(0, abs=30)
 
 
 def test_a_node_that_works_is_alive_and_ready(visitor: Visitor) -> None:

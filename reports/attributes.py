@@ -128,3 +128,19 @@ IMAGE = (
     "RecognizableVisualFeatures",
 )
 """Of each image: what it is, where it lies, how it is to be shown."""
+# fmt: off
+UNPAIRED_PARTS = frozenset(
+    {
+        "ABDOMEN", "ABDOMENPELVIS", "AORTA", "BACK", "BLADDER", "BRAIN", "CEREBELLUM", "CSPINE",
+        "CTSPINE", "CERVIX", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CIRCLEOFWILLIS",
+        "COCCYX", "COLON", "CORONARYARTERY", "DUODENUM", "WHOLEBODY", "ESOPHAGUS", "FACE",
+        "GALLBLADDER", "HEAD", "HEADNECK", "HEART", "ILEUM", "ILIUM", "JAW", "JEJUNUM", "LARYNX",
+        "LIVER", "LSPINE", "LSSPINE", "MAXILLA", "MEDIASTINUM", "MOUTH", "NECK", "NECKCHEST",
+        "NECKCHESTABDOMEN", "NECKCHESTABDPELV", "NOSE", "PANCREAS", "PELVIS", "PENIS", "PHARYNX",
+        "PROSTATE", "RECTUM", "SSPINE", "SCALP", "SKULL", "SPINE", "SPLEEN", "STERNUM", "STOMACH",
+        "THYMUS", "THYROID", "TONGUE", "TRACHEA", "TLSPINE", "TSPINE", "URETER", "URETHRA",
+        "UTERUS", "VAGINA", "VULVA",
+    }
+)
+# fmt: on
+"""Body Part Examined terms that have no side (PS3.16 Annex L)."""

@@ -13,6 +13,9 @@ from reports.pictures import Picture, picture
 from reports.settings import ReportSettings
 from reports.source import Sources, repaired_sources
 
+MAX_KEY_SLICES = 16
+"""More would flood a PACS; the SR and the table still hold every finding."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -28,8 +31,13 @@ class Case:
 
     @cached_property
     def key_slices(self) -> tuple[KeySlice, ...]:
-        """The slices that are shown."""
-        return key_slices(self.analysis)
+        """The slices that are shown; of many findings, those with the highest probability."""
+        return key_slices(self.analysis)[:MAX_KEY_SLICES]
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader must be told of input and output."""
+        return (*self.analysis.notes, *_omitted(self.analysis), *_repairs(self.sources.repairs))
 
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
@@ -73,3 +81,17 @@ def _zone(header: Dataset) -> timezone | None:
         return None
     delta = timedelta(hours=hours, minutes=minutes)
     return timezone(-delta if sign == "-" else delta)
+
+
+def _omitted(analysis: Analysis) -> list[str]:
+    count = len(key_slices(analysis))
+    if count <= MAX_KEY_SLICES:
+        return []
+    return [f"Only {MAX_KEY_SLICES} of {count} key slices are shown; the table lists all findings."]
+
+
+def _repairs(keywords: tuple[str, ...]) -> list[str]:
+    if not keywords:
+        return []
+    names = ", ".join(keywords)
+    return [f"Invalid header values of the source were repaired in the results: {names}."]

@@ -68,19 +68,24 @@ def _values(case: Case) -> dict[str, Any]:
         "short_disclaimer": SHORT_DISCLAIMER,
         "css": Markup((TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
         "made_at": f"{case.made_at:%Y-%m-%d %H:%M}",
-        "made_at_w3c": f"{case.made_at:%Y-%m-%dT%H:%M:%SZ}",
+        "made_at_w3c": case.made_at.isoformat(timespec="seconds") + _zone(case),
         "institution": case.settings.institution_name,
         "summary": wording.summary(analysis),
         "patient": _patient(case.sources.first),
         "findings": [_finding(case, finding) for finding in analysis.findings],
         "slices": [_slice(case, picture) for picture in case.pictures],
-        "notes": [*analysis.notes, *_repairs(case)],
+        "notes": case.notes,
         "selection": analysis.selection,
         "manifest": analysis.manifest,
         "provenance": analysis.provenance,
         "facts": _facts(case),
         "not_a_segmentation": wording.NOT_A_SEGMENTATION,
     }
+
+
+def _zone(case: Case) -> str:
+    """W3C dates need a zone; a clock without one is written as it stands."""
+    return "Z" if case.made_at.tzinfo is None else ""
 
 
 def _patient(source: Dataset) -> list[tuple[str, str]]:
@@ -105,14 +110,6 @@ def _with_issuer(source: Dataset) -> str:
 
 def _day(value: str) -> str:
     return f"{value[:4]}-{value[4:6]}-{value[6:8]}" if len(value) == 8 else value
-
-
-def _repairs(case: Case) -> list[str]:
-    repairs = case.sources.repairs
-    if not repairs:
-        return []
-    return [f"Invalid header values of the source were repaired in the results: "
-            f"{', '.join(repairs)}."]  # fmt: skip
 
 
 def _facts(case: Case) -> dict[str, str]:

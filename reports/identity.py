@@ -11,7 +11,7 @@ from dicom_node import __version__
 from dicom_node.domain.analysis import Analysis, uuid_uid
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import ModelManifest
-from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY
+from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PARTS
 from reports.case import Case
 from reports.settings import SHORT_DISCLAIMER
 from reports.source import UTF8
@@ -84,12 +84,12 @@ def _series(result: Dataset, case: Case, kind: ResultKind, index: int) -> None:
 
 
 def _body_part(result: Dataset, source: Dataset, kind: ResultKind) -> None:
-    """Laterality is type 2C: in plain images empty where nobody knows whether it applies."""
-    part, side = source.get("BodyPartExamined"), source.get("Laterality")
+    """Laterality is type 2C: absent where a part has no side, empty where nobody states it."""
+    part = source.get("BodyPartExamined")
     if part:
         result.BodyPartExamined = part
-    if side or (kind in PLAIN and (not part or "Laterality" in source)):
-        result.Laterality = side
+    if kind in PLAIN and part not in UNPAIRED_PARTS:
+        result.Laterality = source.get("Laterality")
 
 
 def _equipment(result: Dataset, case: Case) -> None:

@@ -38,13 +38,16 @@ class KeySlice:
 
 
 def key_slices(analysis: Analysis) -> tuple[KeySlice, ...]:
-    """Choose the slices: of what is present or undetermined; of all targets if nothing is."""
+    """Choose the slices: of what is present or undetermined; of all targets if nothing is.
+
+    The slices with the highest probabilities come first.
+    """
     shown = [f for f in analysis.findings if f.presence is not Presence.ABSENT]
     groups: dict[tuple[str, int], list[Finding]] = {}
-    for finding in shown or analysis.findings:
+    for finding in sorted(shown or analysis.findings, key=lambda f: -f.probability):
         groups.setdefault((finding.target.label, finding.frame), []).append(finding)
     return tuple(
-        KeySlice(number, frame, tuple(sorted(group, key=lambda f: -f.probability)))
+        KeySlice(number, frame, tuple(group))
         for number, ((_, frame), group) in enumerate(groups.items(), start=1)
     )
 

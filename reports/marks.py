@@ -135,32 +135,22 @@ def _gradient(height: int, width: int) -> Rgb:
     return picture
 
 
-def note(image: Image.Image, text: str, kind: Type) -> None:
-    """A sentence in a box in the upper third: why there is no heat to be seen."""
-    draw = ImageDraw.Draw(image)
-    center = (image.width / 2, image.height * 0.2)
-    left, top, right, bottom = draw.textbbox(center, text, font=kind.font(), anchor="mm")
-    box = (left - kind.pad, top - kind.pad, right + kind.pad, bottom + kind.pad)
-    draw.rounded_rectangle(box, radius=kind.pad, fill=PAPER, outline=SILVER)
-    draw.text(center, text, fill=WHITE, font=kind.font(), anchor="mm")
-
-
 def legend_lines(segments: Sequence[SegmentMask], *, region: bool) -> list[Line]:
     """What the lines of a picture mean."""
     lines = [Line(s.color, False, f"{plain(s.label, 40)} {s.number} (segmented)") for s in segments]
     return lines + ([Line(REGION_COLOR, True, "place that the map names")] if region else [])
 
 
-def legend(lines: Sequence[Line], width: int, kind: Type) -> Image.Image:
-    """The lines one below the other, on paper; of no height where there are none."""
-    step, top = round(kind.size * 1.5), kind.pad // 2
-    image = Image.new("RGB", (width, top + step * len(lines)), PAPER)
+def legend(lines: Sequence[Line], remark: str, width: int, kind: Type) -> Image.Image:
+    """The lines one below the other, then the remark; of no height where there is nothing."""
+    step, top, left = round(kind.size * 1.5), kind.pad // 2, kind.pad * 2 + kind.size * 2
+    rows = [(left, line.text) for line in lines] + ([(kind.pad, remark)] if remark else [])
+    image = Image.new("RGB", (width, top + step * len(rows)), PAPER)
     draw = ImageDraw.Draw(image)
+    for index, (x, text) in enumerate(rows):
+        draw.text((x, top + step * (index + 0.5)), text, SILVER, kind.font(0.9), anchor="lm")
     for index, line in enumerate(lines):
-        y = top + step * (index + 0.5)
-        _sample(draw, kind.pad, y, line, kind)
-        at = (kind.pad * 2 + kind.size * 2, y)
-        draw.text(at, line.text, fill=SILVER, font=kind.font(0.9), anchor="lm")
+        _sample(draw, kind.pad, top + step * (index + 0.5), line, kind)
     return image
 
 

@@ -177,7 +177,7 @@ def _explanation(
 def _visual_explanation(
     case: Case, finding: Finding, explanation: Explanation, captures: Sequence[Dataset]
 ) -> list[ImageContentItem]:
-    numbers = [key.number for key in case.key_slices if finding in key.findings]
+    numbers = [key.number for key in case.key_slices if any(f is finding for f in key.findings)]
     uids = {instance_uid(case.analysis, ResultKind.SECONDARY_CAPTURE, n - 1) for n in numbers}
     items = [
         ImageContentItem(

@@ -19,7 +19,6 @@ from reports.marks import (
     legend,
     legend_lines,
     mark,
-    note,
     number_segments,
 )
 from reports.overlay import Scene, add_heat, add_outlines, scene, to_image
@@ -29,7 +28,7 @@ from reports.text import plain
 PAGE, PANEL = 620, 800
 """Pixels of the longer side of the slice."""
 PAGE_TYPE, PANEL_TYPE = Type(23), Type(22)
-NO_EVIDENCE = "no localised evidence"
+NO_EVIDENCE = "No localised evidence: the map names no place."
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,10 @@ def _drawn(
 
 
 def _heated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Image.Image:
-    """With heat and its bar, or with the word that there is none to be placed."""
+    """With heat and its bar; without them where the map names no place."""
     explanation = key.explanation
     if explanation is None or explanation.region is None:
-        image = _drawn(analysis, view, key, kind)
-        if explanation is not None:
-            note(image, NO_EVIDENCE, kind)
-        return image
+        return _drawn(analysis, view, key, kind)
     image = _drawn(analysis, view, key, kind, explanation)
     bar = color_bar(image.height, explanation.saliency.full_scale, kind)
     return _beside(image, bar)
@@ -99,8 +95,9 @@ def _panel(analysis: Analysis, view: Scene, key: KeySlice) -> Image.Image:
     kind = PANEL_TYPE
     body = _heated(analysis, view, key, kind)
     lines = legend_lines(segments_in(analysis, key.frame), region=key.region is not None)
+    flat = key.explanation is not None and key.explanation.region is None
     width = max(body.width, PANEL)
-    foot = legend(lines, width, kind)
+    foot = legend(lines, NO_EVIDENCE if flat else "", width, kind)
     parts = [_band(width, kind), _head(analysis, key, width, kind), body, foot]
     return _stacked(parts, width, kind.pad)
 

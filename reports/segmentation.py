@@ -37,11 +37,13 @@ class SegmentationWriter:
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance, or none.
 
-        Raises ``UnsupportedGeometry`` where several multi-frame images carry the frames: the class
-        refers to one multi-frame image or to many single-frame ones.
+        Raises ``UnsupportedGeometry`` where a stack of images names no frame of reference, and
+        where several multi-frame images carry the frames: the class refers to one multi-frame
+        image or to many single-frame ones.
         """
         if not case.analysis.segments:
             return []
+        _require_frame_of_reference(case)
         dataset = _segmentation(case)
         identify(dataset, case, ResultKind.SEGMENTATION)
         _fix_dimension_organization(dataset, case)
@@ -73,6 +75,17 @@ def _segmentation(case: Case) -> Dataset:
     )
 
 
+def _require_frame_of_reference(case: Case) -> None:
+    """Only a single projection image may go without (PS3.3 C.7.4.1); none is ever made up."""
+    images, first = case.analysis.images, case.sources.first
+    single_projection = images.affine is None and len(images.frames) == 1
+    if "FrameOfReferenceUID" not in first and not single_projection:
+        raise UnsupportedGeometry(
+            f"series {first.SeriesInstanceUID}: its images name no Frame of Reference UID, which "
+            "their class requires; a SEG of them could not say where its voxels lie"
+        )
+
+
 def _ordered_sources(case: Case) -> list[Dataset]:
     """The source images: single frames in the order of the frames, or one multi-frame image."""
     frames = case.analysis.images.frames
@@ -85,9 +98,10 @@ def _ordered_sources(case: Case) -> list[Dataset]:
     return list(headers.values())
 
 
-def _stack(segments: Sequence[SegmentMask]) -> NDArray[np.uint8]:
+def _stack(segments: Sequence[SegmentMask]) -> NDArray[np.unsignedinteger]:
     """(frames, rows, columns) of segment numbers, with a last axis of 0 and 1 if masks overlap."""
-    label_map = np.zeros(segments[0].mask.shape, dtype=np.uint8)
+    dtype = np.uint8 if len(segments) <= np.iinfo(np.uint8).max else np.uint16
+    label_map = np.zeros(segments[0].mask.shape, dtype=dtype)
     for segment in segments:
         if np.any(label_map[segment.mask]):
             return np.stack([s.mask for s in segments], axis=-1).astype(np.uint8)
@@ -96,8 +110,8 @@ def _stack(segments: Sequence[SegmentMask]) -> NDArray[np.uint8]:
 
 
 def _in_file_order(
-    case: Case, sources: Sequence[Dataset], pixels: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+    case: Case, sources: Sequence[Dataset], pixels: NDArray[np.unsignedinteger]
+) -> NDArray[np.unsignedinteger]:
     """Move frames to where the multi-frame source has them; frames not read stay empty."""
     numbers = [reference.frame_number for reference in case.analysis.images.frames]
     if len(sources) > 1 or numbers[0] is None:

@@ -121,7 +121,7 @@ def _remarks(case: Case) -> ContentItem:
     texts = [
         DISCLAIMER,
         summary(case.analysis),
-        *case.analysis.notes,
+        *case.notes,
         f"Intended use: {card.intended_use}",
         f"Not for: {card.not_for}",
         *_selection(case),

@@ -187,6 +187,15 @@ def test_the_panel_warns_in_its_pixels() -> None:
     assert panel.height <= 1100
 
 
+def test_many_findings_do_not_flood_and_the_reader_is_told() -> None:
+    given = analyses.analysis(phantom(7, slices=24, size=64))
+    finding = given.findings[0]
+    many = [replace(finding, frame=frame, probability=0.5 + frame / 100) for frame in range(20)]
+    case = Case(replace(given, findings=tuple(many)))
+    assert [key.frame for key in case.key_slices] == list(range(19, 3, -1))
+    assert "Only 16 of 20 key slices are shown; the table lists all findings." in case.notes
+
+
 def test_key_slices_are_of_what_is_there_else_of_what_was_searched() -> None:
     two = analyses.analysis(phantom(7, lesions=2, size=128))
     assert [key.number for key in key_slices(two)] == [1, 2]

@@ -176,3 +176,11 @@ def test_frames_of_several_multi_frame_images_are_refused_with_a_reason(source: 
     )
     with pytest.raises(UnsupportedGeometry, match=r"2\.25\.1002"):
         written(replace(given, images=images))
+
+
+def test_a_stack_without_a_frame_of_reference_is_refused_and_none_is_made_up() -> None:
+    given = analyses.analysis()
+    for header in given.images.datasets:
+        del header.FrameOfReferenceUID
+    with pytest.raises(UnsupportedGeometry, match="Frame of Reference"):
+        written(given)

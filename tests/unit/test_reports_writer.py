@@ -72,6 +72,15 @@ def bare() -> Study:
     return instances, analyses.analysis(phantom(7, lesions=1, slices=24, size=96), instances)
 
 
+def paired() -> Study:
+    """A part that has a side, and nobody says which."""
+    instances, _ = study()
+    for instance in instances:
+        del instance.Laterality
+        instance.BodyPartExamined = "BREAST"
+    return instances, analyses.analysis(phantom(7, slices=24, size=96), instances)
+
+
 CASES: dict[str, Callable[[], Study]] = {
     "one lesion": study,
     "two lesions": lambda: study(2),
@@ -83,6 +92,7 @@ CASES: dict[str, Callable[[], Study]] = {
     "shuffled": shuffled,
     "japanese": lambda: study(attributes=JAPANESE),
     "bare header": bare,
+    "paired part": paired,
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -20,6 +21,8 @@ from reports.text import clean
 @dataclass(frozen=True, slots=True)
 class EncapsulatedPdfWriter:
     """Writes the report page as one PDF."""
+
+    kind: ClassVar[ResultKind] = ResultKind.ENCAPSULATED_PDF
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance; the images that were read are its source instances."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,8 @@ from reports.settings import SHORT_DISCLAIMER
 @dataclass(frozen=True, slots=True)
 class SecondaryCaptureWriter:
     """Writes one image for each key slice."""
+
+    kind: ClassVar[ResultKind] = ResultKind.SECONDARY_CAPTURE
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance a key slice; instance numbers follow the order of the report."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -33,6 +33,8 @@ from reports.source import UTF8
 @dataclass(frozen=True, slots=True)
 class SegmentationWriter:
     """Writes one BINARY SEG, or nothing where no segment was found."""
+
+    kind: ClassVar[ResultKind] = ResultKind.SEGMENTATION
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance, or none.

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from highdicom.sr import (
     CodedConcept,
@@ -47,6 +47,8 @@ PROCEDURES: Mapping[str, Code] = {
 @dataclass(frozen=True, slots=True)
 class StructuredReportWriter:
     """Writes the root of the results: it names all findings and refers to all other objects."""
+
+    kind: ClassVar[ResultKind] = ResultKind.STRUCTURED_REPORT
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance; everything in ``earlier`` is listed as evidence."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
 from reports.secondary_capture import SecondaryCaptureWriter
@@ -13,6 +14,10 @@ from reports.structured_report import StructuredReportWriter
 
 class ResultWriter(Protocol):
     """Makes the objects of one kind."""
+
+    @property
+    def kind(self) -> ResultKind:
+        """What it makes; settings choose by it."""
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return the objects; ``earlier`` holds what the writers before it made."""

@@ -122,15 +122,8 @@ def card() -> dict[str, Any]:
 def study(
     source: Phantom, *, attributes: Mapping[str, object] | None = None, **options: Any
 ) -> list[Dataset]:
-    """Instances of the phantom at a fixed moment, with fixed study, series and frame UIDs.
-
-    Slice by slice: the instances of one ``make_study`` call share their elements.
-    """
-    fixed = {**UIDS, **(attributes or {})}
-    return [
-        make_study(replace(source, hu=source.hu[:count]), at=AT, attributes=fixed, **options)[-1]
-        for count in range(1, len(source.hu) + 1)
-    ]
+    """Instances of the phantom at a fixed moment, with fixed study, series and frame UIDs."""
+    return make_study(source, at=AT, attributes={**UIDS, **(attributes or {})}, **options)
 
 
 def analysis(

@@ -232,6 +232,8 @@ def test_a_writer_of_ones_own_sees_what_was_made_before() -> None:
     seen: list[ResultKind] = []
 
     class Watcher:
+        kind = ResultKind.STRUCTURED_REPORT
+
         def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
             seen.extend(result.kind for result in earlier)
             return []

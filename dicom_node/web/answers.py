@@ -57,7 +57,7 @@ class Answer:
     @property
     def model(self) -> str:
         """Name and version, as the settings and the report write it."""
-        return f"{self.job['model_name']} {self.job['model_version']}"
+        return f"{self.job['model_name']}@{self.job['model_version']}"
 
     @property
     def retryable(self) -> bool:
@@ -65,12 +65,12 @@ class Answer:
         return self.job["state"] in (JobState.FAILED, JobState.QUARANTINED)
 
 
-_PRESENCES: Mapping[object, State] = {
+_PRESENCES: Mapping[str, State] = {
     Presence.PRESENT: State(Tone.PRESENT, "Present"),
     Presence.ABSENT: State(Tone.ABSENT, "Absent"),
     Presence.UNDETERMINED: State(Tone.UNSURE, "Undetermined"),
 }
-_TRUSTS: Mapping[object, State] = {
+_TRUSTS: Mapping[str, State] = {
     Trust.RELIABLE: State(Tone.DONE, "Explanation reliable"),
     Trust.CAUTION: State(Tone.UNSURE, "Explanation: take with caution"),
     Trust.NOT_RELIABLE: State(Tone.FAILED, "Explanation not reliable"),
@@ -96,9 +96,9 @@ def _finding(told: Mapping[str, Any]) -> FindingLine:
     probability = told.get("probability")
     return FindingLine(
         label=str(told.get("label") or "Finding"),
-        state=_PRESENCES.get(told.get("presence"), _PRESENCES[Presence.UNDETERMINED]),
+        state=_PRESENCES.get(str(told.get("presence")), _PRESENCES[Presence.UNDETERMINED]),
         probability=probability if isinstance(probability, int | float) else None,
-        trust=_TRUSTS.get(told.get("trust"), _TRUSTS[Trust.NOT_MEASURED]),
+        trust=_TRUSTS.get(str(told.get("trust")), State(Tone.NONE, "No explanation")),
     )
 
 

@@ -96,7 +96,7 @@ def test_the_study_page_says_why_a_model_did_not_read_a_series(
     uid = ward.receive("Doe^Jane")
     ward.close(uid, reason="modality US, not CT")
     page = plain(visitor.get(f"/studies/{uid}").text)
-    assert f"Not read {MODEL} 1.0.0: modality US, not CT" in page
+    assert f"Not read {MODEL}@1.0.0: modality US, not CT" in page
 
 
 def test_the_objects_are_listed_with_where_they_went(ward: Ward, visitor: Visitor) -> None:
@@ -166,7 +166,12 @@ def test_hostile_header_values_are_shown_as_harmless_text(
 
 def test_a_summary_of_another_shape_breaks_no_page(ward: Ward, visitor: Visitor) -> None:
     for number, summary in enumerate(
-        ({}, {"findings": None}, {"findings": [1, {"probability": "x"}]}, {"line": 7})
+        (
+            {},
+            {"findings": None},
+            {"findings": [1, {"probability": "x", "presence": [], "trust": {}}]},
+            {"line": 7},
+        )
     ):
         uid = ward.receive(f"Odd^{number}")
         (job_id,) = ward.close(uid, MODEL)

@@ -26,7 +26,7 @@ def _propose(study: Study, bundle: BundleFolder) -> Proposal:
     selection = bundle.manifest.selection
     reasons = {s.series_instance_uid: reason_against(s, selection) for s in study.series}
     fitting = [s for s in study.series if reasons[s.series_instance_uid] is None]
-    taken = _pick(fitting, selection)
+    taken = _pick(fitting)
     return Proposal(
         model_name=bundle.manifest.name,
         model_version=bundle.manifest.version,
@@ -38,9 +38,7 @@ def _propose(study: Study, bundle: BundleFolder) -> Proposal:
     )
 
 
-def _pick(fitting: Sequence[Series], selection: SeriesSelection) -> list[Series]:
-    if selection.pick == "all":
-        return list(fitting)
+def _pick(fitting: Sequence[Series]) -> list[Series]:
     ordered = sorted(fitting, key=lambda s: (-frames(s), s.series_instance_uid))
     return ordered[:1]
 

@@ -91,8 +91,8 @@ class SeriesSelection(_Part):
     min_images: int = Field(default=1, ge=1)
     max_images: int = Field(default=5000, ge=1)
     rules: tuple[TagRule, ...] = ()
-    pick: Literal["most_images", "all"] = "most_images"
-    """Of several series that fit: the one with the most images, or each."""
+    pick: Literal["most_images"] = "most_images"
+    """Of several series that fit, which one is read."""
 
 
 class Window(_Part):

@@ -113,22 +113,18 @@ class Studies:
         Jobs of an earlier generation that are not finished are cancelled.
         Raises ``LedgerConflict`` when an image arrived since ``seen``.
         """
+        uid = seen.study_instance_uid
         wanted = [p for p in proposals if p.inputs]
         with self._database.write() as connection:
             row = self._settle(connection, seen, contents, bool(wanted))
             generation = row["generation"] + 1
-            fresh = [
-                p
-                for p in wanted
-                if not _known(connection, seen.study_instance_uid, p, config_sha256)
-            ]
-            _trace(connection, seen.study_instance_uid, generation, proposals)
-            opened = [
-                _open(connection, seen.study_instance_uid, generation, p, config_sha256)
-                for p in fresh
-            ]
+            known = [_known(connection, uid, p, config_sha256) for p in wanted]
+            fresh = [p for p, job_id in zip(wanted, known, strict=True) if job_id is None]
+            _trace(connection, uid, generation, proposals)
+            _supersede(connection, uid, [job_id for job_id in known if job_id])
+            opened = [_open(connection, uid, generation, p, config_sha256) for p in fresh]
             if opened or not wanted:
-                self._advance(connection, seen.study_instance_uid, generation)
+                _advance(connection, uid, generation)
             return opened
 
     def quarantine(self, seen: OpenStudy, contents: Study, reason: str) -> None:
@@ -164,17 +160,24 @@ class Studies:
         events.write(connection, uid, "study.closed", reason=reason)
         return row
 
-    def _advance(self, connection: Connection, uid: str, generation: int) -> None:
-        connection.execute(
-            update(study).where(study.c.study_instance_uid == uid).values(generation=generation)
-        )
-        unfinished = (
-            (job.c.study_instance_uid == uid)
-            & (job.c.generation < generation)
-            & job.c.state.in_((JobState.READY, JobState.ANALYSING))
-        )
-        values = {"state": JobState.CANCELLED, "reason": "SUPERSEDED", "token": ""}
-        connection.execute(update(job).where(unfinished).values(values))
+
+def _advance(connection: Connection, uid: str, generation: int) -> None:
+    connection.execute(
+        update(study).where(study.c.study_instance_uid == uid).values(generation=generation)
+    )
+
+
+def _supersede(connection: Connection, uid: str, valid: Sequence[str]) -> None:
+    """Cancel what still waits or runs, but for the jobs that read just what is wanted now."""
+    unfinished = (
+        (job.c.study_instance_uid == uid)
+        & job.c.id.not_in(valid)
+        & job.c.state.in_((JobState.READY, JobState.ANALYSING))
+    )
+    values = {"state": JobState.CANCELLED, "reason": "SUPERSEDED", "token": ""}
+    cancelled = connection.scalars(update(job).where(unfinished).values(values).returning(job.c.id))
+    for job_id in cancelled.all():
+        events.write(connection, uid, "job.cancelled", job_id=job_id, reason="SUPERSEDED")
 
 
 def input_sha256(inputs: Sequence[SelectedSeries]) -> str:
@@ -201,8 +204,8 @@ def _write_series(connection: Connection, uid: str, contents: Sequence[Series]) 
         connection.execute(insert(series), rows)
 
 
-def _known(connection: Connection, uid: str, proposal: Proposal, config_sha256: str) -> bool:
-    """Whether a job of the same work exists; a cancelled one never ran to its end."""
+def _known(connection: Connection, uid: str, proposal: Proposal, config_sha256: str) -> str | None:
+    """Id of a job of the same work, if there is one; a cancelled one never ran to its end."""
     query = select(job.c.id).where(
         job.c.study_instance_uid == uid,
         job.c.bundle_sha256 == proposal.bundle_sha256,
@@ -210,7 +213,7 @@ def _known(connection: Connection, uid: str, proposal: Proposal, config_sha256: 
         job.c.input_sha256 == input_sha256(proposal.inputs),
         job.c.state != JobState.CANCELLED,
     )
-    return connection.scalar(query) is not None
+    return connection.scalar(query)
 
 
 def _trace(

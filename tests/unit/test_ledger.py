@@ -150,6 +150,18 @@ class TestClosing:
         assert ledger.jobs.waiting() == [job_id]
         assert ledger.pages.study(STUDY).study["state"] == StudyState.ROUTED
 
+    def test_a_late_image_for_one_model_leaves_the_other_model_s_job_alone(self, ledger):
+        ledger.studies.record(instance(1), "A")
+        other = dataclasses.replace(proposal(ledger), model_name="b", bundle_sha256="b" * 64)
+        both = [proposal(ledger), other]
+        (seen,) = ledger.studies.receiving()
+        _, unchanged = ledger.studies.close(seen, contents(ledger), both, "c" * 64)
+        ledger.studies.record(instance(2), "A")
+        (seen,) = ledger.studies.receiving()
+        both[0] = proposal(ledger)
+        (opened,) = ledger.studies.close(seen, contents(ledger), both, "c" * 64)
+        assert ledger.jobs.waiting() == [unchanged, opened]
+
     def test_a_study_that_no_model_wants_says_so(self, ledger):
         ledger.studies.record(instance(), "A")
         assert close(ledger, wanted=False) == []

@@ -118,12 +118,6 @@ def test_of_several_the_largest_is_taken_and_the_others_know_why(bundle):
     ]
 
 
-def test_a_model_may_take_all(bundle):
-    study = Study("1", (series("1.1"), series("1.2")))
-    (proposal,) = route(study, [bundle(pick="all")])
-    assert len(proposal.inputs) == 2
-
-
 def test_a_study_that_fits_nothing_has_a_trace(bundle):
     (proposal,) = route(Study("1", (series(Modality="MR"),)), [bundle()])
     assert proposal.inputs == ()

@@ -1,0 +1,103 @@
+"""A real Orthanc on free ports, started and ended by its own process."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dicom_node.redis_server import free_port
+from dicom_node.send.cstore import Peer
+
+AE_TITLE = "ORTHANC"
+PLUGINS = "/usr/share/orthanc/plugins"
+
+
+@dataclass
+class Orthanc:
+    """Its addresses, and its REST API."""
+
+    dicom_port: int
+    http: httpx.Client
+
+    @property
+    def peer(self) -> Peer:
+        """Where to send to."""
+        return Peer("127.0.0.1", self.dicom_port, AE_TITLE, "TEST")
+
+    def get(self, path: str) -> Any:
+        """JSON of a REST resource."""
+        return self.http.get(path).raise_for_status().json()
+
+    def study(self, study_instance_uid: str) -> dict[str, Any]:
+        """The study's resource."""
+        query = {
+            "Level": "Study",
+            "Query": {"StudyInstanceUID": study_instance_uid},
+            "Expand": True,
+        }
+        (found,) = self.http.post("/tools/find", json=query).raise_for_status().json()
+        return dict(found)
+
+    def instances(self, study_instance_uid: str) -> list[dict[str, Any]]:
+        """Tags of all instances of a study, by keyword."""
+        study = self.study(study_instance_uid)
+        return [
+            self.get(f"/instances/{i['ID']}/simplified-tags") | {"_id": i["ID"]}
+            for i in self.get(f"/studies/{study['ID']}/instances")
+        ]
+
+    def file(self, orthanc_id: str) -> bytes:
+        """The stored DICOM file of an instance."""
+        return self.http.get(f"/instances/{orthanc_id}/file").raise_for_status().content
+
+
+@contextmanager
+def running_orthanc(program: str, folder: Path) -> Iterator[Orthanc]:
+    """Start Orthanc with its data in a folder; end it at the end of the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    http_port, dicom_port = free_port(), free_port()
+    config = folder / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "Name": "test",
+                "StorageDirectory": str(folder / "db"),
+                "IndexDirectory": str(folder / "db"),
+                "HttpPort": http_port,
+                "DicomPort": dicom_port,
+                "DicomAet": AE_TITLE,
+                "DicomCheckCalledAet": True,
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],
+            }
+        )
+    )
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([program, str(config)], stdout=log, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30) as http:
+                _wait(http, process, folder / "log")
+                yield Orthanc(dicom_port, http)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            raise RuntimeError(log.read_text()[-2000:])
+        try:
+            http.get("/system").raise_for_status()
+        except httpx.HTTPError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError("Orthanc did not start within 30 s")

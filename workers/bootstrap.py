@@ -1,0 +1,148 @@
+"""Composition root of the worker: the only place that chooses implementations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from dicom_node.catalog import BundleFolder, Catalog, configured
+from dicom_node.domain.analysis import Analysis, Provenance, ResultInstance
+from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.errors import ConfigurationError, CorruptBundle
+from dicom_node.domain.job import Claim, Job
+from dicom_node.ledger import Ledger
+from dicom_node.settings import Results, Settings
+from dicom_node.store import InstanceStore
+from reports.case import Case
+from reports.html import report_html
+from reports.part10 import dataset_bytes
+from reports.settings import ReportSettings
+from reports.writer import WRITERS, write_results
+from workers.analysis import analyse
+from workers.model import Model, load_model
+
+
+@dataclass
+class Worker:
+    """What a child process needs, made once in it; models stay loaded between jobs."""
+
+    settings: Settings
+    ledger: Ledger
+    store: InstanceStore
+    catalog: Catalog
+    _models: dict[str, Model] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, settings: Settings) -> Self:
+        """Open the ledger, the store and the catalog of the settings."""
+        return cls(
+            settings,
+            Ledger.open(settings.ledger_url),
+            InstanceStore(settings.store_dir),
+            configured(settings.models),
+        )
+
+    def run(self, claim: Claim) -> None:
+        """Analyse a claimed job and hand its results to the ledger, all at once.
+
+        Raises ``Unusable``, ``Transient``, and ``LedgerConflict`` if the claim was lost meanwhile.
+        """
+        job = self.ledger.jobs.get(claim.id)
+        analysis = self._analyse(job)
+        case = Case(analysis, report_settings(self.settings.results))
+        results = write_results(case, writers(self.settings.results.kinds))
+        stored = [self._keep(result, place) for place, result in enumerate(in_order(results))]
+        report = self.store.keep([report_html(case).encode()])
+        self.ledger.jobs.complete(
+            claim,
+            stored,
+            {d.name: d.kinds for d in self.settings.destinations},
+            summary=summary(analysis),
+            report_sha256=report.sha256,
+        )
+
+    def _analyse(self, job: Job) -> Analysis:
+        bundle = self._bundle(job)
+        if bundle.sha256 not in self._models:
+            self._models[bundle.sha256] = load_model(bundle)
+        provenance = Provenance(
+            study_instance_uid=job.study_instance_uid,
+            generation=job.generation,
+            input_sha256=job.input_sha256,
+            bundle_sha256=bundle.sha256,
+            config_sha256=self.settings.results.sha256,
+            opened_at=job.opened_at,
+        )
+        paths = [self.store.path(sha256) for s in job.inputs for _, sha256 in s.instances]
+        return analyse(paths, self._models[bundle.sha256], provenance, job.selection)
+
+    def _bundle(self, job: Job) -> BundleFolder:
+        try:
+            bundle = self.catalog.find(f"{job.model_name}@{job.model_version}")
+        except ConfigurationError as error:
+            raise CorruptBundle(str(error), code="BUNDLE_GONE") from error
+        if bundle.sha256 != job.bundle_sha256:
+            raise CorruptBundle(
+                f"bundle {bundle.id} is not the one that the job was opened for", code="BUNDLE_GONE"
+            )
+        return bundle
+
+    def _keep(self, result: ResultInstance, position: int) -> StoredResult:
+        data = result.dataset
+        kept = self.store.keep([dataset_bytes(data)])
+        return StoredResult(
+            sop_instance_uid=str(data.SOPInstanceUID),
+            sop_class_uid=str(data.SOPClassUID),
+            series_instance_uid=str(data.SeriesInstanceUID),
+            series_description=str(data.SeriesDescription),
+            kind=result.kind,
+            position=position,
+            sha256=kept.sha256,
+            size_bytes=kept.size_bytes,
+        )
+
+
+def in_order(results: Sequence[ResultInstance]) -> list[ResultInstance]:
+    """Results in the order of sending: what is referred to before what refers to it."""
+    return sorted(results, key=lambda result: result.kind.rank)
+
+
+def report_settings(results: Results) -> ReportSettings:
+    """The part of the settings that the writers see."""
+    return ReportSettings(
+        series_number_base=results.series_number_base, institution_name=results.institution
+    )
+
+
+def writers(kinds: Sequence[ResultKind]) -> list[Any]:
+    """The writers of the wanted kinds, in the order of writing."""
+    return [writer for writer in WRITERS if writer.kind in kinds]
+
+
+def summary(analysis: Analysis) -> dict[str, Any]:
+    """What the pages show of an analysis."""
+    return {
+        "line": analysis.summary,
+        "findings": [
+            {
+                "label": finding.target.finding.meaning,
+                "presence": finding.presence.value,
+                "probability": round(finding.probability, 4),
+                "trust": finding.explanation.quality.trust.value if finding.explanation else None,
+            }
+            for finding in analysis.findings
+        ],
+    }
+
+
+def write_folder(case: Case, folder: Path, kinds: Sequence[ResultKind]) -> list[Path]:
+    """Write results and report as files, for one study without a ledger."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, result in enumerate(in_order(write_results(case, writers(kinds))), 1):
+        path = folder / f"{number:02d}-{result.kind.lower().replace('_', '-')}.dcm"
+        path.write_bytes(dataset_bytes(result.dataset))
+        written.append(path)
+    page = folder / "report.html"
+    page.write_text(report_html(case), "utf-8")
+    return [*written, page]

@@ -1,0 +1,106 @@
+"""One study, one model, one folder of results: the pipeline without PACS, broker or ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dicom_node.catalog import BundleFolder, configured, open_bundle
+from dicom_node.domain.analysis import Provenance
+from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
+from dicom_node.domain.job import Proposal
+from dicom_node.domain.study import Instance
+from dicom_node.headers import read_study
+from dicom_node.ledger.studies import input_sha256
+from dicom_node.receive.admission import identify
+from dicom_node.routing import keywords, route
+from dicom_node.send.command import dicom_files
+from dicom_node.settings import Settings
+from dicom_node.store import InstanceStore
+from reports.case import Case
+from workers.analysis import analyse
+from workers.bootstrap import report_settings, write_folder
+from workers.model import load_model
+from workers.progress import Progress, silent
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came out."""
+
+    files: tuple[Path, ...]
+    line: str
+
+
+def analyse_folder(
+    path: Path, bundle_name: str, output: Path, settings: Settings, progress: Progress = silent
+) -> Done:
+    """Select a series as routing would, analyse it, write results and report into ``output``.
+
+    Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it.
+    """
+    bundle = find_bundle(bundle_name, settings)
+    with TemporaryDirectory() as scratch:
+        store = InstanceStore(Path(scratch))
+        instances = [_keep(file, store) for file in dicom_files(path)]
+        proposal = _propose(instances, store, bundle)
+        model = load_model(bundle)
+        provenance = Provenance(
+            study_instance_uid=instances[0].study_instance_uid,
+            generation=1,
+            input_sha256=input_sha256(proposal.inputs),
+            bundle_sha256=bundle.sha256,
+            config_sha256=settings.results.sha256,
+            opened_at=datetime.now(UTC),
+        )
+        paths = [store.path(sha256) for s in proposal.inputs for _, sha256 in s.instances]
+        analysis = analyse(paths, model, provenance, proposal.selection, progress)
+        progress("writing results", 0)
+        case = Case(analysis, report_settings(settings.results))
+        files = write_folder(case, output, settings.results.kinds)
+        progress("writing results", 1)
+    return Done(tuple(files), analysis.summary)
+
+
+def find_bundle(name: str, settings: Settings) -> BundleFolder:
+    """A bundle by its folder, its ``name@version``, or its name alone where that is unique."""
+    if Path(name).is_dir():
+        return open_bundle(Path(name))
+    bundles = configured(settings.models).bundles
+    found = [b for b in bundles if name in (b.id, b.manifest.name)]
+    if len(found) != 1:
+        known = ", ".join(b.id for b in bundles) or "none"
+        raise ConfigurationError(f"{name} is no bundle folder and no bundle of: {known}")
+    return found[0]
+
+
+def _keep(file: Path, store: InstanceStore) -> Instance:
+    identity = identify(file)
+    kept = store.keep([file.read_bytes()])
+    return Instance(
+        identity.study_instance_uid,
+        identity.series_instance_uid,
+        identity.sop_instance_uid,
+        identity.sop_class_uid,
+        identity.transfer_syntax_uid,
+        kept.sha256,
+        kept.size_bytes,
+    )
+
+
+def _propose(instances: Sequence[Instance], store: InstanceStore, bundle: BundleFolder) -> Proposal:
+    studies = {i.study_instance_uid for i in instances}
+    if len(studies) > 1:
+        raise ConfigurationError(f"the folder holds {len(studies)} studies: give one of them")
+    study = read_study(studies.pop(), instances, store, keywords([bundle]))
+    (proposal,) = route(study, [bundle])
+    if not proposal.inputs:
+        reasons = "; ".join(
+            f"{c.series_description or c.series_instance_uid}: {c.reason}"
+            for c in proposal.selection
+        )
+        raise IncompleteStudy(
+            f"{bundle.id} takes no series of this study: {reasons}", code="NO_MODEL"
+        )
+    return proposal

@@ -1,0 +1,112 @@
+"""``dicom-worker``: run the Celery worker, analyse one study by hand, train the reference model."""
+
+import sys
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from dicom_node.domain.errors import ConfigurationError, DicomNodeError
+from dicom_node.settings import load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Run models on studies. For research; not a medical device.",
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train a reference bundle.")
+app.add_typer(train_app, name="train")
+console = Console()
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="TOML file; DICOM_NODE__SECTION__KEY overrides it."),
+]
+
+
+def main() -> None:
+    """Entry point: every error of ours is one line, and exit status 2 for wrong settings."""
+    try:
+        app()
+    except DicomNodeError as error:
+        print(f"dicom-worker: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+
+
+@app.command()
+def run(
+    queues: Annotated[str, typer.Option(help="analyse, deliver, or both.")] = "analyse,deliver",
+    config: ConfigOption = None,
+) -> None:
+    """Take jobs from the broker until told to stop."""
+    from workers.app import run_worker
+
+    sys.exit(run_worker(load_settings(config), queues.split(",")))
+
+
+@app.command()
+def analyse(
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder of DICOM files.")],
+    bundle: Annotated[str, typer.Option(help="A bundle folder, or name@version of a shipped one.")],
+    output: Annotated[Path, typer.Option(help="Where results and report go.")],
+    config: ConfigOption = None,
+) -> None:
+    """Analyse one study with one model: no PACS, no broker, no ledger."""
+    from workers.by_hand import analyse_folder
+
+    warnings.simplefilter("ignore")
+    with _progress() as show:
+        done = analyse_folder(path, bundle, output, load_settings(config), show)
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("file", "bytes"):
+        table.add_column(column, justify="right" if column == "bytes" else "left")
+    for file in done.files:
+        table.add_row(str(file), f"{file.stat().st_size:,}")
+    console.print(table)
+    console.print(f"[bold]{done.line}[/]", highlight=False)
+
+
+@train_app.command()
+def phantom(
+    output: Annotated[Path, typer.Argument(help="A new folder for the bundle.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same figures.")] = 0,
+) -> None:
+    """Train phantom-lesion on synthetic CT phantoms: minutes on two cores."""
+    from workers.training.phantom_lesion import train_phantom
+
+    started = datetime.now(UTC)
+    with _progress() as show:
+        bundle = train_phantom(output, seed, show)
+    minutes = (datetime.now(UTC) - started).total_seconds() / 60
+    console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
+    for row in bundle.manifest.card.performance:
+        console.print(
+            f"  {row.name}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}), {row.cases} cases",
+            highlight=False,
+        )
+
+
+class _progress:  # noqa: N801 - reads as a phrase
+    """A display that follows (what, part) calls; one line for each thing that is done."""
+
+    def __enter__(self) -> "_progress":
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, console=console)
+        self._bars.start()
+        self._tasks: dict[str, object] = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, what: str, part: float) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=1.0)
+        self._bars.update(self._tasks[what], completed=part)  # type: ignore[arg-type]

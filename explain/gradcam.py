@@ -34,7 +34,8 @@ class GradCam:
     def __init__(self, network: keras.Model, layer: str) -> None:
         self.layer = layer
         self._cells = _cells(network, layer)
-        self._input = (int(network.input.shape[1]), int(network.input.shape[2]))
+        _, rows, columns, _ = network.inputs[0].shape
+        self._input = (int(rows), int(columns))
         self._gradcam = Gradcam(network, clone=False)
 
     @property

@@ -29,7 +29,8 @@ from dicom_node.domain.analysis import (
 from dicom_node.domain.manifest import ModelManifest, Segment, Target
 from explain.quality import measure
 from explain.region import find_region
-from workers.measure import longest_slice, measurements, volume_ml
+from workers.measure import longest_slice, measurements
+from workers.regions import Regions
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,15 @@ def answer(case: Case) -> Answers:
     for column, target in enumerate(targets):
         probability = case.prediction.probabilities[:, column]
         regions = _regions(case, target)
-        taken = [
-            region for region in regions if probability[_frames(region)].max() >= target.threshold
-        ]
+        taken = [n for n in regions.numbers if _reaches(probability[regions.frames(n)], target)]
         found = [
-            _located(case, target, probability, region, number, len(segments) + number)
-            for number, region in enumerate(taken, 1)
+            _located(case, target, probability, regions.mask(n), place, len(segments) + place)
+            for place, n in enumerate(taken, 1)
         ]
-        findings += found or []
-        findings += _whole_image(case, target, probability, taken, len(taken))
-        if not any(finding.target == target for finding in findings):
-            findings.append(_absent(case, target, probability))
         segments += [finding.segment for finding in found if finding.segment]
-        notes += _left_out(target, len(regions) - len(taken))
+        found += _whole_image(case, target, probability, found)
+        findings += found or [_absent(case, target, probability)]
+        notes += _left_out(target, len(regions.numbers) - len(taken))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
 
 
@@ -99,25 +96,16 @@ def _context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
             yield _segment_mask(case, segment, mask, segment.label, number)
 
 
-def _regions(case: Case, target: Target) -> list[BoolArray]:
-    """Connected regions of the segment that locates a target, largest first."""
+def _regions(case: Case, target: Target) -> Regions:
+    """Connected regions of the segment that locates a target."""
     for segment, mask in _masks(case):
         if segment.label == target.located_by:
-            return _connected(mask, case.images, segment.min_volume_ml)
-    return []
+            return Regions.of(mask, case.images, segment.min_volume_ml)
+    return Regions.none()
 
 
-def _connected(mask: BoolArray, images: SourceImages, min_volume_ml: float) -> list[BoolArray]:
-    """26-connected in a volume, 8-connected in images that are no volume."""
-    neighbours = np.ones((3, 3, 3), bool)
-    if images.affine is None:
-        neighbours[[0, 2]] = False
-    labels, _ = ndimage.label(mask, neighbours)
-    sizes = np.bincount(labels.ravel())[1:]
-    regions = [labels == 1 + number for number in np.argsort(-sizes, kind="stable")]
-    if images.affine is None:
-        return regions
-    return [region for region in regions if volume_ml(region, images) >= min_volume_ml]
+def _reaches(probability: FloatArray, target: Target) -> bool:
+    return bool(probability.max() >= target.threshold)
 
 
 def _located(
@@ -145,18 +133,19 @@ def _located(
 
 
 def _whole_image(
-    case: Case, target: Target, probability: FloatArray, regions: Sequence[BoolArray], before: int
+    case: Case, target: Target, probability: FloatArray, located: Sequence[Finding]
 ) -> list[Finding]:
     """One finding for each run of positive slices with no region in it or beside it."""
     outlined = np.zeros(len(probability), bool)
-    for region in regions:
-        outlined |= region.any(axis=(1, 2))
+    for finding in located:
+        if finding.segment is not None:
+            outlined |= _frames(finding.segment.mask)
     near = ndimage.binary_dilation(outlined, np.ones(3))
     runs, count = ndimage.label(probability >= target.threshold)
     lonely = [runs == run for run in range(1, count + 1) if not (near & (runs == run)).any()]
     return [
         _unlocated(case, target, probability, run, f"{target.label} {number}")
-        for number, run in enumerate(lonely, before + 1)
+        for number, run in enumerate(lonely, len(located) + 1)
     ]
 
 

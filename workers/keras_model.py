@@ -45,7 +45,7 @@ class KerasModel:
         _check_input(manifest, network)
         self._heads = {each.kind: linear_head(network, each.layer) for each in manifest.outputs}
         self._check_heads()
-        logits = keras.Model(network.inputs, [head.logits for head in self._heads.values()])
+        logits = keras.Model(network.inputs[0], [head.logits for head in self._heads.values()])
         self._call = tf.function(
             lambda batch: [tf.cast(values, tf.float32) for values in logits(batch, training=False)],
             input_signature=[tf.TensorSpec((None, *manifest.input.shape), tf.float32)],
@@ -115,7 +115,7 @@ class KerasModel:
         head = self._heads.get("classification")
         if head is None:
             return None
-        single = keras.Model(self._network.inputs, head.logits)
+        single = keras.Model(self._network.inputs[0], head.logits)
         return GradCam(single, self.manifest.explanation.layer)
 
     def _check_heads(self) -> None:

@@ -16,26 +16,39 @@ EDGE_PIXELS = 0.7
 class Augmenter:
     """Changes batches; the same seed and the same batches give the same results."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, side: int) -> None:
         self.rng = np.random.default_rng(seed)
+        self.side = side
 
     def __call__(
         self, images: FloatArray, masks: FloatArray, share: float
     ) -> tuple[FloatArray, FloatArray]:
-        """New (batch, rows, columns) images, and their (batch, rows, columns, 2) masks.
+        """New (batch, side, side) images, and their (batch, side, side, 2) masks.
 
-        About ``share`` of them are changed, 0 to 1: a network that meets all changes at once takes
-        long to see what a lesion is.
+        Each is a window of the slice that was given, at a place drawn at random. About ``share`` of
+        the slices are changed before, 0 to 1: a network that meets all changes at once takes long
+        to see what a lesion is.
         """
-        new_images, new_masks = images.copy(), masks.copy()
-        for image, mask in zip(new_images, new_masks, strict=True):
+        images, masks = images.copy(), masks.copy()
+        chosen = np.flatnonzero(self.rng.random(len(images)) < share)
+        if len(chosen):
+            images[chosen], masks[chosen] = self._changed(images[chosen], masks[chosen])
+        return self._windows(images, masks)
+
+    def _changed(self, images: FloatArray, masks: FloatArray) -> tuple[FloatArray, FloatArray]:
+        for image, mask in zip(images, masks, strict=True):
             self._scene(image, mask)
-        new_images, new_masks = self._moved(new_images, new_masks)
-        new_images = np.clip(self._contrast(new_images), 0, 1)
-        change = self.rng.random(len(images)) < share
+        images, masks = self._moved(images, masks)
+        return np.clip(self._contrast(images), 0, 1), masks
+
+    def _windows(self, images: FloatArray, masks: FloatArray) -> tuple[FloatArray, FloatArray]:
+        places = self.rng.integers(0, images.shape[1] - self.side + 1, (len(images), 2))
+        windows = [
+            np.s_[row : row + self.side, column : column + self.side] for row, column in places
+        ]
         return (
-            np.where(change[:, None, None], new_images, images),
-            np.where(change[:, None, None, None], new_masks, masks),
+            np.stack([image[window] for image, window in zip(images, windows, strict=True)]),
+            np.stack([mask[window] for mask, window in zip(masks, windows, strict=True)]),
         )
 
     def _scene(self, image: FloatArray, mask: FloatArray) -> None:
@@ -48,6 +61,8 @@ class Augmenter:
             self._organ(image, mask, extent)
         if self.rng.random() < 0.35:
             self._lungs(image, mask, extent, keep)
+        if self.rng.random() < 0.35:
+            self._ribs(image, mask, extent, keep)
         if self.rng.random() < 0.2:
             self._arms(image, mask, extent)
         if self.rng.random() < 0.5:
@@ -77,6 +92,16 @@ class Augmenter:
             weight = _ellipse(image.shape, (y, x), radii) * _inside(mask) * (1 - keep)
             image += weight * (air - image)
 
+    def _ribs(
+        self, image: FloatArray, mask: FloatArray, extent: "_Extent", keep: FloatArray
+    ) -> None:
+        """Short bright bones along the wall of the body."""
+        for angle in self.rng.uniform(0, 2 * np.pi, self.rng.integers(4, 12)):
+            reach = self.rng.uniform(0.7, 0.9)
+            centre = extent.place(reach * np.sin(angle), reach * np.cos(angle))
+            weight = _ellipse(image.shape, centre, tuple(self.rng.uniform(1.5, 5, 2)))
+            image += weight * (1 - keep) * (self.rng.uniform(0.7, 1.2) - image)
+
     def _arms(self, image: FloatArray, mask: FloatArray, extent: "_Extent") -> None:
         radius = self.rng.uniform(12, 24)
         height = self.rng.uniform(-0.8, 0.8)
@@ -92,7 +117,7 @@ class Augmenter:
             mask[..., 0] = np.maximum(mask[..., 0], arm)
 
     def _table(self, image: FloatArray, mask: FloatArray, extent: "_Extent") -> None:
-        rows, columns = np.indices(image.shape, dtype=np.float32)
+        rows, columns = _axes(image.shape)
         sag = self.rng.uniform(-0.002, 0.002) * (columns - extent.x) ** 2
         top = extent.bottom + self.rng.uniform(-4, 12) + sag
         outside = np.clip(1 - mask[..., 0], 0, 1)
@@ -120,7 +145,7 @@ class Augmenter:
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         matrix = turn * mirror / scale
         centre = np.full(2, (side - 1) / 2)
-        shift = centre - matrix @ (centre + self.rng.uniform(-25, 25, 2))
+        shift = centre - matrix @ (centre + self.rng.uniform(-10, 10, 2))
         (a, b), (c, d) = matrix
         return np.array([a, b, shift[0], c, d, shift[1], 0, 0], dtype=np.float32)
 
@@ -151,10 +176,16 @@ def _ellipse(
     shape: tuple[int, ...], centre: tuple[float, float], radii: tuple[float, float]
 ) -> FloatArray:
     """1 inside and 0 outside, with a soft edge."""
-    rows, columns = np.indices(shape, dtype=np.float32)
+    rows, columns = _axes(shape)
     distance = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1])
     steep = min(radii) / EDGE_PIXELS
     return np.asarray(1 / (1 + np.exp(np.clip((distance - 1) * steep, -30, 30))))
+
+
+def _axes(shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:
+    """Row and column numbers, to be broadcast."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return rows.astype(np.float32), columns.astype(np.float32)
 
 
 def _inside(mask: FloatArray) -> NDArray[np.float32]:

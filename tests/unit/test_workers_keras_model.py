@@ -1,0 +1,166 @@
+"""A Keras model is asked for logits, whatever its heads end in, and brings no code along."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_node.catalog import BundleFolder
+from dicom_node.domain.errors import CorruptBundle, UnsupportedModel
+from workers.bundle import write_bundle
+from workers.model import load_model
+from workers.training.phantom_text import manifest_text, parse
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.tensorflow
+
+SIDE = 16
+BATCH = np.random.default_rng(0).random((3, SIDE, SIDE, 1), np.float32)
+
+
+def manifest(targets: int = 1, **target: object):
+    """The shipped manifest on small slices, with heads called ``head`` and ``masks``."""
+    whole = parse(manifest_text())
+    classification, segmentation = whole.outputs
+    each = classification.targets[0].model_copy(update=target)
+    return whole.model_copy(
+        update={
+            "input": whole.input.model_copy(update={"shape": (SIDE, SIDE, 1)}),
+            "outputs": (
+                classification.model_copy(update={"layer": "head", "targets": (each,) * targets}),
+                segmentation.model_copy(update={"layer": "masks"}),
+            ),
+        }
+    )
+
+
+def network(activation: str = "linear", units: int = 1, *, apart: bool = False):
+    """Two heads; with ``apart`` the activation of the first is a layer of its own."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((SIDE, SIDE, 1))
+    features = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="features")(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    if apart:
+        logits = keras.layers.Dense(units, name="logits")(pooled)
+        head = keras.layers.Activation(activation, name="head")(logits)
+    else:
+        head = keras.layers.Dense(units, activation=activation, name="head")(pooled)
+    masks = keras.layers.Conv2D(2, 1, activation="sigmoid", name="masks")(features)
+    return keras.Model(image, [head, masks])
+
+
+def model(net, **changes):
+    from workers.keras_model import KerasModel
+
+    return KerasModel(manifest(**changes), net)
+
+
+def bundle(folder: Path, net) -> BundleFolder:
+    net.save(folder / "saved.keras")
+    written = write_bundle(folder / "bundle", manifest_text(), folder / "saved.keras", "")
+    return replace(written, manifest=manifest())
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in the layer", "a layer of its own"])
+@pytest.mark.parametrize("activation", ["linear", "sigmoid", "softmax"])
+def test_logits_come_before_the_activation_and_the_model_is_not_changed(activation, apart):
+    net = network(activation, units=3, apart=apart)
+    before = net.predict(BATCH, verbose=0)
+    served = model(net, targets=3)
+    output = served.predict(BATCH)
+    bare = network("linear", units=3)
+    bare.set_weights(net.get_weights())
+    np.testing.assert_allclose(output.logits, bare.predict(BATCH, verbose=0)[0], rtol=1e-5)
+    for now, then in zip(net.predict(BATCH, verbose=0), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    if activation != "linear":
+        np.testing.assert_allclose(served.probabilities(output.logits), before[0], rtol=1e-4)
+    np.testing.assert_allclose(served.mask_probabilities(output.mask_logits), before[1], rtol=1e-4)
+
+
+def test_a_temperature_softens_probabilities():
+    logits = np.array([[4.0]], np.float32)
+    assert model(network()).probabilities(logits)[0, 0] == pytest.approx(0.982, abs=1e-3)
+    assert model(network(), temperature=2.0).probabilities(logits)[0, 0] == pytest.approx(
+        0.881, abs=1e-3
+    )
+
+
+def test_a_short_last_batch_gives_the_same_numbers():
+    served = model(network())
+    np.testing.assert_allclose(
+        served.predict(BATCH[:1]).logits, served.predict(BATCH).logits[:1], atol=1e-6
+    )
+
+
+def test_other_activations_are_refused():
+    with pytest.raises(UnsupportedModel, match="tanh"):
+        model(network("tanh"))
+
+
+def test_a_layer_that_is_not_there_is_refused_by_name():
+    net = network()
+    with pytest.raises(UnsupportedModel, match="masks"):
+        model(keras.Model(net.inputs[0], net.outputs[0]))
+
+
+def test_another_number_of_targets_is_refused():
+    with pytest.raises(UnsupportedModel) as caught:
+        model(network(units=2))
+    assert caught.value.code == "MODEL_OUTPUT"
+
+
+def test_another_input_is_refused():
+    image = keras.Input((8, 8, 1))
+    head = keras.layers.Dense(1, name="head")(keras.layers.Flatten()(image))
+    with pytest.raises(UnsupportedModel, match=r"input\.shape"):
+        model(keras.Model(image, head))
+
+
+def test_an_answer_that_is_no_number_is_refused():
+    net = network()
+    net.get_layer("head").bias.assign([np.nan])
+    with pytest.raises(UnsupportedModel) as caught:
+        model(net).predict(BATCH)
+    assert caught.value.code == "MODEL_OUTPUT"
+
+
+def test_a_saved_bundle_gives_the_numbers_of_the_network_in_memory(tmp_path):
+    net = network("sigmoid")
+    served = load_model(bundle(tmp_path, net))
+    expected = net.predict(BATCH, verbose=0)[0]
+    np.testing.assert_allclose(
+        served.probabilities(served.predict(BATCH).logits), expected, rtol=1e-4
+    )
+    assert served.versions["keras"] == keras.__version__
+
+
+def test_a_lambda_is_refused(tmp_path):
+    net = network()
+    doubled = keras.layers.Lambda(lambda values: values * 2)(net.outputs[0])
+    with pytest.raises(CorruptBundle) as caught:
+        load_model(bundle(tmp_path, keras.Model(net.inputs[0], [doubled, net.outputs[1]])))
+    assert caught.value.code == "BUNDLE_CODE"
+
+
+def test_a_custom_layer_is_refused_even_where_it_is_registered(tmp_path):
+    @keras.saving.register_keras_serializable("ours")
+    class Doubled(keras.layers.Layer):
+        def call(self, values):
+            return values * 2
+
+    net = network()
+    doubled = Doubled()(net.outputs[0])
+    with pytest.raises(CorruptBundle) as caught:
+        load_model(bundle(tmp_path, keras.Model(net.inputs[0], [doubled, net.outputs[1]])))
+    assert caught.value.code == "BUNDLE_CODE"
+
+
+def test_a_broken_weights_file_is_refused(tmp_path):
+    folder = bundle(tmp_path, network())
+    data = bytearray((folder.path / "model.keras").read_bytes())
+    data[len(data) // 2 :] = b"\0" * (len(data) - len(data) // 2)
+    (folder.path / "model.keras").write_bytes(data)
+    with pytest.raises(CorruptBundle):
+        load_model(folder)

@@ -1,0 +1,85 @@
+"""The recipe runs, repeats itself, and its figures are those of the textbooks."""
+
+import numpy as np
+import pytest
+
+from workers.training.measures import (
+    calibration_error,
+    dice,
+    mean,
+    operating_point,
+    proportion,
+    temperature,
+)
+
+
+@pytest.mark.parametrize(
+    ("hits", "cases", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (50, 50, 0.9287, 1.0), (81, 263, 0.2553, 0.3662)],
+)
+def test_a_proportion_has_wilsons_interval(hits, cases, low, high):
+    """The last row is the example of Newcombe 1998, Table I."""
+    figure = proportion(hits, cases)
+    assert (figure.low, figure.high) == (
+        pytest.approx(low, abs=1e-4),
+        pytest.approx(high, abs=1e-4),
+    )
+
+
+def test_a_mean_has_an_interval_about_it():
+    values = np.random.default_rng(0).normal(5, 1, 400)
+    figure = mean(values)
+    assert figure.high - figure.low == pytest.approx(2 * 1.96 / 20, rel=0.15)
+    assert figure.low < values.mean() < figure.high
+
+
+def test_dice_of_two_masks():
+    one = np.array([True, True, False, False])
+    assert dice(one, np.array([True, False, True, False])) == 0.5
+    assert dice(one, one) == 1
+    assert dice(~one & one, ~one & one) == 1
+
+
+def test_the_temperature_that_spoilt_logits_is_found_again():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 20_000)
+    labels = rng.random(20_000) < 1 / (1 + np.exp(-logits))
+    assert temperature(logits * 3, labels) == pytest.approx(3, rel=0.05)
+
+
+def test_the_operating_point_lies_in_the_widest_gap_between_well_and_ill():
+    logits = np.array([-5.0, -4.0, 2.0, 3.0])
+    assert operating_point(logits, logits > 0) == -1.0
+
+
+def test_calibration_error_is_the_gap_between_saying_and_being():
+    probabilities = np.full(1000, 0.8)
+    labels = np.arange(1000) < 600
+    assert calibration_error(probabilities, labels).value == pytest.approx(0.2)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path):
+    pytest.importorskip("keras")
+    from workers.training.phantom_lesion import TINY, train_phantom
+
+    stages: set[str] = set()
+    one, other = (
+        train_phantom(tmp_path / name, 7, lambda what, _: stages.add(what.split(",")[0]), TINY)
+        for name in ("one", "other")
+    )
+    assert stages == {"phantoms", "training", "validating", "measuring"}
+    assert one.manifest == other.manifest
+    assert len(one.manifest.card.performance) == 5
+    assert "| figure | value | interval | cases |" in (one.path / "card.md").read_text()
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_another_seed_trains_another_network(tmp_path):
+    pytest.importorskip("keras")
+    from workers.training.phantom_lesion import TINY, train_phantom
+
+    one, other = (train_phantom(tmp_path / str(seed), seed, size=TINY) for seed in (7, 8))
+    assert one.manifest.classification != other.manifest.classification

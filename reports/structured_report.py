@@ -41,7 +41,7 @@ PROCEDURES: Mapping[str, Code] = {
     "CR": codes.cid100.XRUnspecifiedBodyRegion,
     "DX": codes.cid100.XRUnspecifiedBodyRegion,
 }
-"""CID 100, where the source states no procedure code."""
+"""CID 100, where the source states no procedure code of that group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
         is_complete=True,
         is_final=False,
         is_verified=False,
+        performed_procedure_codes=_stated_procedures(case.sources.first),
         specific_character_set=UTF8,
     )
 
@@ -76,7 +77,7 @@ def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
 def _content(case: Case, earlier: Sequence[ResultInstance]) -> MeasurementReport:
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(case)),
-        procedure_reported=_procedures(case.sources.first),
+        procedure_reported=_procedures_reported(case.sources.first),
         imaging_measurements=[measurement_group(case, f, earlier) for f in case.analysis.findings],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
@@ -104,10 +105,15 @@ def _observer(case: Case) -> ObserverContext:
     )
 
 
-def _procedures(source: Dataset) -> Sequence[Code]:
-    """What the source says was done, else what its modality does."""
-    stated = [c for c in map(_code, source.get("ProcedureCodeSequence") or ()) if c is not None]
-    return stated or [PROCEDURES.get(source.Modality, codes.cid100.ImagingProcedure)]
+def _procedures_reported(source: Dataset) -> Sequence[Code]:
+    """What was done, in the words of CID 100: a site's own codes stand in the header instead."""
+    known = [code for code in _stated_procedures(source) if code in codes.cid100]
+    return known or [PROCEDURES.get(source.Modality, codes.cid100.ImagingProcedure)]
+
+
+def _stated_procedures(source: Dataset) -> list[Code]:
+    items = source.get("ProcedureCodeSequence") or ()
+    return [code for code in map(_code, items) if code is not None]
 
 
 def _code(item: Dataset) -> Code | None:

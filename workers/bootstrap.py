@@ -13,6 +13,7 @@ from dicom_node.domain.job import Claim, Job
 from dicom_node.ledger import Ledger
 from dicom_node.settings import Results, Settings
 from dicom_node.store import InstanceStore
+from reports import wording
 from reports.case import Case
 from reports.html import report_html
 from reports.part10 import dataset_bytes
@@ -122,7 +123,7 @@ def writers(kinds: Sequence[ResultKind]) -> list[Any]:
 def summary(analysis: Analysis) -> dict[str, Any]:
     """What the pages show of an analysis."""
     return {
-        "line": analysis.summary,
+        "line": wording.summary(analysis),
         "findings": [
             {
                 "label": finding.target.finding.meaning,

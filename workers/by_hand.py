@@ -18,6 +18,7 @@ from dicom_node.routing import keywords, route
 from dicom_node.send.command import dicom_files
 from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
+from reports import wording
 from reports.case import Case
 from workers.analysis import analyse
 from workers.bootstrap import report_settings, write_folder
@@ -60,7 +61,7 @@ def analyse_folder(
         case = Case(analysis, report_settings(settings.results))
         files = write_folder(case, output, settings.results.kinds)
         progress("writing results", 1)
-    return Done(tuple(files), analysis.summary)
+    return Done(tuple(files), wording.summary(analysis))
 
 
 def find_bundle(name: str, settings: Settings) -> BundleFolder:

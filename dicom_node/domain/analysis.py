@@ -247,17 +247,6 @@ class Analysis:
     facts: Mapping[str, str] = field(default_factory=dict)
     """What ran: versions of the libraries, device, seconds."""
 
-    @property
-    def summary(self) -> str:
-        """One line: what the model says."""
-        present = [f for f in self.findings if f.presence is Presence.PRESENT]
-        which = "" if present else "highest "
-        return "; ".join(
-            f"{f.target.finding.meaning} {f.presence.lower()}, "
-            f"{which}probability {f.probability:.0%}"
-            for f in present or self.findings
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class ResultInstance:

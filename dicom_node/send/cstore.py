@@ -78,9 +78,12 @@ def send(peer: Peer, files: Sequence[Path]) -> Iterator[Outcome]:
     """
     for batch in _batches(files):
         contexts = [build_context(sop_class, syntax) for sop_class, syntax in _kinds(batch)]
-        with _Association(peer, contexts) as association:
-            for file in batch:
-                yield _send_one(association, file)
+        try:
+            with _Association(peer, contexts) as association:
+                for file in batch:
+                    yield _send_one(association, file)
+        except _NothingAccepted:
+            yield from (Outcome(file, Answer.NO_CONTEXT) for file in batch)
 
 
 def _send_one(association: Association, file: Path) -> Outcome:
@@ -130,6 +133,10 @@ def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
+class _NothingAccepted(Exception):
+    """The peer takes none of the SOP classes and transfer syntaxes that were offered."""
+
+
 class _Association:
     """An association that is released at the end, or aborted after an error."""
 
@@ -152,9 +159,11 @@ class _Association:
             max_pdu=MAX_PDU,
             evt_handlers=handlers,
         )
-        if not self._association.is_established:
-            raise PeerUnreachable(self._why())
-        return self._association
+        if self._association.is_established:
+            return self._association
+        if self._association.rejected_contexts:
+            raise _NothingAccepted
+        raise PeerUnreachable(self._why())
 
     def _why(self) -> str:
         where = f"{self._peer.ae_title} at {self._peer.host}:{self._peer.port}"

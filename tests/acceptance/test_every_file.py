@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.ledger.schema import study
-from dicom_node.send.cstore import Answer, send
+from dicom_node.send.cstore import Answer, echo, send
 from dicom_node.store import InstanceStore
 
 pytestmark = [
@@ -93,9 +93,6 @@ def test_a_trap_for_naive_volumes_is_refused_with_a_reason(sent):
 
 
 def test_the_node_lives(sent):
-    from dicom_node.ledger.schema import study
-from dicom_node.send.cstore import echo
-
     node = sent[0]
     echo(node.peer)
     assert node.process.poll() is None

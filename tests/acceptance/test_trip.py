@@ -107,11 +107,12 @@ def test_a_real_ct_series_sent_by_dcmtk(series, shared_data, tool, pacs, node):
     assert_valid(files, returned)
 
 
-PHANTOMS = {
-    "axial": {},
-    "reversed": {"reverse": True},
-    "oblique": {"directions": ((0.966, 0.259, 0.0), (-0.2503, 0.9333, 0.2588))},
-}
+TURN, TILT = np.deg2rad(15), np.deg2rad(12)
+OBLIQUE = (
+    (np.cos(TURN), np.sin(TURN), 0.0),
+    (-np.sin(TURN) * np.cos(TILT), np.cos(TURN) * np.cos(TILT), np.sin(TILT)),
+)
+PHANTOMS = {"axial": {}, "reversed": {"reverse": True}, "oblique": {"directions": OBLIQUE}}
 
 
 @pytest.mark.parametrize("geometry", PHANTOMS)

@@ -132,7 +132,7 @@ def test_a_warning_is_a_delivery_with_its_reason(outbox, tmp_path):
 
 
 def test_a_peer_that_is_not_there_is_named():
-    with pytest.raises(PeerUnreachable, match="PACS at 127.0.0.1"):
+    with pytest.raises(PeerUnreachable, match=r"PACS at 127\.0\.0\.1"):
         echo(Peer("127.0.0.1", free_port(), "PACS", "NODE"))
 
 
@@ -160,10 +160,12 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
     try:
         peer = Peer("127.0.0.1", listen.port, listen.ae_title, "A")
         answers = [o.answer for o in send(peer, [deflated, files[1]])]
+        alone = [o.answer for o in send(peer, [deflated])]
     finally:
         listener.stop()
         ledger.close()
     assert answers == [Answer.NO_CONTEXT, Answer.SENT]
+    assert alone == [Answer.NO_CONTEXT]
 
 
 @pytest.mark.parametrize(

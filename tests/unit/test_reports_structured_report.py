@@ -159,13 +159,23 @@ def test_the_library_holds_every_image_with_its_position() -> None:
     assert number(entries[3], "Image Position (Patient) Z") == 15.0
 
 
-def test_the_procedure_of_the_source_is_the_one_reported() -> None:
+@pytest.mark.parametrize(
+    ("stated", "reported"),
+    [
+        (("CTABD", "99LOCAL", "CT abdomen"), "25045-6"),
+        (("44136-0", "LN", "PET whole body"), "44136-0"),
+    ],
+)
+def test_the_procedure_is_reported_in_the_words_of_the_template(
+    stated: tuple[str, str, str], reported: str
+) -> None:
     procedure = Dataset()
-    procedure.CodeValue, procedure.CodingSchemeDesignator = "CTABD", "99LOCAL"
-    procedure.CodeMeaning = "CT abdomen"
+    procedure.CodeValue, procedure.CodingSchemeDesignator, procedure.CodeMeaning = stated
     given = analyses.with_text(analyses.analysis(), {"ProcedureCodeSequence": [procedure]})
-    stated = [i for i in document(given).ContentSequence if meaning(i) == "Procedure reported"]
-    assert [item.ConceptCodeSequence[0].CodeValue for item in stated] == ["CTABD"]
+    report = document(given)
+    items = [i for i in report.ContentSequence if meaning(i) == "Procedure reported"]
+    assert [item.ConceptCodeSequence[0].CodeValue for item in items] == [reported]
+    assert [i.CodeValue for i in report.PerformedProcedureCodeSequence] == [stated[0]]
 
 
 @pytest.mark.validators

@@ -146,7 +146,7 @@ def doctor(config: ConfigOption = None) -> None:
     with console.status("examining"):
         for check in examine(load_settings(config)):
             mark = f"[{colors[check.health]}]{check.health}[/]"
-            table.add_row(check.what, mark, Text(check.found), check.advice)
+            table.add_row(check.what, mark, Text(check.found), Text(check.advice))
             bad += check.health is Health.BAD
     console.print(table)
     if bad:

@@ -7,7 +7,6 @@ from pydicom.uid import (
     HTJ2K,
     JPEG2000,
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     HTJ2KLossless,
@@ -25,20 +24,21 @@ from pydicom.uid import (
 
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 """Uncompressed syntaxes, the one we prefer first. Deflated is refused: 1 MB of it can fill 2 GB."""
-COMPRESSED = (
-    JPEGLosslessSV1,
-    JPEGLossless,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    JPEG2000Lossless,
-    JPEG2000,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    HTJ2K,
-    RLELossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-)
+COMPRESSED: Mapping[UID, str] = {
+    JPEGLosslessSV1: "JPEG Lossless SV1",
+    JPEGLossless: "JPEG Lossless",
+    JPEGLSLossless: "JPEG-LS Lossless",
+    JPEGLSNearLossless: "JPEG-LS Near-Lossless",
+    JPEG2000Lossless: "JPEG 2000 Lossless",
+    JPEG2000: "JPEG 2000",
+    HTJ2KLossless: "HTJ2K Lossless",
+    HTJ2KLosslessRPCL: "HTJ2K Lossless RPCL",
+    HTJ2K: "HTJ2K",
+    RLELossless: "RLE Lossless",
+    JPEGBaseline8Bit: "JPEG Baseline",
+    JPEGExtended12Bit: "JPEG Extended",
+}
+"""Compressed syntaxes that we look for decoders of, with the names that people use."""
 
 
 def decoders() -> Mapping[UID, tuple[str, ...]]:
@@ -53,9 +53,3 @@ def decoders() -> Mapping[UID, tuple[str, ...]]:
 def image_transfer_syntaxes() -> list[UID]:
     """What images may arrive in: uncompressed, and all that this install can decode."""
     return [*NATIVE, *(uid for uid, plugins in decoders().items() if plugins)]
-
-
-def refused_transfer_syntaxes() -> list[UID]:
-    """What this install would accept if it had a decoder, and what it never accepts."""
-    missing = [uid for uid, plugins in decoders().items() if not plugins]
-    return [*missing, DeflatedExplicitVRLittleEndian]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dicom_node.decoders import decoders
+from dicom_node.decoders import COMPRESSED, decoders
 from dicom_node.domain.errors import DicomNodeError
 from dicom_node.settings import Settings
 
@@ -50,7 +50,7 @@ def _python(_: Settings) -> Iterator[Check]:
 
 def _decoders(_: Settings) -> Iterator[Check]:
     for uid, plugins in decoders().items():
-        name = f"decoder {uid.name.split(' (Process')[0][:48]}"
+        name = f"decode {COMPRESSED[uid]}"
         if plugins:
             yield Check(name, Health.OK, ", ".join(plugins))
         else:

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node import __version__
 from dicom_node.domain.analysis import Finding, Measurement, Presence
+from dicom_node.domain.wording import percent
 from reports import wording
 from reports.case import Case
 from reports.key_slices import segments_in
@@ -43,17 +44,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, number=_number)
+    environment.filters.update(percent=percent, number=_number)
     return environment
 
 
 def _printed(value: Any) -> Any:
     """What may reach the page: our own markup as it is, all else as one clean line."""
     return value if isinstance(value, Markup | int | float) else clean(str(value), LONG_TEXT)
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}"
 
 
 def _number(value: float) -> str:

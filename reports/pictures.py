@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import Analysis, Explanation, Presence
+from dicom_node.domain.wording import percent
 from reports.key_slices import KeySlice, segments_in
 from reports.marks import (
     AMBER,
@@ -141,4 +142,4 @@ def headline(key: KeySlice) -> str:
     highest = "highest probability" if finding.presence is Presence.ABSENT else "probability"
     more = f" (and {len(key.findings) - 1} more)" if len(key.findings) > 1 else ""
     name = plain(finding.target.finding.meaning, 48)
-    return f"{name} {finding.presence.lower()}, {highest} {finding.probability:.0%}{more}"
+    return f"{name} {finding.presence.lower()}, {highest} {percent(finding.probability)}{more}"

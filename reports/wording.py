@@ -10,6 +10,7 @@ from dicom_node.domain.analysis import (
     SegmentMask,
     Trust,
 )
+from dicom_node.domain.wording import percent
 from reports.compass import coordinate
 
 TRUST = {
@@ -51,7 +52,7 @@ def _answer(name: str, presence: Presence, found: list[Finding]) -> str:
     count = f" ({len(found)} found)" if len(found) > 1 else ""
     highest = "highest " if len(found) > 1 or presence is Presence.ABSENT else ""
     chance = max(finding.probability for finding in found)
-    return f"{name} {presence.lower()}{count}, {highest}probability {chance:.0%}"
+    return f"{name} {presence.lower()}{count}, {highest}probability {percent(chance)}"
 
 
 def place_text(finding: Finding) -> str:

@@ -28,7 +28,7 @@ UNFINISHED = {"READY", "ANALYSING"}
 class Returned:
     """One object that the archive holds."""
 
-    kind: str
+    kind: ResultKind
     series_description: str
     sop_class: str
     size_bytes: int
@@ -135,7 +135,7 @@ def _trip(studies: Sequence[StudyPage], archive: FakePacs, last_image: float) ->
         trip.arrived.add(item.sop_instance_uid)
         trip.returned.append(
             Returned(
-                row["kind"],
+                ResultKind(row["kind"]),
                 row["series_description"],
                 item.sop_class,
                 item.size_bytes,

@@ -149,20 +149,15 @@ def _wait_for_listener(settings: Settings, supervisor: Supervisor) -> None:
 
 def _tell(demo: Demo, trip: Trip, *, sample: bool, console: Console) -> bool:
     """Print what came back; whether that is everything that was promised."""
-    table = Table(title="What came back to the archive", title_justify="left")
-    for column in ("kind", "series description", "SOP class", "bytes", "s after last image"):
-        table.add_column(
-            column,
-            justify="right" if column[0] in "bs" and column != "series description" else "left",
-        )
+    table = Table(title="What came back to the archive", title_justify="left", pad_edge=False)
+    table.add_column("kind")
+    table.add_column("series description")
+    table.add_column("SOP class")
+    table.add_column("bytes", justify="right")
+    table.add_column("s after the last image", justify="right")
     for item in trip.returned:
-        table.add_row(
-            item.kind,
-            item.series_description,
-            item.sop_class,
-            f"{item.size_bytes:,}",
-            f"{item.after_s:.1f}",
-        )
+        numbers = f"{item.size_bytes:,}", f"{item.after_s:.1f}"
+        table.add_row(item.kind.label, item.series_description, item.sop_class, *numbers)
     console.print(table)
     for line in trip.summaries:
         console.print(f"[bold]{line}[/]", highlight=False)
@@ -175,7 +170,7 @@ def _tell(demo: Demo, trip: Trip, *, sample: bool, console: Console) -> bool:
 def _keep(demo: Demo, trip: Trip, output: Path, console: Console) -> None:
     output.mkdir(parents=True, exist_ok=True)
     for item in trip.returned:
-        shutil.copyfile(item.path, output / f"{item.kind.lower()}-{item.path.stem}.dcm")
+        shutil.copyfile(item.path, output / f"{item.path.stem}-{item.kind.label.lower()}.dcm")
     store = demo.settings.store_dir
     for number, sha256 in enumerate(trip.reports, 1):
         name = "report.html" if number == 1 else f"report-{number}.html"

@@ -30,6 +30,19 @@ class ResultKind(StrEnum):
         """Position in the order of sending."""
         return list(ResultKind).index(self)
 
+    @property
+    def label(self) -> str:
+        """What people in a radiology department call it."""
+        return _LABELS[self]
+
+
+_LABELS: Mapping[ResultKind, str] = {
+    ResultKind.SEGMENTATION: "SEG",
+    ResultKind.SECONDARY_CAPTURE: "SC",
+    ResultKind.ENCAPSULATED_PDF: "PDF",
+    ResultKind.STRUCTURED_REPORT: "SR",
+}
+
 
 class DeliveryState(StrEnum):
     """The states of the drawing above."""

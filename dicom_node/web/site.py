@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dicom_node import __version__
+from dicom_node.domain.wording import percent
 from dicom_node.ledger import Ledger
 from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
@@ -64,7 +65,7 @@ def templates() -> Environment:
         text.count,
         text.dicom_date,
         text.iso,
-        text.percent,
+        percent,
         text.person,
         text.short,
         text.size,

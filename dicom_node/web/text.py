@@ -66,13 +66,6 @@ def size(count: int) -> str:
     return f"{amount:.0f} {unit}" if amount >= 10 or unit == "B" else f"{amount:.1f} {unit}"
 
 
-def percent(value: float) -> str:
-    """A probability; what is nearly certain is not called certain."""
-    if 0.99 < value < 1:
-        return ">99%"
-    return "<1%" if 0 < value < 0.01 else f"{value:.0%}"
-
-
 def iso(seconds: float) -> str:
     """A ledger time for machines."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

@@ -51,27 +51,44 @@ def frame_count(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames") or 1)
 
 
-def read_pixels(dataset: Dataset) -> FloatArray:
-    """Float32 (frames, rows, columns), after the modality LUT or rescale (PS3.3 C.11.1).
+def pixel_count(dataset: Dataset) -> int:
+    """Of all frames together."""
+    return int(dataset.Rows) * int(dataset.Columns) * frame_count(dataset)
 
-    Raises UndecodablePixels (PIXEL_LIMIT, PIXEL_LENGTH, PIXEL_ATTR, FRAME_COUNT, DECODER,
-    UNSUPPORTED) and Unusable (VALUE).
+
+def check_header(dataset: Dataset) -> None:
+    """What can be known without the pixels.
+
+    Raises UndecodablePixels (UNSUPPORTED, PIXEL_LIMIT, PIXEL_ATTR) and Unusable (VALUE).
     """
     uid = str(dataset.get("SOPInstanceUID", "without UID"))
     with reading(uid):
-        _check(dataset, uid)
+        grey = dataset.get("PhotometricInterpretation") in GREY
+        if not grey or int(dataset.BitsAllocated) not in ALLOCATED:
+            raise _refusal(uid, "UNSUPPORTED", "is no grey-level image with integer pixels")
+        if pixel_count(dataset) > MAX_PIXELS:
+            raise _refusal(uid, "PIXEL_LIMIT", "has more pixels than one series may have")
+        _check_bits(dataset, uid)
+
+
+def read_pixels(dataset: Dataset) -> FloatArray:
+    """Float32 (frames, rows, columns), after the modality LUT or rescale (PS3.3 C.11.1).
+
+    Raises UndecodablePixels (as ``check_header``; PIXEL_LENGTH, FRAME_COUNT, DECODER) and Unusable
+    (VALUE).
+    """
+    check_header(dataset)
+    uid = str(dataset.get("SOPInstanceUID", "without UID"))
+    with reading(uid):
+        _check_data(dataset, uid)
     stored = _decode(dataset, uid)
     with reading(uid):
         return np.stack([_meaning(dataset, uid, n, plane) for n, plane in enumerate(stored)])
 
 
-def _check(dataset: Dataset, uid: str) -> None:
-    grey = dataset.get("PhotometricInterpretation") in GREY
-    if dataset.get("PixelData") is None or not grey or dataset.BitsAllocated not in ALLOCATED:
+def _check_data(dataset: Dataset, uid: str) -> None:
+    if dataset.get("PixelData") is None:
         raise _refusal(uid, "UNSUPPORTED", "is no grey-level image with integer pixels")
-    if int(dataset.Rows) * int(dataset.Columns) * frame_count(dataset) > MAX_PIXELS:
-        raise _refusal(uid, "PIXEL_LIMIT", "has more pixels than one series may have")
-    _check_bits(dataset, uid)
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         _check_fragments(dataset, uid)
     else:
@@ -87,8 +104,7 @@ def _check_bits(dataset: Dataset, uid: str) -> None:
 
 
 def _check_length(dataset: Dataset, uid: str) -> None:
-    pixels = int(dataset.Rows) * int(dataset.Columns) * frame_count(dataset)
-    expected = pixels * int(dataset.BitsAllocated) // 8
+    expected = pixel_count(dataset) * int(dataset.BitsAllocated) // 8
     if len(dataset.PixelData) not in (expected, expected + expected % 2):
         raise _refusal(uid, "PIXEL_LENGTH", "has fewer or more pixel bytes than its header says")
 

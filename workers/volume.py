@@ -23,7 +23,14 @@ from dicom_node.domain.errors import (
     Unusable,
 )
 from workers.geometry import Plane, plane_of, stack
-from workers.pixels import MAX_PIXELS, frame_count, read_pixels, reading
+from workers.pixels import (
+    MAX_PIXELS,
+    check_header,
+    frame_count,
+    pixel_count,
+    read_pixels,
+    reading,
+)
 from workers.progress import Progress, silent
 
 TOMOGRAPHIC = frozenset(
@@ -53,64 +60,82 @@ def read_series(paths: Sequence[Path], progress: Progress = silent) -> SourceIma
     """
     if not paths:
         raise IncompleteStudy("the series has no images to read")
-    datasets, pixels = [], []
-    for number, path in enumerate(paths):
-        dataset = _open(path)
-        pixels.append(read_pixels(dataset))
-        del dataset.PixelData
-        datasets.append(dataset)
-        _refuse_flood(pixels)
-        progress("reading", (number + 1) / len(paths))
-    _refuse_mixtures(datasets, pixels)
-    return _sorted(datasets, np.concatenate(pixels))
+    headers = [_header(path) for path in paths]
+    _refuse_mixtures(headers)
+    references, order, affine = _laid_out(headers)
+    frames = tuple(references[n] for n in order)
+    return SourceImages(
+        datasets=_in_order_of_first_use(headers, frames),
+        frames=frames,
+        pixels=_pixels(paths, headers, order, progress),
+        affine=affine,
+    )
 
 
-def _open(path: Path) -> Dataset:
+def _header(path: Path) -> Dataset:
+    """All but the pixels, which wait until the whole series is known to be a volume."""
+    header = _open(path, stop_before_pixels=True)
+    check_header(header)
+    return header
+
+
+def _open(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
     try:
-        return pydicom.dcmread(path)
+        return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
         raise UndecodablePixels(
             f"the stored object {path.name} cannot be parsed as a DICOM file", code="UNPARSEABLE"
         ) from error
 
 
-def _refuse_flood(pixels: Sequence[FloatArray]) -> None:
-    if sum(part.size for part in pixels) > MAX_PIXELS:
-        raise UndecodablePixels("the series has more pixels than may be read", code="PIXEL_LIMIT")
-
-
-def _refuse_mixtures(datasets: Sequence[Dataset], pixels: Sequence[FloatArray]) -> None:
-    """One patient, one series, one frame of reference, one matrix."""
-    if len({dataset.get("PatientID") for dataset in datasets}) > 1:
+def _refuse_mixtures(headers: Sequence[Dataset]) -> None:
+    """One patient, one series, one frame of reference, one matrix, and no flood of pixels."""
+    if len({header.get("PatientID") for header in headers}) > 1:
         raise Unusable("the series mixes images of more than one patient", code="PATIENT_MIX")
-    for keyword in ("SeriesInstanceUID", "FrameOfReferenceUID"):
-        if len({dataset.get(keyword) for dataset in datasets}) > 1:
+    for keyword in ("SeriesInstanceUID", "FrameOfReferenceUID", "Rows", "Columns"):
+        if len({header.get(keyword) for header in headers}) > 1:
             raise UnsupportedGeometry(
-                f"the images differ in {keyword}: they are no one volume", code="SLICE_SET"
+                f"series {_series(headers)}: its images differ in {keyword} and are no one volume",
+                code="SLICE_SET",
             )
-    if len({part.shape[1:] for part in pixels}) > 1:
-        raise UnsupportedGeometry(
-            "the images of the series differ in rows or columns", code="SLICE_SET"
+    if sum(pixel_count(header) for header in headers) > MAX_PIXELS:
+        raise UndecodablePixels(
+            f"series {_series(headers)} has more pixels than may be read", code="PIXEL_LIMIT"
         )
 
 
-def _sorted(datasets: Sequence[Dataset], pixels: FloatArray) -> SourceImages:
+def _laid_out(
+    headers: Sequence[Dataset],
+) -> tuple[list[FrameReference], list[int], NDArray[np.float64] | None]:
+    """All frames in the order of the files, their indices in geometric order, and the affine."""
     references, planes = [], []
-    for dataset in datasets:
-        with reading(str(dataset.get("SOPInstanceUID", "without UID"))):
-            references += _references(dataset)
-            planes += [plane_of(dataset, frame) for frame in range(frame_count(dataset))]
+    for header in headers:
+        with reading(str(header.SOPInstanceUID)):
+            references += _references(header)
+            planes += [plane_of(header, frame) for frame in range(frame_count(header))]
     try:
-        order, affine = _order(datasets, planes)
+        return references, *_order(headers, planes)
     except UnsupportedGeometry as error:
-        series = datasets[0].get("SeriesInstanceUID", "without UID")
-        raise UnsupportedGeometry(f"series {series}: {error}", code=error.code) from error
-    return SourceImages(
-        datasets=_in_order_of_first_use(datasets, [references[n] for n in order]),
-        frames=tuple(references[n] for n in order),
-        pixels=pixels[order],
-        affine=affine,
-    )
+        raise UnsupportedGeometry(f"series {_series(headers)}: {error}", code=error.code) from error
+
+
+def _pixels(
+    paths: Sequence[Path], headers: Sequence[Dataset], order: Sequence[int], progress: Progress
+) -> FloatArray:
+    """(frames, rows, columns), each frame decoded into its place."""
+    places = np.argsort(order)
+    pixels = np.empty((len(order), headers[0].Rows, headers[0].Columns), np.float32)
+    start = 0
+    for number, path in enumerate(paths):
+        frames = read_pixels(_open(path))
+        pixels[places[start : start + len(frames)]] = frames
+        start += len(frames)
+        progress("reading", (number + 1) / len(paths))
+    return pixels
+
+
+def _series(headers: Sequence[Dataset]) -> str:
+    return str(headers[0].get("SeriesInstanceUID", "without UID"))
 
 
 def _references(dataset: Dataset) -> list[FrameReference]:

@@ -13,11 +13,11 @@ from dicom_node.domain.analysis import (
     SourceImages,
 )
 from workers.findings import Answers, Case, answer
-from workers.training.phantom_text import Chosen, manifest_text, parse
+from workers.training.phantom_text import manifest_text, parse
 
 SHAPE = (20, 60, 60)
 SPACING = (3.0, 1.0, 1.0)
-MANIFEST = parse(manifest_text(Chosen(threshold=0.5)))
+MANIFEST = parse(manifest_text())
 PROVENANCE = Provenance("2.25.9", 1, "input", "bundle", "config", datetime(2026, 1, 2))
 
 

@@ -68,7 +68,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 bench: test-packages $(VENV)/.dev
-	$(BIN)/python -P -m tests.benchmarks $(ONLY)
+	$(BIN)/python tests/benchmarks/run.py $(ONLY)
 
 lock:
 	@command -v uv >/dev/null || { echo "uv is needed: pip install uv"; exit 1; }

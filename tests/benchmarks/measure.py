@@ -1,0 +1,51 @@
+"""How a figure is taken: candidates in turn, round after round, medians."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``bench.json``; names are ``area.case.metric``."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None = None
+    ratio: float | None = None
+    """Value over the peer's value of the same rounds."""
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def in_turn(
+    candidates: Mapping[str, Callable[[], float]], rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Each candidate's own figure, A B C A B C ..., after one round that does not count."""
+    figures: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(rounds + 1):
+        for name, call in candidates.items():
+            figure = call()
+            if turn:
+                figures[name].append(figure)
+    return figures
+
+
+def ratio(figures: Mapping[str, list[float]], ours: str, peer: str) -> float:
+    """Median over the rounds of ours / peer."""
+    pairs = zip(figures[ours], figures[peer], strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def row(figures: Mapping[str, list[float]], ours: str, name: str, unit: str, peer: str) -> Row:
+    """The median of ours, beside its peer."""
+    return Row(name, statistics.median(figures[ours]), unit, peer, ratio(figures, ours, peer))

@@ -5,6 +5,7 @@ Everything is the real thing: listener, sweep, page and Celery worker are the pr
 """
 
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ class Demo:
 def run_demo(study: Path | None, output: Path | None, *, leave: bool) -> int:
     """Run the demo; returns the exit status: 0 when every promised object came back."""
     console = Console()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     set_up_logging(Log(format="text", level="ERROR"))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dicom-node-demo-")))
@@ -59,7 +62,8 @@ def run_demo(study: Path | None, output: Path | None, *, leave: bool) -> int:
             if not leave:
                 _serve(demo, trip, console)
         except KeyboardInterrupt:
-            return 130
+            console.print("\nThe demo has ended.")
+            return 0
         except DicomNodeError as error:
             console.print(f"[bold red]{error}[/]")
             _print_log(folder, console)

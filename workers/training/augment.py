@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from dicom_node.domain.analysis import FloatArray
 
-EDGE_PIXELS = 0.7
+EDGE_PIXELS, PIXEL_MM = 0.7, 2.25
+TISSUE, FREE_RANGE = 0.51, 0.15
+"""Muscle in windowed units, and how far a place for a lesion may be from it."""
+PLACES_TO_TRY = 10
 
 
 class Augmenter:
@@ -52,10 +55,12 @@ class Augmenter:
         )
 
     def _scene(self, image: FloatArray, mask: FloatArray) -> None:
-        """Add what a patient has and the phantom lacks; lesions stay as they are."""
+        """Plant more lesions, and add what a patient has and the phantom lacks."""
         if mask[..., 0].max() < 1:
             return
         extent = _Extent(mask[..., 0])
+        if self.rng.random() < 0.35:
+            self._lesion(image, mask, extent)
         keep = np.clip(4 * mask[..., 1], 0, 1)
         if self.rng.random() < 0.35:
             self._organ(image, mask, extent)
@@ -67,6 +72,19 @@ class Augmenter:
             self._arms(image, mask, extent)
         if self.rng.random() < 0.5:
             self._table(image, mask, extent)
+
+    def _lesion(self, image: FloatArray, mask: FloatArray, extent: "_Extent") -> None:
+        """A cut through a blurred spheroid such as the phantom's, in tissue that holds nothing."""
+        height_px, width_px = self.rng.uniform(6.5, 21, 2) / PIXEL_MM
+        level, contrast = self.rng.uniform(0, 0.85), self.rng.uniform(0.095, 0.19)
+        for _ in range(PLACES_TO_TRY):
+            angle, reach = self.rng.uniform(0, 2 * np.pi), np.sqrt(self.rng.uniform(0, 0.6))
+            centre = extent.place(reach * np.sin(angle), reach * np.cos(angle))
+            distance = np.hypot(_distance(image.shape, centre, (height_px, width_px)), level)
+            if np.abs(image[distance < 1.25] - TISSUE).max(initial=0) < FREE_RANGE:
+                image += contrast / (1 + np.exp(np.clip((distance - 1) * 12, -30, 30)))
+                mask[..., 1] = np.maximum(mask[..., 1], distance <= 1)
+                return
 
     def _organ(self, image: FloatArray, mask: FloatArray, extent: "_Extent") -> None:
         """A large organ, as bright as a lesion and far wider; a lesion in it still stands out."""
@@ -153,7 +171,7 @@ class Augmenter:
         count = (len(images), 1, 1)
         gain = self.rng.normal(1, 0.06, count)
         shift = self.rng.normal(0, 0.03, count)
-        noise = self.rng.uniform(0, 0.03, count) * self.rng.normal(0, 1, images.shape)
+        noise = self.rng.uniform(0, 0.02, count) * self.rng.normal(0, 1, images.shape)
         air = images < 1e-3
         return np.where(air, images, (images - 0.5) * gain + 0.5 + shift + noise).astype(np.float32)
 
@@ -176,10 +194,17 @@ def _ellipse(
     shape: tuple[int, ...], centre: tuple[float, float], radii: tuple[float, float]
 ) -> FloatArray:
     """1 inside and 0 outside, with a soft edge."""
-    rows, columns = _axes(shape)
-    distance = np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1])
+    distance = _distance(shape, centre, radii)
     steep = min(radii) / EDGE_PIXELS
     return np.asarray(1 / (1 + np.exp(np.clip((distance - 1) * steep, -30, 30))))
+
+
+def _distance(
+    shape: tuple[int, ...], centre: tuple[float, float], radii: tuple[float, float]
+) -> FloatArray:
+    """From the centre, in units of the radii."""
+    rows, columns = _axes(shape)
+    return np.asarray(np.hypot((rows - centre[0]) / radii[0], (columns - centre[1]) / radii[1]))
 
 
 def _axes(shape: tuple[int, ...]) -> tuple[FloatArray, FloatArray]:

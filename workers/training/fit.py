@@ -23,7 +23,7 @@ CHANGED, RAMP = 0.85, 0.4
 RARE = 10.0
 """Weight of a pixel or tile inside a mask against one outside, at the start: lesions are small, and
 a network that may ignore them does. It falls to 1 over the ramp, for it moves outlines outwards."""
-POSITIVE = 0.6
+POSITIVE = 0.5
 """Share of slices with a lesion in a batch; some windows then miss it."""
 WINDOW = 128
 """Rows and columns of a training window. The network is convolutional: it serves whole slices."""

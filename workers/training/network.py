@@ -8,8 +8,8 @@ Collobert 2015). Grad-CAM on ``features`` is then the map of those tile logits.
 import keras
 from keras import KerasTensor, layers, ops
 
-WIDTHS = (8, 16, 32, 48)
-BOTTOM = 64
+WIDTHS = (8, 24, 40, 48)
+BOTTOM = 48
 TISSUE, DEVIATION = 0.5, 0.15
 """Of windowed input: soft tissue becomes 0, and a lesion's contrast about 1."""
 FEATURES, TILES, LOGIT, MASKS = "features", "tiles", "lesion_logit", "mask_logits"

@@ -14,7 +14,7 @@ from workers.progress import Progress
 
 SIZES = (128, 160, 192, 224, 256, 256, 320, 512)
 SPACINGS_MM = (2.5, 3.0, 4.0, 5.0, 5.0, 6.0, 7.0)
-DEPTH_MM = 90.0
+DEPTH_MM = 60.0
 FAINT_AREA_MM2 = 80.0
 """A lesion's end in a slice, too small to insist on: between this and nothing, no label."""
 

@@ -1,0 +1,104 @@
+"""What the whole pipeline finds in phantoms that training never saw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.domain.analysis import Analysis, BoolArray, Presence, Provenance
+from dicom_node.testing.phantom import Phantom, phantom
+from workers.analysis import analyse_images
+from workers.model import Model
+from workers.progress import Progress
+from workers.training.measures import Figure, calibration_error, dice, mean, proportion
+from workers.training.slices import SIZES, SPACINGS_MM, label_slices, source_images
+
+SLICES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One phantom: what was planted, and what the pipeline said."""
+
+    planted: int
+    present: bool
+    dice: float
+    """Of all lesions together, on the phantom's own grid."""
+    probabilities: NDArray[np.float64]
+    """(slices,)."""
+    labels: BoolArray
+    sure: BoolArray
+    """(slices,): shows a lesion; and whether that is beyond doubt."""
+    hits: tuple[bool, ...]
+    """For each region that a heat map names: its centre lies in a planted lesion."""
+
+
+def held_out_phantom(seed: int) -> Phantom:
+    """A phantom with a lesion for an even seed, two for each sixth, and none for an odd one."""
+    rng = np.random.default_rng([seed, 2])
+    return phantom(
+        seed,
+        lesions=0 if seed % 2 else 2 if seed % 6 == 0 else 1,
+        slices=SLICES,
+        size=int(rng.choice(SIZES)),
+        slice_spacing_mm=float(rng.choice(SPACINGS_MM)),
+    )
+
+
+def evaluate(model: Model, seeds: Sequence[int], progress: Progress) -> Mapping[str, Figure]:
+    """Detection of phantoms, overlap of the lesions, and where the heat maps point."""
+    outcomes = []
+    for done, seed in enumerate(seeds):
+        source = held_out_phantom(seed)
+        outcomes.append(outcome(source, analyse_images(source_images(source), model, PROVENANCE)))
+        progress("measuring", (done + 1) / len(seeds))
+    ill = [each for each in outcomes if each.planted]
+    well = [each for each in outcomes if not each.planted]
+    hits = [hit for each in ill for hit in each.hits]
+    return {
+        "Phantoms with a lesion called present": proportion(sum(e.present for e in ill), len(ill)),
+        "Phantoms without a lesion called absent": proportion(
+            sum(not e.present for e in well), len(well)
+        ),
+        "Mean Dice of the lesion outlines": mean(np.array([e.dice for e in ill])),
+        "Heat map regions centred on a lesion": proportion(sum(hits), len(hits)),
+        "Calibration error of slice probabilities": _calibration(outcomes),
+    }
+
+
+def outcome(source: Phantom, analysis: Analysis) -> Outcome:
+    """Compare an analysis with the truth."""
+    present = [f for f in analysis.findings if f.presence is Presence.PRESENT]
+    outlined = np.zeros_like(source.body)
+    for finding in present:
+        if finding.segment is not None:
+            outlined |= finding.segment.mask
+    regions = [f.explanation.region if f.explanation else None for f in present]
+    hits = tuple(
+        region is not None and bool(source.lesion[tuple(round(c) for c in region.centroid)])
+        for region in regions
+    )
+    labels, weights = label_slices(source)
+    return Outcome(
+        planted=len(source.lesions),
+        present=bool(present),
+        dice=dice(source.lesion, outlined),
+        probabilities=analysis.prediction.probabilities[:, 0].astype(np.float64),
+        labels=labels > 0,
+        sure=weights > 0,
+        hits=hits,
+    )
+
+
+def _calibration(outcomes: Sequence[Outcome]) -> Figure:
+    sure = np.concatenate([each.sure for each in outcomes])
+    return calibration_error(
+        np.concatenate([each.probabilities for each in outcomes])[sure],
+        np.concatenate([each.labels for each in outcomes])[sure],
+    )
+
+
+PROVENANCE = Provenance("2.25.1", 1, "", "", "", datetime(2026, 1, 1))
+"""Of no study: evaluation writes no results."""

@@ -1,0 +1,94 @@
+"""Figures with their intervals: proportions, means, calibration, operating point."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.stats import bootstrap, norm
+
+from dicom_node.domain.analysis import BoolArray
+
+Z = float(norm.ppf(0.975))
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    cases: int
+
+
+def proportion(hits: int, cases: int) -> Figure:
+    """Wilson's score interval (Wilson 1927): it holds for proportions near 0 and 1."""
+    share = hits / cases
+    centre = share + Z**2 / (2 * cases)
+    spread = Z * np.sqrt(share * (1 - share) / cases + Z**2 / (4 * cases**2))
+    scale = 1 + Z**2 / cases
+    return Figure(share, float((centre - spread) / scale), float((centre + spread) / scale), cases)
+
+
+def mean(values: NDArray[np.float64]) -> Figure:
+    """Mean, with the percentile interval of 2000 seeded bootstrap samples."""
+    interval = bootstrap(
+        (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    return Figure(float(values.mean()), float(interval.low), float(interval.high), len(values))
+
+
+def dice(one: BoolArray, other: BoolArray) -> float:
+    """Twice the overlap over the sum of both; 1 for two empty masks."""
+    total = int(one.sum() + other.sum())
+    return 2 * int((one & other).sum()) / total if total else 1.0
+
+
+def temperature(logits: NDArray[np.float64], labels: BoolArray) -> float:
+    """The number to divide logits by that makes their probabilities most likely (Guo 2017)."""
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def operating_point(logits: NDArray[np.float64], labels: BoolArray) -> float:
+    """The logit above which a case is called positive: highest sensitivity plus specificity.
+
+    Youden 1950. Of equally good cuts, the middle of the widest gap between two cases is taken.
+    """
+    order = np.sort(np.unique(logits))
+    cuts = (order[1:] + order[:-1]) / 2
+    calls = logits[None, :] >= cuts[:, None]
+    youden = calls[:, labels].mean(axis=1) - calls[:, ~labels].mean(axis=1)
+    best = np.isclose(youden, youden.max())
+    return float(cuts[np.where(best, np.diff(order), -1).argmax()])
+
+
+def calibration_error(probabilities: NDArray[np.float64], labels: BoolArray) -> Figure:
+    """Expected calibration error over ten bins (Guo 2017), with a bootstrap interval."""
+    interval = bootstrap(
+        (probabilities, labels),
+        _gap,
+        n_resamples=500,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    value = _gap(probabilities, labels)
+    return Figure(value, float(interval.low), float(interval.high), len(labels))
+
+
+def _gap(probabilities: NDArray[np.float64], labels: BoolArray, bins: int = 10) -> float:
+    """Mean distance between stated and observed frequency, over bins of equal width."""
+    index = np.minimum((probabilities * bins).astype(int), bins - 1)
+    gaps = [
+        abs(probabilities[index == n].mean() - labels[index == n].mean()) * np.mean(index == n)
+        for n in range(bins)
+        if (index == n).any()
+    ]
+    return float(np.sum(gaps))

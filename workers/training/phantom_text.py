@@ -1,0 +1,205 @@
+"""The words of the reference bundle: its manifest and its card."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Template
+
+from dicom_node.domain.manifest import ModelManifest
+from workers.training.measures import Figure
+from workers.training.network import FEATURES, LOGIT, MASKS
+
+SIDE = 192
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What validation decides."""
+
+    shift: float = 0.0
+    """Logit that separates studies with a lesion from those without: it goes into the bias."""
+    temperature: float = 1.0
+    full_scale: float = 10.0
+    """Logits."""
+
+
+MANIFEST = Template("""\
+# Finds planted lesions in CT phantoms. Made by `dicom-worker train phantom`.
+schema_version = 1
+name = "phantom-lesion"
+version = "1.0.0"
+title = "Phantom lesion finder"
+manufacturer = "DICOM AI node project"
+content_qualification = "RESEARCH"
+
+[selection]
+modality = ["CT"]
+sop_classes = ["CTImageStorage", "EnhancedCTImageStorage"]
+orientation = ["AXIAL", "OBLIQUE"]
+min_images = 3
+pick = "most_images"
+
+[[selection.rules]] # no scouts
+keyword = "ImageType"
+contains = "LOCALIZER"
+negate = true
+
+[input]
+shape = [$side, $side, 1]
+batch = 8
+
+[[preprocess]] # soft tissue, in HU
+step = "window"
+center = 40
+width = 400
+
+[[preprocess]] # 432 mm about the centre of the image
+step = "fit"
+rows = $side
+columns = $side
+spacing_mm = 2.25
+
+[[outputs]]
+kind = "classification"
+layer = "$logit"
+
+[[outputs.targets]]
+label = "Lesion"
+finding = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abnormal Structure" }
+threshold = 0.5 # the bias puts the best cut between validation phantoms here
+temperature = $temperature # fitted on validation slices
+located_by = "Lesion"
+
+[[outputs]]
+kind = "segmentation"
+layer = "$masks"
+
+[[outputs.segments]]
+label = "Body"
+category = { value = "91723000", scheme = "SCT", meaning = "Anatomical Structure" }
+type = { value = "38266002", scheme = "SCT", meaning = "Entire body" }
+color = [110, 150, 190]
+
+[[outputs.segments]]
+label = "Lesion"
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abnormal Structure" }
+type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
+color = [255, 120, 60]
+min_volume_ml = 0.5
+
+[explanation]
+method = "gradcam"
+layer = "$features" # the decoder features that the classification head reads
+full_scale = $full_scale # logits; reached by one validation lesion in ten
+region_level = 0.5
+
+[card]
+intended_use = "Shows that an installation works from end to end, on synthetic CT phantoms."
+not_for = "Patients. It has never seen one: what it says of a real CT has no meaning."
+training_data = "$training_data"
+limits = [
+  "Trained on synthetic trunks only; lesions are smooth spheroids of 13 to 43 mm.",
+  "In patients, bright organs, contrast-filled bowel and heart are likely to be called lesions.",
+  "Reads the middle 432 mm of an image.",
+]
+$performance""")
+
+FIGURE = Template("""
+[[card.performance]]
+name = $name
+value = $value
+low = $low
+high = $high
+cases = $cases
+data = $data
+""")
+DATA = "synthetic CT phantoms with seeds that neither training nor validation uses"
+
+
+def manifest_text(
+    chosen: Chosen = Chosen(),
+    figures: Mapping[str, Figure] | None = None,
+    training_data: str = "Synthetic CT phantoms.",
+) -> str:
+    """The text of ``manifest.toml``."""
+    return MANIFEST.substitute(
+        side=SIDE,
+        logit=LOGIT,
+        masks=MASKS,
+        features=FEATURES,
+        temperature=chosen.temperature,
+        full_scale=chosen.full_scale,
+        training_data=training_data,
+        performance="".join(_figure(name, figure) for name, figure in (figures or {}).items()),
+    )
+
+
+def parse(manifest: str) -> ModelManifest:
+    """The manifest that a text describes."""
+    return ModelManifest.model_validate(tomllib.loads(manifest))
+
+
+def card_text(manifest: ModelManifest) -> str:
+    """The text of ``card.md``: the manifest's card, for people."""
+    card = manifest.card
+    target = next(iter(manifest.classification.targets)) if manifest.classification else None
+    rows = [
+        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |"
+        for f in card.performance
+    ]
+    return "\n".join(
+        [
+            f"# {manifest.title} ({manifest.id})",
+            "",
+            f"**For:** {card.intended_use}",
+            "",
+            f"**Not for:** {card.not_for}",
+            "",
+            "## Data",
+            "",
+            card.training_data,
+            "",
+            "## Performance",
+            "",
+            f"On {DATA}; 95 % intervals (Wilson for proportions, bootstrap for means).",
+            "",
+            "| figure | value | interval | cases |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+            "## How it decides",
+            "",
+            _decision(target.threshold, target.temperature) if target else "",
+            "",
+            "The network is a small U-Net. Its classification head gives each 4.5 mm tile of a "
+            "slice a logit of its own and pools them by log-sum-exp, so that the Grad-CAM heat "
+            "map on its features shows those tile logits.",
+            "",
+            "## Limits",
+            "",
+            *(f"- {limit}" for limit in card.limits),
+            "",
+        ]
+    )
+
+
+def _decision(threshold: float, temperature: float) -> str:
+    return (
+        f"A slice's logit is divided by {temperature:g} (temperature, fitted on validation slices) "
+        f"before it becomes a probability. A study is called positive when a slice reaches "
+        f"{threshold:g}: the network's bias puts there the cut with the highest sensitivity plus "
+        "specificity over validation phantoms, in the middle of the gap where several are equal."
+    )
+
+
+def _figure(name: str, figure: Figure) -> str:
+    return FIGURE.substitute(
+        name=json.dumps(name),
+        value=round(figure.value, 4),
+        low=round(max(0.0, figure.low), 4),
+        high=round(min(1.0, figure.high), 4),
+        cases=figure.cases,
+        data=json.dumps(DATA),
+    )

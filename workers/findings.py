@@ -1,11 +1,17 @@
 """Prediction -> segments and findings.
 
 Who decides when the two heads disagree: the classification head says, slice by slice, whether a
-target is there, and the segmentation head says where. A connected region becomes a finding when
-the probability of at least one of its slices reaches the operating point; other regions are left
-out, and a note says so. A run of slices that reach it without such a region in or beside them
-becomes a finding of the whole image: the model says yes, and does not say where. A target without
-any finding is reported as absent, with the highest probability of all slices.
+target is there, and the segmentation head says where.
+
+- A connected region of at least ``min_volume_ml`` is a finding when the probability of one of its
+  slices reaches the operating point; a note counts the regions whose slices do not.
+- A smaller region is noise. Slices in or beside which there is nothing but such regions have no
+  say: what the model saw there is too small to be what it looks for. A note counts them where
+  their slices are positive.
+- A run of other positive slices, with no finding in it or beside it, is a finding of the whole
+  image: the model says yes, and does not say where.
+- A target without any finding is absent, with the highest probability of the slices that have a
+  say.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +36,7 @@ from dicom_node.domain.manifest import ModelManifest, Segment, Target
 from explain.quality import measure
 from explain.region import find_region
 from workers.measure import longest_slice, measurements
-from workers.regions import Regions
+from workers.regions import Regions, beside
 
 
 @dataclass(frozen=True)
@@ -64,17 +70,31 @@ def answer(case: Case) -> Answers:
     notes: list[str] = []
     for column, target in enumerate(targets):
         probability = case.prediction.probabilities[:, column]
-        regions = _regions(case, target)
-        taken = [n for n in regions.numbers if _reaches(probability[regions.frames(n)], target)]
+        regions = find_regions(case, target)
+        taken = [n for n in regions.large if _reaches(probability, regions.frames([n]), target)]
         found = [
             _located(case, target, probability, regions.mask(n), place, len(segments) + place)
             for place, n in enumerate(taken, 1)
         ]
         segments += [finding.segment for finding in found if finding.segment]
-        found += _whole_image(case, target, probability, found)
-        findings += found or [_absent(case, target, probability)]
-        notes += _left_out(target, len(regions.numbers) - len(taken))
+        found += _whole_image(case, target, probability, regions, taken)
+        findings += found or [_absent(case, target, probability, regions)]
+        notes += _left_out(target, probability, regions, len(taken))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
+
+
+def find_regions(case: Case, target: Target) -> Regions:
+    """Connected regions of the segment that locates a target."""
+    for segment, mask in _masks(case):
+        if segment.label == target.located_by:
+            return Regions.of(mask, case.images, segment.min_volume_ml)
+    return Regions.of(np.zeros(case.images.pixels.shape, bool), case.images, 0.0)
+
+
+def heard(regions: Regions) -> BoolArray:
+    """(frames,): the slices that have a say; see above."""
+    noise = beside(regions.frames(regions.small)) & ~regions.frames(regions.large)
+    return np.ones_like(noise) if noise.all() else ~noise
 
 
 def explained(
@@ -96,16 +116,8 @@ def _context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
             yield _segment_mask(case, segment, mask, segment.label, number)
 
 
-def _regions(case: Case, target: Target) -> Regions:
-    """Connected regions of the segment that locates a target."""
-    for segment, mask in _masks(case):
-        if segment.label == target.located_by:
-            return Regions.of(mask, case.images, segment.min_volume_ml)
-    return Regions.none()
-
-
-def _reaches(probability: FloatArray, target: Target) -> bool:
-    return bool(probability.max() >= target.threshold)
+def _reaches(probability: FloatArray, frames: BoolArray, target: Target) -> bool:
+    return bool((probability[frames] >= target.threshold).any())
 
 
 def _located(
@@ -133,19 +145,15 @@ def _located(
 
 
 def _whole_image(
-    case: Case, target: Target, probability: FloatArray, located: Sequence[Finding]
+    case: Case, target: Target, probability: FloatArray, regions: Regions, taken: Sequence[int]
 ) -> list[Finding]:
-    """One finding for each run of positive slices with no region in it or beside it."""
-    outlined = np.zeros(len(probability), bool)
-    for finding in located:
-        if finding.segment is not None:
-            outlined |= _frames(finding.segment.mask)
-    near = ndimage.binary_dilation(outlined, np.ones(3))
+    """One for each run of positive slices with neither a finding nor noise in it or beside it."""
+    near = beside(regions.frames((*taken, *regions.small)))
     runs, count = ndimage.label(probability >= target.threshold)
     lonely = [runs == run for run in range(1, count + 1) if not (near & (runs == run)).any()]
     return [
         _unlocated(case, target, probability, run, f"{target.label} {number}")
-        for number, run in enumerate(lonely, len(located) + 1)
+        for number, run in enumerate(lonely, len(taken) + 1)
     ]
 
 
@@ -156,21 +164,29 @@ def _unlocated(
     return Finding(target, Presence.PRESENT, float(probability[frame]), frame, *case.tracking(name))
 
 
-def _absent(case: Case, target: Target, probability: FloatArray) -> Finding:
-    frame = int(probability.argmax())
+def _absent(case: Case, target: Target, probability: FloatArray, regions: Regions) -> Finding:
+    frame = int(np.where(heard(regions), probability, -1).argmax())
     return Finding(
         target, Presence.ABSENT, float(probability[frame]), frame, *case.tracking(target.label)
     )
 
 
-def _left_out(target: Target, count: int) -> list[str]:
-    if count == 0:
-        return []
-    what = "place was" if count == 1 else "places were"
-    return [
-        f"{count} {what} outlined as {target.label} in slices whose probability stays below the "
-        "operating point; not reported."
-    ]
+def _left_out(
+    target: Target, probability: FloatArray, regions: Regions, taken: int
+) -> Iterator[str]:
+    unlikely = len(regions.large) - taken
+    tiny = sum(_reaches(probability, regions.frames([n]), target) for n in regions.small)
+    if unlikely:
+        yield (
+            f"{_places(unlikely)} outlined as {target.label} in slices whose probability stays "
+            "below the operating point; not reported."
+        )
+    if tiny:
+        yield f"{_places(tiny)} outlined as {target.label}, too small to be one; not reported."
+
+
+def _places(count: int) -> str:
+    return "1 place was" if count == 1 else f"{count} places were"
 
 
 def _masks(case: Case) -> Iterator[tuple[Segment, BoolArray]]:

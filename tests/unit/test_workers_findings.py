@@ -28,7 +28,7 @@ def sphere(center: tuple[int, int, int], radius_mm: float) -> np.ndarray:
     return z**2 + y**2 + x**2 <= radius_mm**2
 
 
-BIG, SMALL = sphere((6, 20, 20), 9), sphere((14, 40, 40), 6)
+BIG, SMALL = sphere((6, 20, 20), 9), sphere((14, 40, 40), 7)
 BODY = np.zeros(SHAPE, bool)
 BODY[:, 5:55, 5:55] = True
 NOTHING = np.zeros(SHAPE, bool)
@@ -76,10 +76,30 @@ def test_a_region_that_touches_by_a_corner_is_one():
     assert len(answers(one, other).findings) == 1
 
 
-def test_noise_below_the_smallest_volume_is_dropped():
-    speck = NOTHING.copy()
-    speck[5, 10:14, 10:14] = True
-    assert [s.label for s in answers(speck, BIG).segments] == ["Body", "Lesion 1"]
+SPECK = NOTHING.copy()
+SPECK[12, 10:14, 10:14] = True
+
+
+def test_noise_below_the_smallest_volume_is_no_segment():
+    assert [s.label for s in answers(SPECK, BIG).segments] == ["Body", "Lesion 1"]
+
+
+def test_slices_that_show_only_noise_have_no_say():
+    found = answers(SPECK, positive=slice(11, 14))
+    (finding,) = found.findings
+    assert finding.presence is Presence.ABSENT
+    assert finding.probability == pytest.approx(0.11)
+    assert found.notes == ("1 place was outlined as Lesion, too small to be one; not reported.",)
+
+
+def test_noise_does_not_silence_a_region_in_the_same_slice():
+    found = answers(SPECK, SMALL, positive=slice(12, 13))
+    assert [f.presence for f in found.findings] == [Presence.PRESENT]
+
+
+def test_a_positive_slice_beside_a_region_that_is_left_out_is_heard():
+    found = answers(BIG, positive=slice(10, 11))
+    assert [(f.presence, f.segment) for f in found.findings] == [(Presence.PRESENT, None)]
 
 
 def test_nothing_outlined_and_no_positive_slice_is_absent_with_the_highest_probability():

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.domain.analysis import BoolArray
+from dicom_node.domain.manifest import Target
 from workers.analysis import explain, predict
+from workers.findings import Case, find_regions, heard
 from workers.model import Model
 from workers.preprocess import prepare
 from workers.progress import Progress
-from workers.training.evaluate import held_out_phantom
+from workers.training.evaluate import PROVENANCE, held_out_phantom
 from workers.training.measures import operating_point, temperature
 from workers.training.phantom_text import Chosen
 from workers.training.slices import label_slices, source_images
@@ -28,6 +30,8 @@ class _Seen:
     labels: BoolArray
     sure: BoolArray
     """All (slices,); the label is to be insisted on where sure."""
+    highest: float
+    """Logit that decides about the study: see ``workers.findings``."""
     ill: bool
     peak: float
     """Of its heat map, in logits."""
@@ -48,7 +52,7 @@ def choose(model: Model, seeds: Sequence[int], progress: Progress) -> Chosen:
         for name in ("logits", "labels", "sure")
     )
     shift = operating_point(
-        np.array([each.logits.max() for each in seen]), np.array([each.ill for each in seen])
+        np.array([each.highest for each in seen]), np.array([each.ill for each in seen])
     )
     return Chosen(
         shift=shift,
@@ -59,16 +63,26 @@ def choose(model: Model, seeds: Sequence[int], progress: Progress) -> Chosen:
 
 def _see(model: Model, seed: int) -> _Seen:
     source = held_out_phantom(seed)
-    prepared = prepare(source_images(source), model.manifest)
+    images = source_images(source)
+    prepared = prepare(images, model.manifest)
+    prediction = predict(model, prepared)
     labels, weights = label_slices(source)
+    logits = prediction.logits[:, 0].astype(np.float64)
+    regions = find_regions(Case(model.manifest, PROVENANCE, images, prediction), _target(model))
     (saliency,) = explain(model, prepared).values()
     return _Seen(
-        logits=predict(model, prepared).logits[:, 0].astype(np.float64),
+        logits=logits,
+        highest=float(logits[heard(regions)].max()),
         labels=labels > 0,
         sure=weights > 0,
         ill=bool(source.lesions),
         peak=float(saliency.values.max()),
     )
+
+
+def _target(model: Model) -> Target:
+    plan = model.manifest.classification
+    return next(iter(plan.targets if plan else ()))
 
 
 def _full_scale(seen: Sequence[_Seen]) -> float:

@@ -18,7 +18,7 @@ Batch = tuple[FloatArray, FloatArray, FloatArray, FloatArray]
 
 BATCH = 16
 PEAK_RATE = 2e-3
-CHANGED, RAMP = 0.85, 0.4
+CHANGED, RAMP = 0.7, 0.3
 """Share of slices that the augmenter changes, and the part of the training in which it grows."""
 RARE = 10.0
 """Weight of a pixel or tile inside a mask against one outside, at the start: lesions are small, and
@@ -29,7 +29,7 @@ WINDOW = 128
 """Rows and columns of a training window. The network is convolutional: it serves whole slices."""
 FAINT_PIXELS = 16
 """A lesion with a smaller part in the window gives it no label: 80 mm²."""
-LOSS_WEIGHTS = {"label": 0.3, "masks": 1.0, "tiles": 0.5}
+LOSS_WEIGHTS = {"label": 0.6, "masks": 1.0, "tiles": 0.5}
 
 
 def fit(slices: Slices, *, steps: int, seed: int, progress: Progress) -> keras.Model:

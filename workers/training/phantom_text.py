@@ -87,7 +87,7 @@ label = "Lesion"
 category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abnormal Structure" }
 type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
 color = [255, 120, 60]
-min_volume_ml = 0.5
+min_volume_ml = 0.8 # the smallest lesions have 1.1 ml
 
 [explanation]
 method = "gradcam"

@@ -31,10 +31,8 @@ def run_listener(settings: Settings) -> None:
     from dicom_node.receive.listener import Listener
 
     stop = stop_event()
-    store = InstanceStore(settings.store_dir)
-    store.discard_incoming()
     ledger = Ledger.open(settings.ledger_url)
-    listener = Listener(settings.listen, store, ledger)
+    listener = Listener(settings.listen, settings.store_dir, ledger)
     with SignOfLife(ledger, "listen"):
         listener.start()
         stop.wait()

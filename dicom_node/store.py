@@ -1,14 +1,14 @@
 """InstanceStore: files named by their SHA-256, on stable storage before anyone hears of them.
 
-Layout: ``<root>/incoming/`` for files being written, ``<root>/ab/<sha256>`` for kept ones. No name
-comes from the wire. The order is always the same: bytes, fsync, rename, fsync of the
-folder; only then may the ledger speak of the file.
+Layout: ``<root>/incoming/<door>/`` for files being written, ``<root>/ab/<sha256>`` for kept ones.
+No name comes from the wire.
 """
 
 import errno
 import hashlib
+import itertools
 import os
-import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,56 +29,104 @@ class Kept:
 
 
 class InstanceStore:
-    """A folder of content-addressed files, private to the node's user."""
+    """A folder of content-addressed files, private to the node's user.
 
-    def __init__(self, root: Path) -> None:
+    ``door`` names the part of ``incoming`` that this process writes to; one that is nobody else's
+    may be emptied at the start.
+    """
+
+    def __init__(self, root: Path, door: str = "any") -> None:
         self.root = root
-        self.incoming = root / "incoming"
-        self.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.incoming = root / "incoming" / door
+        if not self.incoming.exists():
+            for number in range(256):
+                (root / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+            sync_folder(root)
+        self._born = time.time_ns()
+        self._names = itertools.count()
+
+    def new_file(self, suffix: str = "") -> tuple[int, Path]:
+        """A new file of ``incoming``, open for reading and writing, and its path."""
+        name = f"{os.getpid():x}-{self._born:x}-{next(self._names):x}{suffix}"
+        path = self.incoming / name
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(path, flags, 0o600), path
 
     def path(self, sha256: str) -> Path:
         """Where the file of a hash lies, or would lie."""
         return self.root / sha256[:2] / sha256
 
-    def keep(self, chunks: Iterable[bytes]) -> Kept:
+    def keep(self, chunks: Iterable[bytes | bytearray | memoryview]) -> Kept:
         """Write bytes and put them on stable storage.
 
         Raises ``OutOfSpace`` on a full disk, ``ProcessingFailure`` on any other I/O error; then
         nothing is left behind.
         """
-        handle, name = tempfile.mkstemp(dir=self.incoming)
+        digest, size = hashlib.sha256(), 0
+        with _refusing():
+            handle, path = self.new_file()
         try:
             with _refusing(), os.fdopen(handle, "wb") as file:
                 for chunk in chunks:
-                    file.write(chunk)
-            return self.adopt(Path(name))
+                    size += file.write(chunk)
+                    digest.update(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            kept = Kept(digest.hexdigest(), size)
+            self.move(path, kept)
+            with _refusing():
+                sync_folder(self.path(kept.sha256).parent)
+            return kept
         finally:
-            Path(name).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
-    def adopt(self, file: Path) -> Kept:
-        """Take over a finished file of ``incoming``: sync it, and move it to its place.
+    def copy(self, handle: int, offset: int, size: int, sha256: str | None = None) -> Kept:
+        """Take over a part of an open file; it is not on stable storage yet.
 
-        Raises as ``keep`` does; on error the file stays where it is.
+        ``sha256`` spares the reading where it is known. Raises as ``keep`` does.
         """
         with _refusing():
-            kept = _synced(file)
-            place = self.path(kept.sha256)
-            self._make_folder(place.parent)
-            file.rename(place)
-            sync_folder(place.parent)
-            return kept
+            temporary, path = self.new_file()
+            try:
+                sha256 = sha256 or _sha256(handle, offset, size)
+                _copy_range(handle, offset, size, temporary)
+                kept = Kept(sha256, size)
+                self.move(path, kept)
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
+            finally:
+                os.close(temporary)
+        return kept
+
+    def adopt(self, file: Path) -> Kept:
+        """Take over a finished file of ``incoming``, not synced. Raises as ``keep`` does."""
+        with _refusing(), file.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            kept = Kept(_sha256(stream.fileno(), 0, size), size)
+        self.move(file, kept)
+        return kept
+
+    def move(self, file: Path, kept: Kept) -> None:
+        """Take over a file of ``incoming`` whose hash is known; it may have moved already.
+
+        Not on stable storage yet. Raises as ``keep`` does.
+        """
+        place = self.path(kept.sha256)
+        with _refusing():
+            try:
+                file.rename(place)
+            except FileNotFoundError:
+                if not place.exists():
+                    raise
 
     def discard_incoming(self) -> int:
-        """Delete files that no one finished; only while nothing else writes. Returns how many."""
+        """Delete files that no one finished, from a door that is ours alone. Returns how many."""
         files = list(self.incoming.iterdir())
         for file in files:
             file.unlink()
         return len(files)
-
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.exists():
-            folder.mkdir(exist_ok=True, mode=0o700)
-            sync_folder(self.root)
 
 
 @contextmanager
@@ -102,12 +150,23 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _synced(file: Path) -> Kept:
+def _sha256(handle: int, offset: int, size: int) -> str:
+    """Hash of a part of a file."""
     digest = hashlib.sha256()
-    size = 0
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-        os.fsync(stream.fileno())
-    return Kept(digest.hexdigest(), size)
+    buffer = memoryview(bytearray(min(size, CHUNK)))
+    while size:
+        count = os.preadv(handle, [buffer[: min(size, CHUNK)]], offset)
+        if count == 0:
+            raise OSError(errno.EIO, "the file ends before the instance does")
+        digest.update(buffer[:count])
+        offset, size = offset + count, size - count
+    return digest.hexdigest()
+
+
+def _copy_range(source: int, offset: int, size: int, target: int) -> None:
+    """Copy inside the system, without passing through this process."""
+    while size:
+        count = os.copy_file_range(source, target, size, offset)
+        if count == 0:
+            raise OSError(errno.EIO, "the file ends before the instance does")
+        offset, size = offset + count, size - count

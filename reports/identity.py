@@ -8,7 +8,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node import __version__
-from dicom_node.domain.analysis import Analysis, uuid_uid
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.uid import uuid_uid
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import ModelManifest
 from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PARTS

@@ -6,12 +6,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node import __version__
-from dicom_node.domain.analysis import uuid_uid
-
-IMPLEMENTATION_CLASS_UID = UID(uuid_uid("implementation|dicom-node"))
-"""PS3.7 section D.3.3.2: of this software, not of a version of it."""
-IMPLEMENTATION_VERSION_NAME = f"DCMNODE_{__version__}"[:16]
+from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 
 def dataset_bytes(dataset: Dataset) -> bytes:
@@ -27,6 +22,6 @@ def _file_meta(dataset: Dataset) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = UID(dataset.SOPClassUID)
     meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     return meta

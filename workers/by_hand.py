@@ -13,7 +13,7 @@ from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance
 from dicom_node.headers import read_study
 from dicom_node.ledger.studies import input_sha256
-from dicom_node.receive.admission import identify
+from dicom_node.receive.intake import keep_in
 from dicom_node.routing import keywords, route
 from dicom_node.send.command import dicom_files
 from dicom_node.settings import Settings
@@ -44,7 +44,7 @@ def analyse_folder(
     bundle = find_bundle(bundle_name, settings)
     with TemporaryDirectory() as scratch:
         store = InstanceStore(Path(scratch))
-        instances = [_keep(file, store) for file in dicom_files(path)]
+        instances = [keep_in(store, file.read_bytes()) for file in dicom_files(path)]
         proposal = _propose(instances, store, bundle)
         model = load_model(bundle)
         provenance = Provenance(
@@ -74,20 +74,6 @@ def find_bundle(name: str, settings: Settings) -> BundleFolder:
         known = ", ".join(b.id for b in bundles) or "none"
         raise ConfigurationError(f"{name} is no bundle folder and no bundle of: {known}")
     return found[0]
-
-
-def _keep(file: Path, store: InstanceStore) -> Instance:
-    identity = identify(file)
-    kept = store.keep([file.read_bytes()])
-    return Instance(
-        identity.study_instance_uid,
-        identity.series_instance_uid,
-        identity.sop_instance_uid,
-        identity.sop_class_uid,
-        identity.transfer_syntax_uid,
-        kept.sha256,
-        kept.size_bytes,
-    )
 
 
 def _propose(instances: Sequence[Instance], store: InstanceStore, bundle: BundleFolder) -> Proposal:

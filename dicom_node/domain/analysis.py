@@ -5,7 +5,6 @@ is the frame, then rows, then columns. Positions in patient coordinates are mill
 patient's left, y to the back, z to the head (PS3.3 C.7.6.2.1.1).
 """
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,12 +18,10 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import ModelManifest, Target
+from dicom_node.domain.uid import uuid_uid
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
-
-UID_NAMESPACE = uuid.UUID("6f3d2b0e-52a5-5d8e-9a51-1f0c8d6e7b42")
-"""Root of every UID that this product makes (PS3.5 section B.2: 2.25 and a UUID)."""
 
 
 class Presence(StrEnum):
@@ -224,11 +221,6 @@ class Provenance:
     def tracking_uid(self, model_name: str, tracking_id: str) -> str:
         """UID of a finding, the same in every run of any version of one model on one study."""
         return uuid_uid(f"tracking|{self.study_instance_uid}|{model_name}|{tracking_id}")
-
-
-def uuid_uid(name: str) -> str:
-    """``2.25.`` and the UUIDv5 of a name as one integer (PS3.5 section B.2)."""
-    return f"2.25.{uuid.uuid5(UID_NAMESPACE, name).int}"
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ class Database:
         with _busy(), self.engine.connect() as connection, connection.begin():
             yield connection
 
-    def insert_or_skip(self, table: Table, values: Mapping[str, Any]) -> Insert:
+    def insert_or_skip(self, table: Table) -> Insert:
         """INSERT that does nothing where the row exists."""
-        statement: Insert = self._insert(table).values(values).on_conflict_do_nothing()
+        statement: Insert = self._insert(table).on_conflict_do_nothing()
         return statement
 
     def insert_or_update(

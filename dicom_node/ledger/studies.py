@@ -4,12 +4,13 @@ import hashlib
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.domain.job import JobState, Proposal, SelectedSeries
@@ -47,30 +48,34 @@ class Studies:
         self._database = database
 
     def record(self, arrived: Instance, calling_ae: str) -> Recording:
-        """Remember an instance whose bytes are on stable storage; committed on return."""
+        """Remember one instance whose bytes are on stable storage; committed on return."""
+        return self.record_all([(arrived, calling_ae)])[0]
+
+    def record_all(self, arrivals: Sequence[tuple[Instance, str]]) -> list[Recording]:
+        """The same for many, each with who sent it, in one transaction and few statements."""
+        now = time.time()
         with self._database.write() as connection:
-            return self._record(connection, arrived, calling_ae, time.time())
+            kept = _versions(connection, [arrived.sop_instance_uid for arrived, _ in arrivals])
+            fresh: list[dict[str, Any]] = []
+            recordings = []
+            for arrived, calling_ae in arrivals:
+                versions = kept.setdefault(arrived.sop_instance_uid, set())
+                recordings.append(_recording(arrived, versions))
+                if recordings[-1] in (Recording.NEW, Recording.CONFLICT):
+                    versions.add(arrived.sha256)
+                    fresh.append(_instance_row(arrived, calling_ae, now))
+            if fresh:
+                connection.execute(self._database.insert_or_skip(instance), fresh)
+            for uid, count in Counter(row["study_instance_uid"] for row in fresh).items():
+                self._touch(connection, uid, count, now)
+        return recordings
 
-    def _record(
-        self, connection: Connection, arrived: Instance, calling_ae: str, now: float
-    ) -> Recording:
-        uid = arrived.sop_instance_uid
-        if connection.scalar(select(result.c.sha256).where(result.c.sop_instance_uid == uid)):
-            return Recording.OWN_OUTPUT
-        row = asdict(arrived) | {"calling_ae": calling_ae, "received_at": now}
-        if connection.execute(self._database.insert_or_skip(instance, row)).rowcount == 0:
-            return Recording.DUPLICATE
-        versions = select(func.count()).where(instance.c.sop_instance_uid == uid)
-        conflict = connection.scalar(versions) != 1
-        self._touch(connection, arrived.study_instance_uid, now)
-        return Recording.CONFLICT if conflict else Recording.NEW
-
-    def _touch(self, connection: Connection, uid: str, now: float) -> None:
+    def _touch(self, connection: Connection, uid: str, count: int, now: float) -> None:
         fresh = {
             "study_instance_uid": uid,
             "state": StudyState.RECEIVING,
             "reason": "",
-            "arrivals": 1,
+            "arrivals": count,
             "generation": 0,
             "first_received_at": now,
             "last_received_at": now,
@@ -78,7 +83,7 @@ class Studies:
         }
         change = {
             "state": StudyState.RECEIVING,
-            "arrivals": study.c.arrivals + 1,
+            "arrivals": study.c.arrivals + count,
             "last_received_at": now,
         }
         connection.execute(self._database.insert_or_update(study, fresh, change))
@@ -184,6 +189,38 @@ def input_sha256(inputs: Sequence[SelectedSeries]) -> str:
     """Identity of the images a job reads: UIDs and bytes."""
     plain = [[s.series_instance_uid, s.instances] for s in inputs]
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+OURS = "OURS"
+"""Stands for a version that is a result of this node."""
+MOST_PARAMETERS = 500
+
+
+def _versions(connection: Connection, uids: Sequence[str]) -> dict[str, set[str]]:
+    """What is known of each UID: the hashes of its contents, and whether we made it."""
+    known: dict[str, set[str]] = {}
+    for start in range(0, len(uids), MOST_PARAMETERS):
+        some = uids[start : start + MOST_PARAMETERS]
+        columns = instance.c.sop_instance_uid, instance.c.sha256
+        for uid, sha256 in connection.execute(select(*columns).where(columns[0].in_(some))):
+            known.setdefault(uid, set()).add(sha256)
+        ours = select(result.c.sop_instance_uid).where(result.c.sop_instance_uid.in_(some))
+        for uid in connection.scalars(ours):
+            known.setdefault(uid, set()).add(OURS)
+    return known
+
+
+def _recording(arrived: Instance, versions: set[str]) -> Recording:
+    if OURS in versions:
+        return Recording.OWN_OUTPUT
+    if arrived.sha256 in versions:
+        return Recording.DUPLICATE
+    return Recording.CONFLICT if versions else Recording.NEW
+
+
+def _instance_row(arrived: Instance, calling_ae: str, now: float) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(arrived, name) for name in Instance.__slots__}
+    return row | {"calling_ae": calling_ae, "received_at": now}
 
 
 def _instance(row: Mapping[Any, Any]) -> Instance:

@@ -1,33 +1,72 @@
-"""Which objects are welcome: SOP classes, transfer syntaxes, UIDs."""
+"""Who and what is welcome: AE titles, addresses, certificates, SOP classes, UIDs."""
 
-import re
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from ipaddress import ip_address
 
-from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 from pynetdicom import build_context
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[attr-defined]
 
 from dicom_node.decoders import NATIVE, image_transfer_syntaxes
-from dicom_node.domain.errors import DatasetMismatch, InvalidUID, UnreadableDataset
+from dicom_node.domain.errors import DatasetMismatch
+from dicom_node.receive.dataset import Identity, checked_uid
+from dicom_node.settings import Caller, Listen
 
-LONGEST_UID = 64
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+CALLING_AE, CALLED_AE = (1, 1, 3), (1, 1, 7)
+"""A-ASSOCIATE-RJ (result, source, reason): title not recognized (PS3.8 Table 9-21)."""
+LIMIT = (2, 3, 2)
+"""Rejected for now: the local limit is exceeded."""
+FORBIDDEN_IN_TITLE = set("\\\\/")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """The UIDs that a data set says of itself."""
+class Rejection:
+    """Why an association is not accepted."""
 
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
+    code: str
+    answer: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """Who asks for an association."""
+
+    called_ae: str
+    calling_ae: str
+    host: str
+    certificate_sha256: str
+    """Empty without TLS."""
+
+
+def rejection(applicant: Applicant, settings: Listen) -> Rejection | None:
+    """Why the applicant is not welcome; none: it is."""
+    if not _is_title(applicant.calling_ae):
+        return Rejection("AE_INVALID", CALLING_AE)
+    if applicant.called_ae != settings.ae_title:
+        return Rejection("CALLED_AE", CALLED_AE)
+    if not settings.callers:
+        return None
+    known = [c for c in settings.callers if c.ae_title == applicant.calling_ae]
+    if not known:
+        return Rejection("CALLING_AE", CALLING_AE)
+    known = [c for c in known if _comes_from(applicant.host, c)]
+    if not known:
+        return Rejection("AE_IP", CALLING_AE)
+    if not any(c.certificate_sha256 in ("", applicant.certificate_sha256) for c in known):
+        return Rejection("AE_CERT", CALLING_AE)
+    return None
+
+
+def _is_title(text: str) -> bool:
+    """An AE title of PS3.5 section 6.2, without the characters that paths are made of."""
+    plain = text.isascii() and text.isprintable() and text.strip() != ""
+    return plain and not set(text) & FORBIDDEN_IN_TITLE
+
+
+def _comes_from(host: str, caller: Caller) -> bool:
+    return not caller.networks or any(ip_address(host) in network for network in caller.networks)
 
 
 def supported_contexts() -> list[PresentationContext]:
@@ -41,51 +80,19 @@ def supported_contexts() -> list[PresentationContext]:
     return [build_context(Verification, others), *contexts]
 
 
-def identify(file: Path) -> Identity:
-    """Read the UIDs of a DICOM file and check them.
-
-    Raises ``UnreadableDataset`` (0xC000), ``DatasetMismatch`` with the code UID_MISSING (0xA900),
-    ``InvalidUID`` (0x0117).
-    """
-    keywords = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            data = dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
-            values = [str(data.get(keyword) or "") for keyword in keywords]
-            syntax = str(data.file_meta.TransferSyntaxUID)
-        except (
-            InvalidDicomError,
-            OSError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            NotImplementedError,
-            RecursionError,
-            OverflowError,
-            LookupError,
-        ) as error:
-            raise UnreadableDataset("the bytes are no data set in the negotiated syntax") from error
-    if not all(values):
-        raise DatasetMismatch("a UID that every instance needs is missing", code="UID_MISSING")
-    study, series, instance, sop_class = map(checked_uid, values)
-    return Identity(study, series, instance, sop_class, syntax)
+def only_storage(contexts: Sequence[PresentationContext]) -> bool:
+    """Whether a request asks for nothing but storage and verification."""
+    return all(context.abstract_syntax in _FAST for context in contexts)
 
 
-def checked_uid(text: str) -> str:
-    """A UID without padding, or ``InvalidUID`` (PS3.5 section 9.1)."""
-    uid = text.rstrip("\0 ")
-    if len(uid) > LONGEST_UID or not _UID.fullmatch(uid):
-        raise InvalidUID("a UID breaks PS3.5 section 9.1")
-    return uid
+_FAST = frozenset({*_STORAGE_CLASSES.values(), Verification})
 
 
-def check_command(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> None:
+def check_command(identity: Identity, sop_class_uid: bytes, sop_instance_uid: bytes) -> None:
     """The data set must be what the command announced (PS3.4 section B.2.3)."""
     if identity.sop_instance_uid != checked_uid(sop_instance_uid):
         raise DatasetMismatch("the command names another SOP Instance UID than the data set")
-    if identity.sop_class_uid != UID(sop_class_uid).rstrip("\0 "):
+    if identity.sop_class_uid != checked_uid(sop_class_uid):
         raise DatasetMismatch(
             "the command names another SOP class than the data set", code="CLASS_MISMATCH"
         )

@@ -1,115 +1,221 @@
-"""The listener: a DICOM AE that answers C-ECHO and C-STORE (PS3.4 Annexes A and B)."""
+"""The listener: accepts connections, keeps what they bring, says why it refuses what it refuses."""
 
-import tempfile
+import asyncio
+import shutil
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
-from pynetdicom.events import Event
 
-from dicom_node.domain.errors import LedgerBusy, Refused
-from dicom_node.ledger import Ledger, Recording
+from dicom_node.domain.errors import ConfigurationError, OutOfSpace, ProcessingFailure, Refused
+from dicom_node.ledger import Ledger
 from dicom_node.observe import log
-from dicom_node.receive.admission import check_command, identify, supported_contexts
-from dicom_node.receive.intake import Intake
-from dicom_node.settings import Listen
+from dicom_node.receive import library
+from dicom_node.receive.admission import (
+    LIMIT,
+    Applicant,
+    Rejection,
+    only_storage,
+    rejection,
+    supported_contexts,
+)
+from dicom_node.receive.connection import MAX_PDU, Connection, Service
+from dicom_node.receive.copier import Copier
+from dicom_node.receive.dataset import Identity
+from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.negotiation import Answer, Request, accept
+from dicom_node.receive.spool import FileSpool, JournalSpool, Spool, Ticket
+from dicom_node.receive.store_scp import StoreScp
+from dicom_node.settings import Listen, Tls
 from dicom_node.store import InstanceStore
 
-SUCCESS, INTERNAL, LEDGER_BUSY = 0x0000, 0x0110, 0xA700
-MAX_PDU = 128 * 1024
+TICK_S = 0.5
+TLS_HANDSHAKE_S = 5.0
+BACKLOG = 512
 
 
 class Listener:
-    """Accepts associations until it is stopped."""
+    """One process's share of the door. Call ``start`` and ``stop`` from outside its thread."""
 
-    def __init__(self, settings: Listen, store: InstanceStore, ledger: Ledger) -> None:
+    def __init__(self, settings: Listen, root: Path, ledger: Ledger, *, index: int = 0) -> None:
         self._settings = settings
-        self._intake = Intake(store, ledger)
+        self._store = store = InstanceStore(root, f"listen-{index}")
+        self._spool = _spool(settings, store, ledger, index)
+        self._supported = supported_contexts()
+        self._library = library.Library(settings, self._spool, store)
+        self._connections: set[Connection] = set()
+        self._associations: set[Connection] = set()
+        self._refusal: Refused | None = None
         self._log = log("listen")
-        self._incoming = store.incoming
-        self._server: Any = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="listen", daemon=True)
+        self._server: asyncio.Server | None = None
+
+    # from outside
 
     def start(self) -> int:
-        """Bind and serve in the background; returns the port."""
-        _config.STORE_RECV_CHUNKED_DATASET = True
-        tempfile.tempdir = str(self._incoming)  # where pynetdicom streams data sets to
-        handlers: list[Any] = [
-            (evt.EVT_C_STORE, self._on_store),
-            (evt.EVT_C_ECHO, self._on_echo),
-            (evt.EVT_REJECTED, self._on_rejected),
-            (evt.EVT_ACCEPTED, self._on_accepted),
-        ]
-        address = (self._settings.host, self._settings.port)
-        self._server = self._entity().start_server(address, block=False, evt_handlers=handlers)
-        port = int(self._server.server_address[1])
+        """Recover the journal, bind, and serve in a thread; returns the port."""
+        self._spool.start()
+        self._thread.start()
+        self._server = self._call(self._bind())
+        port = int(self._server.sockets[0].getsockname()[1])
         self._log.info("listen.ready", host=self._settings.host, port=port)
         return port
 
     def stop(self) -> None:
-        """Stop accepting; associations that run are aborted."""
-        if self._server is not None:
-            self._server.shutdown()
+        """Stop accepting, drop the connections, finish what was acknowledged."""
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._spool.stop()
 
-    def _entity(self) -> AE:
-        entity = AE(self._settings.ae_title)
-        entity.supported_contexts = supported_contexts()
-        entity.require_called_aet = True
-        entity.require_calling_aet = list(self._settings.callers)
-        entity.maximum_associations = self._settings.max_associations
-        entity.maximum_pdu_size = MAX_PDU
-        entity.network_timeout = 60
-        entity.acse_timeout = 10
-        entity.dimse_timeout = 60
-        return entity
+    def _call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
-    def _on_store(self, event: Event) -> int:
-        path = Path(event.dataset_path)
-        fields = {"peer": event.assoc.requestor.address, "sop_class": _class_of(event)}
-        try:
-            recording = self._keep(event, path)
-        except Refused as refusal:
-            self._log.warning(
-                "store.reject", reason=refusal.code, status=f"{refusal.status:04X}", **fields
-            )
-            return refusal.status
-        except LedgerBusy as busy:
-            self._log.warning("store.reject", reason=busy.code, status="A700", **fields)
-            return LEDGER_BUSY
-        except Exception as error:  # noqa: BLE001 - the sender must get an answer
-            self._log.error("store.reject", reason="INTERNAL", status="0110", exc_info=error)
-            return INTERNAL
-        finally:
-            path.unlink(missing_ok=True)
-        if recording is not Recording.NEW:
-            self._log.info("store.note", reason=recording.value, **fields)
-        return SUCCESS
-
-    def _keep(self, event: Event, path: Path) -> Recording:
-        identity = identify(path)
-        request: Any = event.request
-        check_command(
-            identity, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+    async def _bind(self) -> asyncio.Server:
+        self._tick()
+        tls = _tls_context(self._settings.tls) if self._settings.tls else None
+        return await self._loop.create_server(
+            lambda: Connection(self),
+            self._settings.host,
+            self._settings.port,
+            ssl=tls,
+            ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
+            backlog=BACKLOG,
+            reuse_port=self._settings.processes > 1,
         )
-        return self._intake.keep(path, identity, event.assoc.requestor.ae_title.strip())
 
-    def _on_echo(self, event: Event) -> int:
-        self._log.debug("echo", peer=event.assoc.requestor.address)
-        return SUCCESS
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.abort("", 0)
+        for _ in range(20):
+            if not self._connections:
+                return
+            await asyncio.sleep(0.05)
 
-    def _on_rejected(self, event: Event) -> None:
-        self._log.warning("assoc.reject", peer=event.assoc.requestor.address)
+    def _tick(self) -> None:
+        """Twice a second: deadlines, and whether there is still room."""
+        now = time.monotonic()
+        for connection in [c for c in self._connections if c.deadline <= now]:
+            connection.expire()
+        free_mib = shutil.disk_usage(self._store.root).free >> 20
+        if not isinstance(self._refusal, ProcessingFailure):
+            low = free_mib < self._settings.reserve_mib
+            self._refusal = OutOfSpace("too little space", code="HIGH_WATER") if low else None
+        self._loop.call_later(TICK_S, self._tick)
 
-    def _on_accepted(self, event: Event) -> None:
-        for context in event.assoc.rejected_contexts:
+    # connection.Host
+
+    def connected(self, connection: Connection) -> str | None:
+        """See ``connection.Host``."""
+        self._connections.add(connection)
+        same_host = sum(c.peer == connection.peer for c in self._connections)
+        full = len(self._connections) > self._settings.max_connections
+        return "CONN_LIMIT" if full or same_host > self._settings.max_connections_per_host else None
+
+    def requested(self, connection: Connection, applicant: Applicant) -> Rejection | None:
+        """See ``connection.Host``."""
+        if unwelcome := rejection(applicant, self._settings):
+            return unwelcome
+        hosts = Counter(c.peer for c in self._associations)
+        full = len(self._associations) >= self._settings.max_associations
+        if full or hosts[connection.peer] >= self._settings.max_associations_per_host:
+            return Rejection("ASSOC_LIMIT", LIMIT)
+        self._associations.add(connection)
+        return None
+
+    def must_relay(self, request: Request) -> bool:
+        """See ``connection.Host``."""
+        return not (self._settings.fast_path and only_storage(request.contexts))
+
+    def established(self, connection: Connection, request: Request) -> tuple[Answer, Service]:
+        """See ``connection.Host``."""
+        answer = accept(request, self._supported, MAX_PDU)
+        for code, abstract in answer.refused:
             self._log.warning(
-                "assoc.note",
-                reason="NO_CONTEXT" if context.result == 3 else "NO_SYNTAX",
-                peer=event.assoc.requestor.address,
-                sop_class=UID(context.abstract_syntax or "").name,
+                "assoc.note", reason=code, peer=connection.peer, sop_class=UID(abstract).name
+            )
+        incoming = Incoming(self._store)
+        return answer, StoreScp(connection, answer.accepted, incoming, self)
+
+    def relay(self, connection: Connection, request: bytes) -> Callable[[bytes], None]:
+        """See ``connection.Host``."""
+        return self._library.relay(self._loop, connection, request)
+
+    def ended(self, connection: Connection, code: str | None) -> None:
+        """See ``connection.Host``."""
+        self._connections.discard(connection)
+        self._associations.discard(connection)
+        if code:
+            self._log.warning(
+                "assoc.reject",
+                reason=code,
+                peer=connection.peer,
+                aet=connection.calling_ae,
+                bytes=connection.received,
             )
 
+    # store_scp.Keeper
 
-def _class_of(event: Event) -> str:
-    request: Any = event.request
-    return UID(str(request.AffectedSOPClassUID)).name
+    def refusal(self) -> Refused | None:
+        """See ``store_scp.Keeper``."""
+        return self._refusal
+
+    def keep(
+        self,
+        identity: Identity,
+        calling_ae: str,
+        incoming: Incoming,
+        done: Callable[[Refused | None], None],
+    ) -> Ticket:
+        """See ``store_scp.Keeper``."""
+        return self._spool.keep(identity, calling_ae, incoming, partial(self._committed, done))
+
+    def _committed(self, done: Callable[[Refused | None], None], failure: Refused | None) -> None:
+        """From the spool's thread. A journal that failed once takes nothing more."""
+        if failure is not None:
+            self._refusal = failure
+        self._loop.call_soon_threadsafe(done, failure)
+
+    def note(
+        self, connection: Connection, event: str, code: str, *, status: int, size: int
+    ) -> None:
+        """See ``store_scp.Keeper``."""
+        tell = self._log.warning if status else self._log.info
+        tell(
+            event,
+            reason=code,
+            status=f"{status:04X}",
+            peer=connection.peer,
+            aet=connection.calling_ae,
+            bytes=size,
+        )
+
+
+def _spool(settings: Listen, store: InstanceStore, ledger: Ledger, index: int) -> Spool:
+    durable = settings.durability == "full"
+    copier = Copier(store, ledger, durable=durable)
+    if not durable:
+        return FileSpool(store, copier)
+    return JournalSpool(store.root.parent / "journal" / str(index), store, copier)
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext:
+    """TLS 1.2 or newer, and a certificate from every caller (PS3.15 B.12, BCP 195)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_verify_locations(tls.authority)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"listen.tls: the certificates cannot be read: {error}") from None
+    return context

@@ -14,7 +14,6 @@ from dicom_node.ledger import Ledger
 from dicom_node.receive.listener import Listener
 from dicom_node.redis_server import free_port
 from dicom_node.settings import Listen
-from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 
@@ -39,7 +38,7 @@ def rows() -> Iterator[Row]:
 def _node(folder: Path, files: list[Path]) -> float:
     listen = Listen(port=free_port())
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
-    listener = Listener(listen, InstanceStore(folder / "store"), ledger)
+    listener = Listener(listen, folder / "store", ledger)
     listener.start()
     try:
         return _send(listen.port, listen.ae_title, files)

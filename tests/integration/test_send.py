@@ -148,7 +148,7 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
     listen = Listen(port=free_port())
     store = InstanceStore(tmp_path / "store")
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    listener = Listener(listen, store, ledger)
+    listener = Listener(listen, store.root, ledger)
     listener.start()
     from pydicom import dcmread
     from pydicom.uid import DeflatedExplicitVRLittleEndian

@@ -1,0 +1,271 @@
+"""One connection: PDUs in, under caps and deadlines, from the first byte to the last.
+
+::
+
+    WAIT_REQUEST ──A-ASSOCIATE-RQ──▶ ESTABLISHED (our own C-STORE and C-ECHO)
+          │                     └──▶ RELAYED     (pynetdicom speaks; we pass whole PDUs)
+          └──────────── anything else ──────────▶ closed
+
+A PDU is looked at only when all of it is here, and nothing longer than the cap is ever read.
+"""
+
+import asyncio
+import hashlib
+import socket
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from struct import unpack_from
+from typing import Any, Protocol
+
+from dicom_node.receive import dimse
+from dicom_node.receive.admission import Applicant, Rejection
+from dicom_node.receive.negotiation import Answer, Request, read_request, reject
+
+MAX_PDU = 128 << 10
+"""What we tell peers to send at the most."""
+MAX_REQUEST = 64 << 10
+HEADER = 6
+A_ASSOCIATE_RQ, P_DATA_TF, A_RELEASE_RQ, A_ABORT = 1, 4, 5, 7
+TYPES = range(1, 8)
+FIRST_PDU_S, PDU_S, IDLE_S, BUSY_S, CLOSING_S = 10.0, 30.0, 60.0, 120.0, 2.0
+"""Time for the association request, for one PDU once it has begun, between PDUs, for our own work
+on an instance, and for the peer to take our last words."""
+ABSURD = 1 << 24
+QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
+
+
+class State(Enum):
+    """Where the connection is."""
+
+    WAIT_REQUEST = auto()
+    ESTABLISHED = auto()
+    RELAYED = auto()
+    CLOSED = auto()
+
+
+class Service(Protocol):
+    """Who takes the P-DATA of an established association."""
+
+    def data(self, body: memoryview) -> None:
+        """One P-DATA-TF body; ``ProtocolError`` ends the association."""
+
+    def lost(self) -> None:
+        """The association is over, however it ended."""
+
+
+class ProtocolError(Exception):
+    """The peer broke PS3.8; the association is aborted."""
+
+    def __init__(self, code: str, reason: int) -> None:
+        super().__init__(code)
+        self.code, self.reason = code, reason
+
+
+class Host(Protocol):
+    """What a connection asks of the listener."""
+
+    def connected(self, connection: "Connection") -> str | None:
+        """Reason code why the connection is not wanted; none: it is."""
+
+    def requested(self, connection: "Connection", applicant: Applicant) -> Rejection | None:
+        """Why the association is not wanted; none: it is."""
+
+    def established(self, connection: "Connection", request: Request) -> tuple[Answer, Service]:
+        """The answer to an association request, and who takes its data."""
+
+    def must_relay(self, request: Request) -> bool:
+        """Whether the library is to speak."""
+
+    def relay(self, connection: "Connection", request: bytes) -> Callable[[bytes], None]:
+        """Hand the association to the library; returns where the peer's PDUs go."""
+
+    def ended(self, connection: "Connection", code: str | None) -> None:
+        """The connection is closed; ``code`` says why, where it was for a fault."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """The peer's side of one TCP or TLS connection."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._buffer = bytearray(4096)
+        self._start = self._end = 0
+        self._transport: Any = None
+        self._socket: Any = None
+        self._service: Service | None = None
+        self._to_library: Callable[[bytes], None] | None = None
+        self._ended: str | None = None
+        self._busy = False
+        self.state = State.WAIT_REQUEST
+        self.peer = ""
+        self.calling_ae = ""
+        self.received = 0
+        self.deadline = time.monotonic() + FIRST_PDU_S
+
+    def connection_made(self, transport: Any) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self._transport = transport
+        self._socket = transport.get_extra_info("socket")
+        self.peer = transport.get_extra_info("peername")[0]
+        if code := self._host.connected(self):
+            self.close(code)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        midway = self.state is State.ESTABLISHED and self._ended is None
+        self.state = State.CLOSED
+        if self._service is not None:
+            self._service.lost()
+        if self._to_library is not None:
+            self._to_library(b"")
+        self._host.ended(self, "ASSOC_ABORT" if midway else self._ended)
+
+    def get_buffer(self, _hint: int) -> memoryview:
+        """See ``asyncio.BufferedProtocol``."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._end == len(self._buffer):
+            rest = self._end - self._start
+            self._buffer[:rest] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, rest
+        return memoryview(self._buffer)[self._end :]
+
+    def buffer_updated(self, count: int) -> None:
+        """See ``asyncio.BufferedProtocol``."""
+        if self._start == self._end and self.state is not State.WAIT_REQUEST:
+            self.deadline = time.monotonic() + PDU_S
+        self._end += count
+        self.received += count
+        self._take_pdus()
+        if self.state is not State.CLOSED:
+            if QUICK_ACK is not None:
+                self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+            if self._busy and self._end == len(self._buffer):
+                self._transport.pause_reading()
+
+    def _take_pdus(self) -> None:
+        try:
+            while not self._busy and self.state is not State.CLOSED and self._take_pdu():
+                pass
+        except ProtocolError as error:
+            self.abort(error.code, error.reason)
+
+    def _take_pdu(self) -> bool:
+        available = self._end - self._start
+        if available < HEADER:
+            return False
+        kind, length = unpack_from(">BxI", self._buffer, self._start)
+        size = HEADER + length
+        self._check(kind, length)
+        if available < size:
+            self._make_room(size)
+            return False
+        begin, self._start = self._start, self._start + size
+        with memoryview(self._buffer) as whole, whole[begin : begin + size] as pdu:
+            self._handle(kind, pdu)
+        self.deadline = time.monotonic() + (PDU_S if self._end > self._start else IDLE_S)
+        return True
+
+    def _check(self, kind: int, length: int) -> None:
+        if kind not in TYPES:
+            raise ProtocolError("PDU_TYPE", 1)
+        if self.state is State.WAIT_REQUEST:
+            if length > MAX_REQUEST:
+                self.close("RQ_SIZE" if kind == A_ASSOCIATE_RQ and length < ABSURD else "PDU_SIZE")
+            elif kind not in (A_ASSOCIATE_RQ, A_ABORT):
+                raise ProtocolError("BAD_STATE", 2)
+        elif length > MAX_PDU:
+            self.close("PDU_SIZE")
+
+    def _make_room(self, size: int) -> None:
+        if self.state is not State.CLOSED and size > len(self._buffer):
+            larger = bytearray(max(size, MAX_PDU + HEADER if size > MAX_REQUEST else size))
+            rest = self._end - self._start
+            larger[:rest] = self._buffer[self._start : self._end]
+            self._buffer, self._start, self._end = larger, 0, rest
+
+    def _handle(self, kind: int, pdu: memoryview) -> None:
+        if self.state is State.CLOSED:
+            return
+        if self.state is State.RELAYED and self._to_library is not None:
+            self._to_library(bytes(pdu))
+        elif self.state is State.WAIT_REQUEST:
+            self._request(bytes(pdu)) if kind == A_ASSOCIATE_RQ else self.close(None)
+        elif kind == P_DATA_TF and self._service is not None:
+            self._service.data(pdu[HEADER:])
+        elif kind == A_RELEASE_RQ:
+            self.send(dimse.release_response())
+            self.close(None)
+        elif kind == A_ABORT:
+            self.close("ASSOC_ABORT")
+        else:
+            raise ProtocolError("BAD_STATE", 2)
+
+    def _request(self, pdu: bytes) -> None:
+        try:
+            request = read_request(pdu)
+        except ValueError:
+            raise ProtocolError("PDU_TYPE", 6) from None
+        self.calling_ae = request.calling_ae
+        applicant = Applicant(
+            request.called_ae, request.calling_ae, self.peer, self._certificate_sha256()
+        )
+        if rejection := self._host.requested(self, applicant):
+            self.send(reject(*rejection.answer))
+            self.close(rejection.code)
+        elif self._host.must_relay(request):
+            self._to_library = self._host.relay(self, pdu)
+            self.state = State.RELAYED
+        else:
+            answer, self._service = self._host.established(self, request)
+            self.state = State.ESTABLISHED
+            self._make_room(2 * (MAX_PDU + HEADER))
+            self.send(answer.pdu)
+
+    def _certificate_sha256(self) -> str:
+        tls = self._transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls else None
+        return hashlib.sha256(certificate).hexdigest() if certificate else ""
+
+    def send(self, pdu: bytes) -> None:
+        """Send a PDU."""
+        if self.state is not State.CLOSED:
+            self._transport.write(pdu)
+
+    def wait(self) -> None:
+        """Look at nothing more until ``answer``: the peer is owed one."""
+        self._busy = True
+        self.deadline = time.monotonic() + BUSY_S
+
+    def answer(self, pdu: bytes) -> None:
+        """Send what the peer waited for, and go on."""
+        self._busy = False
+        self.deadline = time.monotonic() + IDLE_S
+        self.send(pdu)
+        if self.state is not State.CLOSED:
+            self._transport.resume_reading()
+            self._take_pdus()
+
+    def abort(self, code: str, reason: int) -> None:
+        """Send A-ABORT and close."""
+        self.send(dimse.abort(reason))
+        self.close(code)
+
+    def close(self, code: str | None) -> None:
+        """Close the connection; ``code`` says why, where it is for a fault."""
+        if self.state is State.CLOSED:
+            return
+        self._ended = code or ""
+        self.state = State.CLOSED
+        self.deadline = time.monotonic() + CLOSING_S
+        self._transport.close()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self.state is State.CLOSED:
+            self._transport.abort()
+            return
+        waiting = self.state is State.WAIT_REQUEST
+        empty = self._end == self._start
+        self.close("NO_REQUEST" if waiting and empty else "IDLE" if empty else "PDU_DEADLINE")

@@ -1,0 +1,97 @@
+"""The few DIMSE messages that the fast path speaks, as bytes (PS3.7 sections 9.3 and E).
+
+Command sets are always Implicit VR Little Endian. PDUs are those of PS3.8 section 9.3.
+"""
+
+from dataclasses import dataclass
+from struct import Struct, error
+
+C_STORE_RQ, C_ECHO_RQ = 0x0001, 0x0030
+C_STORE_RSP, C_ECHO_RSP = 0x8001, 0x8030
+NO_DATA_SET = 0x0101
+P_DATA_TF, A_RELEASE_RP, A_ABORT = 4, 6, 7
+
+_ELEMENT = Struct("<HHI")
+_US = Struct("<H")
+_PDV = Struct(">BxIIBB")
+COMMAND_FIELD, MESSAGE_ID, DATA_SET_TYPE = 0x0100, 0x0110, 0x0800
+SOP_CLASS, SOP_INSTANCE = 0x0002, 0x1000
+VERIFICATION = b"1.2.840.10008.1.1\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a request says; UIDs as they came."""
+
+    field: int
+    message_id: int
+    has_data_set: bool
+    sop_class: bytes
+    sop_instance: bytes
+
+
+def read_command(raw: bytes) -> Command:
+    """Decode a command set. Raises ``ValueError`` where it is not one."""
+    elements: dict[int, bytes] = {}
+    position = 0
+    try:
+        while position < len(raw):
+            group, element, length = _ELEMENT.unpack_from(raw, position)
+            position += 8
+            if group != 0 or position + length > len(raw):
+                raise ValueError("not a command set")
+            elements[element] = raw[position : position + length]
+            position += length
+        return Command(
+            field=_US.unpack(elements[COMMAND_FIELD])[0],
+            message_id=_US.unpack(elements[MESSAGE_ID])[0],
+            has_data_set=_US.unpack(elements[DATA_SET_TYPE])[0] != NO_DATA_SET,
+            sop_class=elements.get(SOP_CLASS, b""),
+            sop_instance=elements.get(SOP_INSTANCE, b""),
+        )
+    except (error, KeyError) as wrong:
+        raise ValueError("not a command set") from wrong
+
+
+def store_response(request: Command, context: int, status: int) -> bytes:
+    """C-STORE-RSP as one P-DATA-TF PDU."""
+    return _response(C_STORE_RSP, request, context, status, request.sop_class, request.sop_instance)
+
+
+def echo_response(request: Command, context: int) -> bytes:
+    """C-ECHO-RSP, always success, as one P-DATA-TF PDU."""
+    return _response(C_ECHO_RSP, request, context, 0, VERIFICATION, b"")
+
+
+def release_response() -> bytes:
+    """A-RELEASE-RP."""
+    return bytes((A_RELEASE_RP, 0, 0, 0, 0, 4, 0, 0, 0, 0))
+
+
+def abort(reason: int) -> bytes:
+    """A-ABORT by the service provider; 1: unrecognised PDU, 2: unexpected PDU, 6: invalid value."""
+    return bytes((A_ABORT, 0, 0, 0, 0, 4, 0, 0, 2, reason))
+
+
+def _response(
+    field: int, request: Command, context: int, status: int, sop_class: bytes, instance: bytes
+) -> bytes:
+    body = b"".join(
+        (
+            _element(SOP_CLASS, sop_class),
+            _element(COMMAND_FIELD, _US.pack(field)),
+            _element(0x0120, _US.pack(request.message_id)),
+            _element(DATA_SET_TYPE, _US.pack(NO_DATA_SET)),
+            _element(0x0900, _US.pack(status)),
+            _element(SOP_INSTANCE, instance) if instance else b"",
+        )
+    )
+    command = _element(0x0000, len(body).to_bytes(4, "little")) + body
+    size = len(command) + 2
+    return _PDV.pack(P_DATA_TF, size + 4, size, context, 3) + command
+
+
+def _element(element: int, value: bytes) -> bytes:
+    if len(value) % 2:
+        value += b"\0"
+    return _ELEMENT.pack(0, element, len(value)) + value

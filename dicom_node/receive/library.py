@@ -1,0 +1,138 @@
+"""Associations that pynetdicom serves: other services than storage, and all with the fast path off.
+
+The library gets one end of a socket pair. What passes through it are whole PDUs under our caps
+and deadlines, for the connection to the peer stays ours, TLS included.
+"""
+
+import asyncio
+import queue
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.transport import AddressInformation, AssociationSocket
+
+from dicom_node.domain.errors import LedgerBusy, Refused
+from dicom_node.observe import log
+from dicom_node.receive.admission import check_command, supported_contexts
+from dicom_node.receive.connection import MAX_PDU, Connection
+from dicom_node.receive.dataset import identify
+from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.spool import Spool
+from dicom_node.settings import Listen
+from dicom_node.store import InstanceStore
+
+SUCCESS, INTERNAL, LEDGER_BUSY = 0x0000, 0x0110, 0xA700
+
+
+class Library:
+    """Starts an association of pynetdicom behind a connection of ours."""
+
+    def __init__(self, settings: Listen, spool: Spool, store: InstanceStore) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._store = store
+        self._log = log("listen")
+        self._entity = AE(settings.ae_title)
+        self._entity.supported_contexts = supported_contexts()
+        self._entity.maximum_pdu_size = MAX_PDU
+        self._entity.maximum_associations = settings.max_associations
+        self._entity.network_timeout = 120
+        self._entity.acse_timeout = 10
+        self._entity.dimse_timeout = 120
+
+    def relay(
+        self, loop: asyncio.AbstractEventLoop, connection: Connection, request: bytes
+    ) -> Callable[[bytes], None]:
+        """Start an association for a peer whose request is here; returns where its PDUs go."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._association(theirs, connection).start()
+        task = loop.create_task(_copy_back(loop, ours, connection))
+        waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        forth = loop.create_task(_copy_forth(loop, ours, waiting))
+        task.add_done_callback(lambda _: forth.cancel())
+        waiting.put_nowait(request)
+        return waiting.put_nowait
+
+    def _association(self, end: socket.socket, connection: Connection) -> Association:
+        association = Association(self._entity, "acceptor")
+        association.set_socket(AssociationSocket(association, client_socket=end))
+        acceptor = association.acceptor
+        acceptor.maximum_length = MAX_PDU
+        acceptor.ae_title = self._settings.ae_title
+        acceptor.address_info = AddressInformation(self._settings.host, self._settings.port)
+        acceptor.supported_contexts = supported_contexts()
+        association.requestor.address_info = AddressInformation(connection.peer, 0)
+        association.bind(evt.EVT_C_STORE, self._on_store)
+        association.bind(evt.EVT_C_ECHO, lambda _: SUCCESS)
+        return association
+
+    def _on_store(self, event: Event) -> int:
+        request: Any = event.request
+        try:
+            self._keep(event)
+        except Refused as refusal:
+            self._note(event, refusal.code, refusal.status)
+            return refusal.status
+        except LedgerBusy as busy:
+            self._note(event, busy.code, LEDGER_BUSY)
+            return LEDGER_BUSY
+        except Exception as error:  # noqa: BLE001 - the sender must get an answer
+            self._log.error("store.reject", reason="INTERNAL", status="0110", exc_info=error)
+            return INTERNAL
+        return SUCCESS if request is not None else INTERNAL
+
+    def _keep(self, event: Event) -> None:
+        """Keep the instance of a C-STORE; on return it may be acknowledged."""
+        request: Any = event.request
+        syntax = event.context.transfer_syntax
+        data = request.DataSet.getvalue() if request.DataSet else b""
+        identity = identify(
+            data, str(syntax), implicit=syntax.is_implicit_VR, little=syntax.is_little_endian
+        )
+        sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        check_command(identity, sop_class.encode(), instance.encode())
+        incoming = Incoming(self._store)
+        incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
+        incoming.write(memoryview(data))
+        answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()
+        calling_ae = event.assoc.requestor.ae_title.strip()
+        ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
+        ticket.settle()
+        refusal = incoming.refusal if ticket.safe else answers.get()
+        if refusal is not None:
+            raise refusal
+
+    def _note(self, event: Event, code: str, status: int) -> None:
+        self._log.warning(
+            "store.reject",
+            reason=code,
+            status=f"{status:04X}",
+            peer=event.assoc.requestor.address,
+            aet=event.assoc.requestor.ae_title.strip(),
+        )
+
+
+async def _copy_back(
+    loop: asyncio.AbstractEventLoop, ours: socket.socket, connection: Connection
+) -> None:
+    """What the library says goes to the peer; its end closes the connection."""
+    try:
+        while data := await loop.sock_recv(ours, 64 << 10):
+            connection.send(data)
+    finally:
+        ours.close()
+        connection.close(None)
+
+
+async def _copy_forth(
+    loop: asyncio.AbstractEventLoop, ours: socket.socket, waiting: "asyncio.Queue[bytes]"
+) -> None:
+    """Whole PDUs of the peer go to the library; an empty one says that the peer is gone."""
+    while pdu := await waiting.get():
+        await loop.sock_sendall(ours, pdu)
+    ours.shutdown(socket.SHUT_WR)

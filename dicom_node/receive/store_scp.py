@@ -1,0 +1,170 @@
+"""The fast path: C-STORE and C-ECHO of an established association, read from their bytes.
+
+pynetdicom's general path costs a state machine event, an object and two thread hops for each
+P-DATA, and decodes each command as a data set. Here fragments go to the spool as they come.
+"""
+
+from collections.abc import Callable, Mapping
+from struct import unpack_from
+from typing import Protocol
+
+from dicom_node.domain.errors import OutOfSpace, Refused, UnreadableDataset
+from dicom_node.receive import dimse
+from dicom_node.receive.admission import check_command
+from dicom_node.receive.connection import Connection, ProtocolError
+from dicom_node.receive.dataset import Identity, checked_uid, identify
+from dicom_node.receive.dimse import Command
+from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.negotiation import Syntax
+from dicom_node.receive.spool import Ticket
+
+MOST_COMMAND_BYTES = 16 << 10
+IS_COMMAND, IS_LAST = 1, 2
+
+
+class Keeper(Protocol):
+    """Who keeps what was received; the spool, with the listener's health."""
+
+    def refusal(self) -> Refused | None:
+        """Why nothing is taken at present; none: all is well."""
+
+    def keep(
+        self,
+        identity: Identity,
+        calling_ae: str,
+        incoming: Incoming,
+        done: Callable[[Refused | None], None],
+    ) -> Ticket:
+        """See ``spool.Spool``; ``done`` is called in the connection's own thread."""
+
+    def note(
+        self, connection: Connection, event: str, code: str, *, status: int, size: int
+    ) -> None:
+        """Write a line to the log."""
+
+
+class StoreScp:
+    """Serves one association."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        contexts: Mapping[int, Syntax],
+        incoming: Incoming,
+        keeper: Keeper,
+    ) -> None:
+        self._connection = connection
+        self._contexts = contexts
+        self._incoming = incoming
+        self._keeper = keeper
+        self._raw = bytearray()
+        self._command: Command | None = None
+        """The C-STORE-RQ whose data set is coming."""
+
+    def data(self, body: memoryview) -> None:
+        """See ``connection.Service``."""
+        position, end = 0, len(body)
+        while position < end:
+            if position + 6 > end:
+                raise ProtocolError("BAD_PDV", 6)
+            length, context, control = unpack_from(">IBB", body, position)
+            begin, position = position + 6, position + 4 + length
+            if length < 2 or position > end:
+                raise ProtocolError("BAD_PDV", 6)
+            if context not in self._contexts:
+                raise ProtocolError("BAD_CONTEXT", 6)
+            self._fragment(body[begin:position], context, control)
+
+    def lost(self) -> None:
+        """See ``connection.Service``."""
+        self._incoming.discard()
+
+    def _fragment(self, fragment: memoryview, context: int, control: int) -> None:
+        if control & IS_COMMAND:
+            self._raw += fragment
+            if self._command is not None or len(self._raw) > MOST_COMMAND_BYTES:
+                raise ProtocolError("BAD_STATE", 2)
+            if control & IS_LAST:
+                self._begin(context)
+        elif self._command is None:
+            raise ProtocolError("BAD_STATE", 2)
+        else:
+            self._incoming.write(fragment)
+            if control & IS_LAST:
+                self._finish(self._command, context)
+
+    def _begin(self, context: int) -> None:
+        try:
+            command = dimse.read_command(bytes(self._raw))
+        except ValueError:
+            raise ProtocolError("BAD_COMMAND", 6) from None
+        self._raw.clear()
+        if command.field == dimse.C_ECHO_RQ:
+            self._connection.send(dimse.echo_response(command, context))
+        elif command.field != dimse.C_STORE_RQ:
+            raise ProtocolError("BAD_COMMAND", 2)
+        else:
+            self._receive(command, context)
+
+    def _receive(self, command: Command, context: int) -> None:
+        """Prepare for the data set; what is wrong already is answered once it has come."""
+        refusal = self._keeper.refusal()
+        try:
+            uids = checked_uid(command.sop_class), checked_uid(command.sop_instance)
+        except Refused as error:
+            uids, refusal = ("", ""), error
+        self._incoming.begin(*uids, self._contexts[context].transfer)
+        self._incoming.refusal = refusal
+        if command.has_data_set:
+            self._command = command
+        else:
+            empty = UnreadableDataset("there is no data set", code="NO_DATASET")
+            self._refuse(command, context, refusal or empty)
+
+    def _finish(self, command: Command, context: int) -> None:
+        self._command = None
+        try:
+            identity = self._identify(command, context)
+            done = self._when_done(command, context)
+            calling_ae = self._connection.calling_ae
+            ticket = self._keeper.keep(identity, calling_ae, self._incoming, done)
+        except Refused as refusal:
+            self._refuse(command, context, refusal)
+            return
+        if identity.padded:
+            self._note("store.note", "UID_PADDED", 0)
+        if ticket.safe:
+            self._connection.send(dimse.store_response(command, context, 0))
+        else:
+            self._connection.wait()
+        ticket.settle()
+
+    def _identify(self, command: Command, context: int) -> Identity:
+        if self._incoming.refusal is not None:
+            raise self._incoming.refusal
+        syntax = self._contexts[context]
+        with self._incoming.data_set() as data:
+            identity = identify(
+                data, syntax.transfer, implicit=syntax.implicit, little=syntax.little
+            )
+        check_command(identity, command.sop_class, command.sop_instance)
+        return identity
+
+    def _when_done(self, command: Command, context: int) -> Callable[[Refused | None], None]:
+        def done(refusal: Refused | None) -> None:
+            status = refusal.status if refusal else 0
+            if refusal:
+                self._note("store.reject", refusal.code, status)
+            self._connection.answer(dimse.store_response(command, context, status))
+
+        return done
+
+    def _refuse(self, command: Command, context: int, refusal: Refused) -> None:
+        self._note("store.reject", refusal.code, refusal.status)
+        self._incoming.discard()
+        self._connection.send(dimse.store_response(command, context, refusal.status))
+        if isinstance(refusal, OutOfSpace) and refusal.code == "INSTANCE_SIZE":
+            self._connection.abort("INSTANCE_SIZE", 0)
+
+    def _note(self, event: str, code: str, status: int) -> None:
+        self._keeper.note(self._connection, event, code, status=status, size=self._incoming.size)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import Applicant, Rejection
-from dicom_node.receive.negotiation import Answer, Request, read_request, reject
+from dicom_node.receive.negotiation import Answer, Request, read_request, reject, titles
 
 MAX_PDU = 128 << 10
 """What we tell peers to send at the most."""
@@ -79,6 +79,9 @@ class Host(Protocol):
 
     def relay(self, connection: "Connection", request: bytes) -> Callable[[bytes], None]:
         """Hand the association to the library; returns where the peer's PDUs go."""
+
+    def failed(self, connection: "Connection", error: Exception) -> None:
+        """Something of ours went wrong."""
 
     def ended(self, connection: "Connection", code: str | None) -> None:
         """The connection is closed; ``code`` says why, where it was for a fault."""
@@ -150,6 +153,9 @@ class Connection(asyncio.BufferedProtocol):
                 pass
         except ProtocolError as error:
             self.abort(error.code, error.reason)
+        except Exception as error:  # noqa: BLE001 - one peer's fault must not end another's service
+            self._host.failed(self, error)
+            self.abort("INTERNAL", 0)
 
     def _take_pdu(self) -> bool:
         available = self._end - self._start
@@ -203,18 +209,17 @@ class Connection(asyncio.BufferedProtocol):
             raise ProtocolError("BAD_STATE", 2)
 
     def _request(self, pdu: bytes) -> None:
+        called_ae, self.calling_ae = titles(pdu)
+        applicant = Applicant(called_ae, self.calling_ae, self.peer, self._certificate_sha256())
+        if rejection := self._host.requested(self, applicant):
+            self.send(reject(*rejection.answer))
+            self.close(rejection.code)
+            return
         try:
             request = read_request(pdu)
         except ValueError:
             raise ProtocolError("PDU_TYPE", 6) from None
-        self.calling_ae = request.calling_ae
-        applicant = Applicant(
-            request.called_ae, request.calling_ae, self.peer, self._certificate_sha256()
-        )
-        if rejection := self._host.requested(self, applicant):
-            self.send(reject(*rejection.answer))
-            self.close(rejection.code)
-        elif self._host.must_relay(request):
+        if self._host.must_relay(request):
             self._to_library = self._host.relay(self, pdu)
             self.state = State.RELAYED
         else:

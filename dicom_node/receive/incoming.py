@@ -26,7 +26,7 @@ class Incoming:
 
     def __init__(self, store: InstanceStore) -> None:
         self._store = store
-        self._buffer = memoryview(b"")
+        self._buffer = memoryview(bytearray())
         self._file: Path | None = None
         self._handle = -1
         self._spilled = False

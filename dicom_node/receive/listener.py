@@ -150,6 +150,10 @@ class Listener:
         """See ``connection.Host``."""
         return self._library.relay(self._loop, connection, request)
 
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """See ``connection.Host``."""
+        self._log.error("listen.failed", reason="INTERNAL", peer=connection.peer, exc_info=error)
+
     def ended(self, connection: Connection, code: str | None) -> None:
         """See ``connection.Host``."""
         self._connections.discard(connection)

@@ -34,10 +34,6 @@ class Syntax:
 class Request:
     """What a peer asks for."""
 
-    called_ae: str
-    calling_ae: str
-    max_pdu: int
-    """Longest P-DATA that the peer takes; 0: any."""
     contexts: Sequence[PresentationContext]
     primitive: A_ASSOCIATE
 
@@ -58,22 +54,18 @@ def read_request(pdu: bytes) -> Request:
     try:
         decoded.decode(pdu)
         primitive = decoded.to_primitive()
-        items: list[Any] = list(primitive.user_information)
-        longest = next((i for i in items if isinstance(i, MaximumLengthNotification)), None)
-        return Request(
-            called_ae=_title(pdu[10:26]),
-            calling_ae=_title(pdu[26:42]),
-            max_pdu=longest.maximum_length_received or 0 if longest else 0,
-            contexts=primitive.presentation_context_definition_list,
-            primitive=primitive,
-        )
+        return Request(primitive.presentation_context_definition_list, primitive)
     except Exception as error:
         raise ValueError("the association request cannot be decoded") from error
 
 
-def _title(raw: bytes) -> str:
-    """An AE title without its padding; what is no ASCII stays recognisable as wrong."""
-    return bytes(raw).decode("latin-1").strip(" ")
+def titles(pdu: bytes) -> tuple[str, str]:
+    """Called and calling AE title as they came, without padding (PS3.8 Table 9-11).
+
+    The decoder would raise on a wrong one; the peer should hear what is wrong.
+    """
+    called, calling = (pdu[at : at + 16].decode("latin-1").strip(" ") for at in (10, 26))
+    return called, calling
 
 
 def accept(request: Request, supported: list[PresentationContext], max_pdu: int) -> Answer:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from struct import unpack_from
 from typing import Protocol
 
-from dicom_node.domain.errors import OutOfSpace, Refused, UnreadableDataset
+from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, UnreadableDataset
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import check_command
 from dicom_node.receive.connection import Connection, ProtocolError
@@ -36,6 +36,9 @@ class Keeper(Protocol):
         done: Callable[[Refused | None], None],
     ) -> Ticket:
         """See ``spool.Spool``; ``done`` is called in the connection's own thread."""
+
+    def failed(self, connection: Connection, error: Exception) -> None:
+        """Something of ours went wrong."""
 
     def note(
         self, connection: Connection, event: str, code: str, *, status: int, size: int
@@ -130,6 +133,10 @@ class StoreScp:
             ticket = self._keeper.keep(identity, calling_ae, self._incoming, done)
         except Refused as refusal:
             self._refuse(command, context, refusal)
+            return
+        except Exception as error:  # noqa: BLE001 - the sender must get an answer
+            self._keeper.failed(self._connection, error)
+            self._refuse(command, context, ProcessingFailure("a fault of ours", code="INTERNAL"))
             return
         if identity.padded:
             self._note("store.note", "UID_PADDED", 0)

@@ -1,0 +1,77 @@
+"""A listener for tests, with its log lines and its ledger at hand."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from structlog.testing import capture_logs
+from wire import Wire
+
+from dicom_node.ledger import Ledger, OpenStudy
+from dicom_node.receive.listener import Listener
+from dicom_node.redis_server import free_port
+from dicom_node.settings import Listen
+from dicom_node.store import InstanceStore
+
+
+@dataclass
+class Door:
+    """A running listener."""
+
+    listener: Listener
+    settings: Listen
+    store: InstanceStore
+    ledger: Ledger
+    lines: list[Any]
+
+    def wire(self, source: str | None = None) -> Wire:
+        """A raw connection to it."""
+        return Wire.connect(self.settings.port, source=source)
+
+    def associated(self, *contexts: tuple[str, list[str]], **names: str) -> Wire:
+        """A raw connection with an accepted association."""
+        wire = self.wire()
+        assert wire.associate(*contexts, **names) == 2
+        return wire
+
+    def said(self, reason: str, within_s: float = 3) -> dict[str, Any]:
+        """The log line with a reason; fails when there is none in time."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            for line in list(self.lines):
+                if line.get("reason") == reason:
+                    return dict(line)
+            time.sleep(0.02)
+        raise AssertionError(f"no line with reason {reason}: {self.lines}")
+
+    def arrived(self, count: int, within_s: float = 5) -> list[OpenStudy]:
+        """What receives, once so many instances have their rows."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            receiving = self.ledger.studies.receiving()
+            if sum(study.arrivals for study in receiving) >= count:
+                return receiving
+            time.sleep(0.02)
+        raise AssertionError(f"fewer than {count} rows: {receiving}")
+
+    def files(self) -> list[Path]:
+        """Every file of the store, finished or not."""
+        return [p for p in self.store.root.rglob("*") if p.is_file()]
+
+
+@contextmanager
+def open_door(folder: Path, **settings: Any) -> Iterator[Door]:
+    """A listener over a folder, on a free port, stopped at the end of the block."""
+    listen = Listen(port=free_port(), **settings)
+    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
+    with capture_logs() as lines:
+        listener = Listener(listen, folder / "store", ledger)
+        listener.start()
+        try:
+            yield Door(listener, listen, InstanceStore(folder / "store"), ledger, lines)
+        finally:
+            listener.stop()
+            ledger.close()

@@ -1,0 +1,465 @@
+"""The network part of the bad-input catalogue: each case has its answer and its line in the log."""
+
+import os
+import random
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from door import Door, open_door
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    MRImageStorage,
+)
+from wire import ABORT, AC, RELEASE_RP, RJ, command, element, encoded, pdv, request
+
+from dicom_node.domain.errors import ProcessingFailure
+from dicom_node.receive import connection as connection_module
+from dicom_node.receive import incoming as incoming_module
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+def instance(uid: str = "1.2.3.4", **attributes: object) -> bytes:
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, uid
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    data.Rows = data.Columns = 16
+    for keyword, value in attributes.items():
+        setattr(data, keyword, value)
+    data.PixelData = b"\1\2" * 256
+    data["PixelData"].VR = "OW"
+    return encoded(data)
+
+
+@pytest.fixture(params=["fast path", "library"])
+def door(request, tmp_path):
+    with open_door(tmp_path, fast_path=request.param == "fast path") as opened:
+        yield opened
+
+
+@pytest.fixture
+def fast(tmp_path):
+    with open_door(tmp_path) as opened:
+        yield opened
+
+
+def assert_aborts(wire) -> None:
+    answer = wire.receive()
+    assert answer is not None
+    assert answer[0] == ABORT
+    assert wire.is_closed(3)
+
+
+class TestBeforeAnAssociation:
+    def test_1_random_first_bytes(self, door):
+        with door.wire() as wire:
+            wire.send(b"\xff\xfe\xfd\xfc\xfb\xfa rest")
+            assert_aborts(wire)
+        door.said("PDU_TYPE")
+
+    @pytest.mark.parametrize("kind", [1, 4])
+    def test_2_a_pdu_of_4_gib_is_not_read(self, door, kind):
+        with door.wire() as wire:
+            wire.send(struct.pack(">BxI", kind, 0xFFFFFFFF))
+            assert wire.is_closed(3)
+        assert door.said("PDU_SIZE")["bytes"] == 6
+
+    def test_3_an_association_request_over_64_kib(self, door):
+        with door.wire() as wire:
+            wire.send(struct.pack(">BxI", 1, 100_000))
+            assert wire.is_closed(3)
+        door.said("RQ_SIZE")
+
+    def test_4_a_header_and_then_silence(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "FIRST_PDU_S", 0.5)
+        with door.wire() as wire:
+            wire.send(request()[:6])
+            assert wire.is_closed(3)
+        door.said("PDU_DEADLINE")
+
+    def test_5_a_connection_and_silence(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "FIRST_PDU_S", 0.5)
+        with door.wire() as wire:
+            assert wire.is_closed(3)
+        door.said("NO_REQUEST")
+
+    def test_6_one_byte_at_a_time(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "FIRST_PDU_S", 1.0)
+        started = time.monotonic()
+        with door.wire() as wire, pytest.raises(ConnectionError):
+            wire.trickle(request() * 10)
+        assert time.monotonic() - started < 5
+        door.said("PDU_DEADLINE")
+
+    def test_18_data_before_an_association(self, door):
+        with door.wire() as wire:
+            wire.send(pdv(b"x"))
+            assert_aborts(wire)
+        door.said("BAD_STATE")
+
+    def test_a_request_that_cannot_be_decoded(self, door):
+        body = request()[6:74] + b"\x10\0\xff\xff1.2"
+        with door.wire() as wire:
+            wire.send(struct.pack(">BxI", 1, len(body)) + body)
+            assert_aborts(wire)
+        door.said("PDU_TYPE")
+
+
+class TestLimits:
+    def test_7_too_many_connections_of_one_host_leave_others_alone(self, tmp_path):
+        with open_door(tmp_path, max_connections_per_host=5) as door:
+            held = [door.wire() for _ in range(5)]
+            with door.wire() as wire:
+                assert wire.is_closed(3)
+            door.said("CONN_LIMIT")
+            with door.wire(source="127.0.0.2") as wire:
+                assert wire.associate() == AC
+            for wire in held:
+                wire.socket.close()
+
+    def test_8_more_associations_than_allowed(self, tmp_path):
+        with open_door(tmp_path, max_associations=2) as door:
+            held = [door.associated() for _ in range(2)]
+            with door.wire() as wire:
+                wire.send(request())
+                assert wire.receive() == (RJ, bytes([0, 2, 3, 2]))
+            door.said("ASSOC_LIMIT")
+            held[0].socket.close()
+            time.sleep(0.2)
+            with door.wire() as wire:
+                assert wire.associate() == AC
+            held[1].socket.close()
+
+    def test_8_more_associations_of_one_host_than_allowed(self, tmp_path):
+        with open_door(tmp_path, max_associations_per_host=1) as door:
+            first = door.associated()
+            with door.wire() as wire:
+                wire.send(request())
+                assert wire.receive() == (RJ, bytes([0, 2, 3, 2]))
+            with door.wire(source="127.0.0.2") as wire:
+                assert wire.associate() == AC
+            first.socket.close()
+
+
+class TestWhoIsWelcome:
+    def rejected(self, door: Door, reason: int, code: str, **names: str) -> None:
+        with door.wire() as wire:
+            wire.send(request(**names))
+            assert wire.receive() == (RJ, bytes([0, 1, 1, reason]))
+        door.said(code)
+
+    def test_9_the_wrong_called_title(self, door):
+        self.rejected(door, 7, "CALLED_AE", called="OTHER")
+
+    def test_10_an_unknown_calling_title(self, tmp_path):
+        with open_door(tmp_path, callers=["CT1"]) as door:
+            self.rejected(door, 3, "CALLING_AE", calling="STRANGER")
+
+    def test_11_a_known_title_from_the_wrong_address(self, tmp_path):
+        callers = [{"ae_title": "CT1", "networks": ["127.0.0.2/32"]}]
+        with open_door(tmp_path, callers=callers) as door:
+            self.rejected(door, 3, "AE_IP", calling="CT1")
+            with door.wire(source="127.0.0.2") as wire:
+                assert wire.associate(calling="CT1") == AC
+
+    @pytest.mark.parametrize("title", [b"../../etc/passwd", b"A\nB             ", b" " * 16])
+    def test_12_a_title_that_is_none(self, door, title):
+        pdu = bytearray(request())
+        pdu[26:42] = title
+        with door.wire() as wire:
+            wire.send(bytes(pdu))
+            assert wire.receive() == (RJ, bytes([0, 1, 1, 3]))
+        line = door.said("AE_INVALID")
+        assert line["peer"] == "127.0.0.1"
+
+
+class TestNegotiation:
+    def results(self, wire, *contexts) -> list[int]:
+        wire.send(request(*contexts))
+        kind, body = wire.receive()
+        assert kind == AC
+        return [body[i + 6] for i in range(len(body) - 8) if body[i : i + 2] == b"\x21\0"]
+
+    def test_16_a_class_that_is_not_supported(self, fast):
+        with fast.wire() as wire:
+            unknown = ("1.2.3.4.5", [ExplicitVRLittleEndian])
+            known = (CTImageStorage, [ExplicitVRLittleEndian])
+            # another service goes through the library, which answers the same
+            assert sorted(self.results(wire, known, unknown)) == [0, 3]
+
+    def test_17_a_syntax_that_is_not_supported(self, fast):
+        with fast.wire() as wire:
+            assert self.results(wire, (CTImageStorage, [DeflatedExplicitVRLittleEndian])) == [4]
+        line = fast.said("NO_SYNTAX")
+        assert line["sop_class"] == "CT Image Storage"
+
+
+class TestEstablished:
+    def test_19_an_unknown_context(self, fast):
+        with fast.associated() as wire:
+            wire.send(pdv(command(), command=True, context=99))
+            assert_aborts(wire)
+        fast.said("BAD_CONTEXT")
+
+    def test_20_a_pdu_over_the_negotiated_size(self, door):
+        with door.associated() as wire:
+            wire.send(struct.pack(">BxI", 4, 200_000))
+            assert wire.is_closed(3)
+        door.said("PDU_SIZE")
+
+    def test_4_a_header_and_then_silence(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "PDU_S", 0.5)
+        with door.associated() as wire:
+            wire.send(pdv(command(), command=True)[:8])
+            assert wire.is_closed(4)
+        door.said("PDU_DEADLINE")
+
+    def test_an_association_that_says_nothing(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "IDLE_S", 0.5)
+        with door.wire() as wire:
+            assert wire.associate() == AC
+            assert wire.is_closed(4)
+        door.said("IDLE")
+
+    def test_21_a_connection_lost_in_the_middle(self, fast, monkeypatch):
+        monkeypatch.setattr(incoming_module, "IN_MEMORY", 100)
+        wire = fast.associated()
+        wire.send(pdv(command(), command=True), pdv(instance()[:400], last=False))
+        time.sleep(0.3)
+        assert len(fast.files()) == 1
+        wire.socket.close()
+        fast.said("ASSOC_ABORT")
+        assert fast.files() == []
+        assert fast.ledger.studies.receiving() == []
+
+    def test_fragments_before_a_command(self, fast):
+        with fast.associated() as wire:
+            wire.send(pdv(instance()))
+            assert_aborts(wire)
+        fast.said("BAD_STATE")
+
+    def test_a_command_that_is_none(self, fast):
+        with fast.associated() as wire:
+            wire.send(pdv(b"\1\2\3\4\5\6\7\x08\x09", command=True))
+            assert_aborts(wire)
+        fast.said("BAD_COMMAND")
+
+    def test_a_fragment_longer_than_its_pdu(self, fast):
+        with fast.associated() as wire:
+            wire.send(struct.pack(">BxIIBB", 4, 6, 5000, 1, 3))
+            assert_aborts(wire)
+        fast.said("BAD_PDV")
+
+    def test_echo_and_release(self, door):
+        with door.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
+            echo = command(0x30, sop_class=VERIFICATION, data_set=False)
+            wire.send(pdv(echo, command=True))
+            assert wire.status() == 0
+            wire.send(bytes([5, 0, 0, 0, 0, 4, 0, 0, 0, 0]))
+            assert wire.receive()[0] == RELEASE_RP
+            assert wire.is_closed(3)
+        assert [line for line in door.lines if line["event"] == "assoc.reject"] == []
+
+
+class TestStore:
+    def test_22_a_resend_is_a_duplicate_and_makes_no_second_row(self, door):
+        with door.associated() as wire:
+            assert wire.store(instance()) == 0
+            assert wire.store(instance()) == 0
+        door.said("DUP_SAME")
+        assert door.arrived(1)[0].arrivals == 1
+
+    def test_23_no_data_set_at_all(self, fast):
+        with fast.associated() as wire:
+            wire.send(pdv(command(data_set=False), command=True))
+            assert wire.status() == 0xC000
+        fast.said("NO_DATASET")
+
+    @pytest.mark.parametrize(
+        ("data", "status", "code"),
+        [
+            (b"", 0xC000, "NO_DATASET"),
+            (b"GET / HTTP/1.1\r\n\r\n", 0xC000, "UNPARSEABLE"),
+            (instance()[:-10], 0xC000, "TRUNCATED"),
+            (
+                element(0x0010, 0x0010, "PN", b"x", length=60000) + instance(),
+                0xC000,
+                "LENGTH_OVERRUN",
+            ),
+            (element(0x0008, 0x1110, "SQ", b"", length=0xFFFFFFFF), 0xC000, "NO_DELIMITER"),
+            (instance(uid="../../escaped"), 0x0117, "UID_INVALID"),
+            (instance(uid="1." + "1" * 64), 0x0117, "UID_INVALID"),
+            (instance(uid="1.2.3.5"), 0xA900, "UID_MISMATCH"),
+            (instance(SOPClassUID=MRImageStorage), 0xA900, "CLASS_MISMATCH"),
+            (instance(StudyInstanceUID=None), 0xA900, "UID_MISSING"),
+        ],
+        ids=lambda v: v if isinstance(v, str) else "",
+    )
+    def test_24_to_37_what_is_refused(self, door, data, status, code, tmp_path):
+        if code == "UID_MISSING":
+            data = data.replace(struct.pack("<HH2sH", 0x20, 0xD, b"UI", 0), b"")
+        with door.associated() as wire:
+            assert wire.store(data) == status
+            assert wire.store(instance("1.2.3.4")) == 0
+        line = door.said(code)
+        assert line["event"] == "store.reject"
+        assert line["status"] == f"{status:04X}"
+        door.arrived(1)
+        assert not list(tmp_path.rglob("*escaped*"))
+
+    def test_38_a_padded_uid(self, fast):
+        padded = instance().replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")
+        with fast.associated() as wire:
+            assert wire.store(padded) == 0
+        fast.said("UID_PADDED")
+        (study,) = fast.arrived(1)
+        (kept,) = fast.ledger.studies.instances(study.study_instance_uid)
+        assert kept.sop_instance_uid == "1.2.3.4"
+
+    def test_39_the_same_uid_with_other_bytes(self, door):
+        with door.associated() as wire:
+            assert wire.store(instance()) == 0
+            assert wire.store(instance(PatientID="other")) == 0
+        door.said("UID_CONFLICT")
+        assert len(door.ledger.studies.instances("1.2.3")) == 2
+
+    def test_40_meta_information_in_the_data_set(self, door):
+        with door.associated() as wire:
+            assert wire.store(element(2, 0x10, "UI", b"1.2.840.10008.1.2.4.50") + instance()) == 0
+
+    def test_32_an_instance_that_is_too_large(self, fast, monkeypatch):
+        monkeypatch.setattr(incoming_module, "MOST_BYTES", 200_000)
+        with fast.associated() as wire:
+            wire.send(pdv(command(), command=True))
+            for _ in range(30):
+                wire.send(pdv(b"\0" * 10_000, last=False))
+            wire.send(pdv(b"\0"))
+            assert wire.status() == 0xA700
+            assert wire.is_closed(3)
+        fast.said("INSTANCE_SIZE")
+        assert fast.files() == []
+
+    def test_42_the_reserve_is_reached(self, tmp_path):
+        with open_door(tmp_path, reserve_mib=10**9) as door:
+            time.sleep(0.7)
+            with door.associated() as wire:
+                assert wire.store(instance()) == 0xA700
+            door.said("HIGH_WATER")
+
+    def test_43_a_journal_that_fails_refuses_this_and_all_that_follows(self, fast, monkeypatch):
+        monkeypatch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "EIO")))
+        with fast.associated() as wire:
+            assert wire.store(instance()) == 0x0110
+        monkeypatch.undo()
+        with fast.associated() as wire:
+            assert wire.store(instance("1.2.3.9"), sop_instance="1.2.3.9") == 0x0110
+        fast.said("STORAGE_IO")
+        assert fast.ledger.studies.receiving() == []
+
+    def test_44_a_ledger_that_is_busy_delays_the_row_and_loses_nothing(self, door):
+        with door.ledger.database.write(), door.associated() as wire:
+            assert wire.store(instance()) == 0
+            time.sleep(0.3)
+        door.arrived(1, within_s=15)
+
+    def test_45_a_fault_of_our_own_is_answered(self, fast, monkeypatch):
+        from dicom_node.receive import store_scp
+
+        monkeypatch.setattr(store_scp, "identify", lambda *_, **__: 1 / 0)
+        with fast.associated() as wire:
+            assert wire.store(instance()) == 0x0110
+        fast.said("INTERNAL")
+        monkeypatch.undo()
+        with fast.associated() as wire:
+            assert wire.store(instance()) == 0
+
+    def test_a_large_instance_goes_through_a_file(self, door, monkeypatch):
+        monkeypatch.setattr(incoming_module, "IN_MEMORY", 1000)
+        large = instance(PatientComments="x" * 5000)
+        with door.associated() as wire:
+            assert wire.store(large) == 0
+        door.arrived(1)
+        (kept,) = door.ledger.studies.instances("1.2.3")
+        assert door.store.path(kept.sha256).read_bytes().endswith(large)
+
+    def test_a_data_set_in_many_fragments(self, fast):
+        data = instance()
+        with fast.associated() as wire:
+            wire.send(
+                pdv(command()[:20], command=True, last=False), pdv(command()[20:], command=True)
+            )
+            for start in range(0, len(data), 37):
+                end = start + 37
+                wire.send(pdv(data[start:end], last=end >= len(data)))
+            assert wire.status() == 0
+        (study,) = fast.arrived(1)
+        (kept,) = fast.ledger.studies.instances(study.study_instance_uid)
+        assert fast.store.path(kept.sha256).read_bytes().endswith(data)
+
+
+def test_200_hostile_connections_leave_a_valid_sender_served(tmp_path):
+    """I12: silent, header only, trickling, lying about lengths; memory stays where it was."""
+    with open_door(tmp_path, max_connections_per_host=300, max_connections=600) as door:
+        before = rss_mib()
+        hostile = [door.wire() for _ in range(200)]
+        lies = (b"", request()[:6], struct.pack(">BxI", 1, 65000), request()[:100])
+        for number, wire in enumerate(hostile):
+            wire.send(lies[number % len(lies)])
+        served = []
+        for _ in range(5):
+            started = time.monotonic()
+            with door.wire(source="127.0.0.3") as wire:
+                assert wire.associate() == AC
+                assert wire.store(instance()) == 0
+            served.append(time.monotonic() - started)
+        assert max(served) < 2
+        assert rss_mib() - before < 100
+        for wire in hostile:
+            wire.socket.close()
+
+
+def rss_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_traffic_ends_no_listener_and_leaves_nothing_unreadable(fast, seed):
+    """I18, a bounded part: flips, cuts and repeats in whole conversations."""
+    rng = random.Random(seed)
+    conversation = request() + pdv(command(), command=True) + pdv(instance())
+
+    def talk(_: int) -> None:
+        mutant = bytearray(conversation)
+        for _ in range(rng.randint(1, 6)):
+            at = rng.randrange(len(mutant))
+            if rng.random() < 0.7:
+                mutant[at] = rng.randrange(256)
+            else:
+                del mutant[at : at + rng.randint(1, 30)]
+        try:
+            with fast.wire() as wire:
+                wire.socket.settimeout(5)
+                wire.send(bytes(mutant))
+                wire.socket.shutdown(1)
+                assert wire.is_closed(5)
+        except ConnectionError:
+            return
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(talk, range(150)))
+    with fast.associated() as wire:
+        assert wire.store(instance("1.2.3.99"), sop_instance="1.2.3.99") == 0
+    fast.arrived(1)
+    from pydicom import dcmread
+
+    for study in fast.ledger.studies.receiving():
+        for kept in fast.ledger.studies.instances(study.study_instance_uid):
+            assert dcmread(fast.store.path(kept.sha256)).SOPInstanceUID == kept.sop_instance_uid
+    assert not isinstance(fast.listener.refusal(), ProcessingFailure)

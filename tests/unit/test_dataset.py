@@ -1,0 +1,203 @@
+"""The structural check finds every lie about lengths, and never reads beyond a data set."""
+
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from wire import element, encoded
+
+from dicom_node.domain.errors import Refused
+from dicom_node.receive.dataset import MAX_DEPTH, Identity, checked_uid, identify
+
+
+def data_set() -> Dataset:
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.4"
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    item = Dataset()
+    item.PatientID = "inner"
+    data.ReferencedStudySequence = Sequence([item, Dataset()])
+    data.PatientName = "Doe^Jane"
+    data.PixelData = b"\0" * 512
+    data["PixelData"].VR = "OW"
+    return data
+
+
+def look(raw: bytes, syntax: str = ExplicitVRLittleEndian) -> Identity:
+    implicit = syntax == ImplicitVRLittleEndian
+    return identify(raw, syntax, implicit=implicit, little=syntax != ExplicitVRBigEndian)
+
+
+def code(raw: bytes, syntax: str = ExplicitVRLittleEndian) -> str:
+    with pytest.raises(Refused) as refused:
+        look(raw, syntax)
+    return refused.value.code
+
+
+@pytest.mark.parametrize(
+    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+)
+@pytest.mark.parametrize("undefined", [False, True])
+def test_a_whole_data_set_says_who_it_is(syntax, undefined):
+    data = data_set()
+    data["ReferencedStudySequence"].is_undefined_length = undefined
+    for item in data.ReferencedStudySequence:
+        item.is_undefined_length_sequence_item = undefined
+    identity = look(encoded(data, syntax), syntax)
+    assert identity == Identity("1.2.3", "1.2.3.1", "1.2.3.4", data.SOPClassUID, syntax)
+
+
+def test_uids_inside_sequences_are_nobody_s():
+    data = data_set()
+    del data.StudyInstanceUID
+    data.ReferencedStudySequence[0].StudyInstanceUID = "9.9"
+    assert code(encoded(data)) == "UID_MISSING"
+
+
+def test_an_empty_data_set():
+    assert code(b"") == "NO_DATASET"
+
+
+@pytest.mark.parametrize("cut", [1, 2, 100, 511])
+def test_pixel_data_that_is_cut_off(cut):
+    assert code(encoded(data_set())[:-cut]) == "TRUNCATED"
+
+
+def test_every_cut_is_found():
+    raw = encoded(data_set())
+    accepted = []
+    for end in range(len(raw)):
+        try:
+            look(raw[:end])
+        except Refused:
+            continue
+        accepted.append(end)
+    pixel_data = raw.index(struct.pack("<HH", 0x7FE0, 0x0010))
+    assert all(end <= pixel_data for end in accepted)
+    assert len(accepted) < 10
+
+
+def test_a_length_past_the_end():
+    raw = encoded(data_set())
+    lie = element(0x0010, 0x0010, "PN", b"Doe", length=60000)
+    assert code(lie + raw) == "LENGTH_OVERRUN"
+
+
+def test_an_item_longer_than_its_sequence():
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 500) + b"\0" * 10
+    assert code(element(0x0008, 0x1110, "SQ", item) + encoded(data_set())) == "LENGTH_OVERRUN"
+
+
+def test_an_undefined_length_that_nobody_closes():
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    assert code(element(0x0008, 0x1110, "SQ", item, length=0xFFFFFFFF)) == "NO_DELIMITER"
+
+
+def test_encapsulated_pixel_data_that_nobody_closes():
+    fragments = struct.pack("<HHI", 0xFFFE, 0xE000, 4) + b"abcd"
+    head = encoded(data_set())[: -(512 + 12)]
+    pixels = element(0x7FE0, 0x0010, "OB", fragments, length=0xFFFFFFFF)
+    assert code(head + pixels) == "NO_DELIMITER"
+    closed = pixels + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    assert look(head + closed).sop_instance_uid == "1.2.3.4"
+
+
+def nested(depth: int) -> bytes:
+    inner = b""
+    for _ in range(depth):
+        item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+        inner = element(0x0008, 0x1110, "SQ", item)
+    return inner
+
+
+def test_nesting_has_a_limit():
+    assert code(nested(300)) == "DEPTH_LIMIT"
+    assert code(nested(MAX_DEPTH - 1)) == "UID_MISSING"
+
+
+def test_empty_items_have_a_limit():
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 400_000
+    assert code(element(0x0008, 0x1110, "SQ", items)) == "ITEM_LIMIT"
+
+
+def test_elements_have_a_limit():
+    many = b"".join(element(0x0009, n % 65536, "LO", b"") for n in range(100_001))
+    assert code(many) == "ELEMENT_LIMIT"
+
+
+def test_elements_inside_items_count_too():
+    inner = b"".join(element(0x0009, n % 65536, "LO", b"") for n in range(60_000))
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    assert code(element(0x0008, 0x1110, "SQ", item) * 2) == "ELEMENT_LIMIT"
+
+
+@pytest.mark.parametrize("raw", [b"GET / HTTP/1.1\r\n\r\n", b"\x7fELF" + b"\0" * 100, b"MZ" * 50])
+def test_what_is_no_dicom(raw):
+    assert code(raw) in ("UNPARSEABLE", "LENGTH_OVERRUN", "TRUNCATED")
+
+
+def test_another_encoding_than_negotiated():
+    raw = encoded(data_set(), ImplicitVRLittleEndian)
+    assert code(raw, ExplicitVRLittleEndian) == "UNPARSEABLE"
+    with pytest.raises(Refused):
+        look(encoded(data_set()), ImplicitVRLittleEndian)
+
+
+def test_a_uid_given_twice():
+    assert code(element(0x0008, 0x0018, "UI", b"1.2.3.9\0") + encoded(data_set())) == "UNPARSEABLE"
+
+
+@pytest.mark.parametrize("raw", [b"1.2.3\0", b"1.2.3 ", b"1.2.3\0\0\0", b"1.2.3"])
+def test_padding_is_taken_off(raw):
+    assert checked_uid(raw) == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"../../x", b"/x", b"1.2\0.3", b"1..2", b".1", b"1.02", b"1.2a", b"1." + b"1" * 63]
+)
+def test_what_is_no_uid(raw):
+    with pytest.raises(Refused) as refused:
+        checked_uid(raw)
+    assert refused.value.code == "UID_INVALID"
+    assert refused.value.status == 0x0117
+
+
+def test_padding_is_noted():
+    data = encoded(data_set()).replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")
+    assert look(data).padded
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes_are_answered(raw):
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian):
+        with pytest.raises(Refused):
+            look(raw, syntax)
+
+
+def test_any_mutation_is_answered():
+    """Flips, cuts, insertions: either a known refusal or an identity, never another error."""
+    rng = random.Random(20)
+    raw = encoded(data_set())
+    for _ in range(5000):
+        mutant = bytearray(raw)
+        for _ in range(rng.randint(1, 8)):
+            at = rng.randrange(len(mutant))
+            kind = rng.randrange(3)
+            if kind == 0:
+                mutant[at] = rng.randrange(256)
+            elif kind == 1:
+                del mutant[at : at + rng.randint(1, 40)]
+            else:
+                mutant[at:at] = rng.randbytes(rng.randint(1, 20))
+            if not mutant:
+                break
+        try:
+            look(bytes(mutant))
+        except Refused:
+            continue

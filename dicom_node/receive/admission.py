@@ -1,8 +1,10 @@
 """Who and what is welcome: AE titles, addresses, certificates, SOP classes, UIDs."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom import build_context
@@ -96,3 +98,10 @@ def check_command(identity: Identity, sop_class_uid: bytes, sop_instance_uid: by
         raise DatasetMismatch(
             "the command names another SOP class than the data set", code="CLASS_MISMATCH"
         )
+
+
+def certificate_sha256(transport: Any) -> str:
+    """Fingerprint of the peer's certificate, in hex; empty without TLS."""
+    tls = transport.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(binary_form=True) if tls else None
+    return hashlib.sha256(certificate).hexdigest() if certificate else ""

@@ -10,7 +10,6 @@ A PDU is looked at only when all of it is here, and nothing longer than the cap 
 """
 
 import asyncio
-import hashlib
 import socket
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from struct import unpack_from
 from typing import Any, Protocol
 
 from dicom_node.receive import dimse
-from dicom_node.receive.admission import Applicant, Rejection
+from dicom_node.receive.admission import Applicant, Rejection, certificate_sha256
 from dicom_node.receive.negotiation import Answer, Request, read_request, reject, titles
 
 MAX_PDU = 128 << 10
@@ -62,10 +61,22 @@ class ProtocolError(Exception):
         self.code, self.reason = code, reason
 
 
+class Peer(Protocol):
+    """What the listener knows of a connection, whatever state it is in."""
+
+    peer: str
+    calling_ae: str
+    received: int
+    deadline: float
+
+    def expire(self) -> None:
+        """The deadline has passed, or the listener ends."""
+
+
 class Host(Protocol):
     """What a connection asks of the listener."""
 
-    def connected(self, connection: "Connection") -> str | None:
+    def connected(self, connection: Peer) -> str | None:
         """Reason code why the connection is not wanted; none: it is."""
 
     def requested(self, connection: "Connection", applicant: Applicant) -> Rejection | None:
@@ -83,7 +94,7 @@ class Host(Protocol):
     def failed(self, connection: "Connection", error: Exception) -> None:
         """Something of ours went wrong."""
 
-    def ended(self, connection: "Connection", code: str | None) -> None:
+    def ended(self, connection: Peer, code: str | None) -> None:
         """The connection is closed; ``code`` says why, where it was for a fault."""
 
 
@@ -210,7 +221,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _request(self, pdu: bytes) -> None:
         called_ae, self.calling_ae = titles(pdu)
-        applicant = Applicant(called_ae, self.calling_ae, self.peer, self._certificate_sha256())
+        applicant = Applicant(
+            called_ae, self.calling_ae, self.peer, certificate_sha256(self._transport)
+        )
         if rejection := self._host.requested(self, applicant):
             self.send(reject(*rejection.answer))
             self.close(rejection.code)
@@ -227,11 +240,6 @@ class Connection(asyncio.BufferedProtocol):
             self.state = State.ESTABLISHED
             self._make_room(2 * (MAX_PDU + HEADER))
             self.send(answer.pdu)
-
-    def _certificate_sha256(self) -> str:
-        tls = self._transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls else None
-        return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
     def send(self, pdu: bytes) -> None:
         """Send a PDU."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import ssl
 import threading
 import time
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from dicom_node.domain.errors import ConfigurationError, OutOfSpace, ProcessingFailure, Refused
+from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive import library
@@ -25,18 +24,18 @@ from dicom_node.receive.admission import (
     rejection,
     supported_contexts,
 )
-from dicom_node.receive.connection import MAX_PDU, Connection, Service
+from dicom_node.receive.connection import MAX_PDU, Connection, Peer, Service
 from dicom_node.receive.copier import Copier
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Answer, Request, accept
 from dicom_node.receive.spool import FileSpool, JournalSpool, Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
-from dicom_node.settings import Listen, Tls
+from dicom_node.receive.tls_gate import TlsGate, tls_context
+from dicom_node.settings import Listen
 from dicom_node.store import InstanceStore
 
 TICK_S = 0.5
-TLS_HANDSHAKE_S = 5.0
 BACKLOG = 512
 
 
@@ -49,8 +48,8 @@ class Listener:
         self._spool = _spool(settings, store, ledger, index)
         self._supported = supported_contexts()
         self._library = library.Library(settings, self._spool, store)
-        self._connections: set[Connection] = set()
-        self._associations: set[Connection] = set()
+        self._connections: set[Peer] = set()
+        self._associations: set[Peer] = set()
         self._refusal: Refused | None = None
         self._log = log("listen")
         self._loop = asyncio.new_event_loop()
@@ -80,22 +79,25 @@ class Listener:
 
     async def _bind(self) -> asyncio.Server:
         self._tick()
-        tls = _tls_context(self._settings.tls) if self._settings.tls else None
         return await self._loop.create_server(
-            lambda: Connection(self),
+            self._protocols(),
             self._settings.host,
             self._settings.port,
-            ssl=tls,
-            ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
             backlog=BACKLOG,
             reuse_port=self._settings.processes > 1,
         )
+
+    def _protocols(self) -> Callable[[], asyncio.BaseProtocol]:
+        if self._settings.tls is None:
+            return lambda: Connection(self)
+        context = tls_context(self._settings.tls)
+        return lambda: TlsGate(self, context, lambda: Connection(self))
 
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
-            connection.abort("", 0)
+            connection.expire()
         for _ in range(20):
             if not self._connections:
                 return
@@ -114,7 +116,7 @@ class Listener:
 
     # connection.Host
 
-    def connected(self, connection: Connection) -> str | None:
+    def connected(self, connection: Peer) -> str | None:
         """See ``connection.Host``."""
         self._connections.add(connection)
         same_host = sum(c.peer == connection.peer for c in self._connections)
@@ -154,7 +156,7 @@ class Listener:
         """See ``connection.Host``."""
         self._log.error("listen.failed", reason="INTERNAL", peer=connection.peer, exc_info=error)
 
-    def ended(self, connection: Connection, code: str | None) -> None:
+    def ended(self, connection: Peer, code: str | None) -> None:
         """See ``connection.Host``."""
         self._connections.discard(connection)
         self._associations.discard(connection)
@@ -210,16 +212,3 @@ def _spool(settings: Listen, store: InstanceStore, ledger: Ledger, index: int) -
     if not durable:
         return FileSpool(store, copier)
     return JournalSpool(store.root.parent / "journal" / str(index), store, copier)
-
-
-def _tls_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer, and a certificate from every caller (PS3.15 B.12, BCP 195)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-        context.load_verify_locations(tls.authority)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"listen.tls: the certificates cannot be read: {error}") from None
-    return context

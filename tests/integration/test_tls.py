@@ -1,0 +1,152 @@
+"""Mutual TLS: who has no certificate, or not the right one, is told so; a silent client harms nobody."""
+
+import hashlib
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from door import open_door
+from wire import AC, RJ, Wire, request
+
+from dicom_node.domain.errors import ConfigurationError
+from dicom_node.receive import tls_gate
+
+
+@dataclass
+class Certificates:
+    folder: Path
+
+    def make(self, name: str, signer: str = "ca") -> None:
+        key, file = self.folder / f"{name}.key", self.folder / f"{name}.pem"
+        self.openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out",
+                     self.folder / "csr", "-subj", f"/CN={name}")  # fmt: skip
+        self.openssl("x509", "-req", "-in", self.folder / "csr", "-CA",
+                     self.folder / f"{signer}.pem", "-CAkey", self.folder / f"{signer}.key",
+                     "-CAcreateserial", "-days", "2", "-out", file)  # fmt: skip
+
+    def authority(self, name: str) -> None:
+        self.openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                     f"/CN={name}", "-keyout", self.folder / f"{name}.key",
+                     "-out", self.folder / f"{name}.pem")  # fmt: skip
+
+    def openssl(self, *arguments: object) -> None:
+        subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+    def sha256(self, name: str) -> str:
+        der = ssl.PEM_cert_to_DER_cert((self.folder / f"{name}.pem").read_text())
+        return hashlib.sha256(der).hexdigest()
+
+    def client(self, name: str | None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.load_verify_locations(self.folder / "ca.pem")
+        if name:
+            context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        return context
+
+
+@pytest.fixture(scope="module")
+def certificates(tool, tmp_path_factory):
+    tool("openssl")
+    made = Certificates(tmp_path_factory.mktemp("certificates"))
+    made.authority("ca")
+    made.authority("stranger")
+    for name in ("node", "ct1", "ct2"):
+        made.make(name)
+    made.make("foreign", signer="stranger")
+    return made
+
+
+@pytest.fixture
+def door(certificates, tmp_path):
+    folder = certificates.folder
+    tls = {
+        "certificate": folder / "node.pem",
+        "key": folder / "node.key",
+        "authority": folder / "ca.pem",
+    }
+    callers = [{"ae_title": "CT1", "certificate_sha256": certificates.sha256("ct1")}]
+    with open_door(tmp_path, tls=tls, callers=callers) as opened:
+        yield opened
+
+
+def connect(door, context: ssl.SSLContext) -> Wire:
+    plain = socket.create_connection(("127.0.0.1", door.settings.port), timeout=10)
+    return Wire(context.wrap_socket(plain))
+
+
+def test_the_right_certificate_is_served(door, certificates):
+    with connect(door, certificates.client("ct1")) as wire:
+        assert wire.socket.version() in ("TLSv1.2", "TLSv1.3")
+        assert wire.associate(calling="CT1") == AC
+
+
+def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
+    with connect(door, certificates.client("ct2")) as wire:
+        wire.send(request(calling="CT1"))
+        assert wire.receive() == (RJ, bytes([0, 1, 1, 3]))
+    door.said("AE_CERT")
+
+
+@pytest.mark.parametrize("name", [None, "foreign"])
+def test_14_no_certificate_or_one_that_nobody_signed(door, certificates, name):
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        with connect(door, certificates.client(name)) as wire:
+            wire.send(request(calling="CT1"))
+            assert wire.receive() is None
+            raise ConnectionError
+    door.said("TLS_CERT")
+
+
+def test_14_plain_dicom_on_the_tls_port(door):
+    with door.wire() as wire:
+        wire.send(request(calling="CT1"))
+        assert wire.is_closed(3)
+    door.said("TLS_CERT")
+
+
+def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
+    door, certificates, monkeypatch
+):
+    monkeypatch.setattr(tls_gate, "HANDSHAKE_S", 1.0)
+    silent = [door.wire() for _ in range(20)]
+    started = time.monotonic()
+    with connect(door, certificates.client("ct1")) as wire:
+        assert wire.associate(calling="CT1") == AC
+    assert time.monotonic() - started < 2
+    assert all(wire.is_closed(4) for wire in silent)
+    door.said("TLS_DEADLINE")
+
+
+def test_old_tls_is_refused(door, certificates):
+    context = certificates.client("ct1")
+    context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.minimum_version = ssl.TLSVersion.TLSv1
+    with pytest.raises((ssl.SSLError, ConnectionError, ValueError)):
+        connect(door, context)
+
+
+def test_certificates_that_cannot_be_read_are_named(certificates, tmp_path):
+    tls = dict.fromkeys(("certificate", "key", "authority"), tmp_path / "missing.pem")
+    with pytest.raises(ConfigurationError, match=r"listen\.tls"), open_door(tmp_path, tls=tls):
+        pass
+
+
+@pytest.mark.dcmtk
+def test_dcmtk_sends_over_tls(door, certificates, tool, tmp_path):
+    from dicom_node.testing.phantom import phantom
+    from dicom_node.testing.study import make_study, save_study
+
+    files = save_study(make_study(phantom(1, slices=2, size=32)), tmp_path / "study")
+    folder = certificates.folder
+    command = [
+        tool("storescu"), "+tls", str(folder / "ct1.key"), str(folder / "ct1.pem"), "+cf",
+        str(folder / "ca.pem"), "-aet", "CT1", "-aec", "DICOM_NODE", "127.0.0.1",
+        str(door.settings.port), *map(str, files),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    door.arrived(2)

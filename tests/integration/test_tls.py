@@ -1,4 +1,4 @@
-"""Mutual TLS: who has no certificate, or not the right one, is told so; a silent client harms nobody."""
+"""Mutual TLS: without the right certificate nobody is served; a silent client harms nobody."""
 
 import hashlib
 import socket
@@ -94,12 +94,18 @@ def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
 
 @pytest.mark.parametrize("name", [None, "foreign"])
 def test_14_no_certificate_or_one_that_nobody_signed(door, certificates, name):
-    with pytest.raises((ssl.SSLError, ConnectionError)):
-        with connect(door, certificates.client(name)) as wire:
-            wire.send(request(calling="CT1"))
-            assert wire.receive() is None
-            raise ConnectionError
+    assert is_turned_away(door, certificates.client(name))
     door.said("TLS_CERT")
+
+
+def is_turned_away(door, context) -> bool:
+    """In TLS 1.3 a client learns after its own handshake that its certificate was not taken."""
+    try:
+        with connect(door, context) as wire:
+            wire.send(request(calling="CT1"))
+            return wire.receive() is None
+    except (ssl.SSLError, ConnectionError):
+        return True
 
 
 def test_14_plain_dicom_on_the_tls_port(door):

@@ -1,19 +1,17 @@
-"""Reads the headers of a stored study: what routing may ask for and what the pages show."""
+"""The headers of a stored study: what routing may ask for and what the pages show."""
 
-import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from dicom_node.domain.study import AttributeValue, Instance, Series, Study
+from dicom_node.observe import log
+from dicom_node.sandbox import ChildDied, Sandbox
 from dicom_node.store import InstanceStore
 
 SHOWN = (
@@ -40,21 +38,67 @@ ROUTED = (
     "Columns",
 )
 """Of a series, for routing; a manifest's rules may ask for more."""
-GEOMETRY = (
-    "NumberOfFrames",
-    "ImageOrientationPatient",
-    "SharedFunctionalGroupsSequence",
-)
 NAMED_PLANE = 0.9
 """A plane is AXIAL, CORONAL or SAGITTAL when its normal is within about 25 degrees of the axis."""
 PLANES = ("SAGITTAL", "CORONAL", "AXIAL")
-LONGEST_TEXT, MOST_VALUES = 256, 64
+READER_MEMORY_MIB, READER_TIMEOUT_S, MOST_DEATHS = 1024, 10.0, 3
+Header = Mapping[str, AttributeValue]
+
+
+class HeaderReader(Protocol):
+    """Reads one file's header."""
+
+    def read(self, path: Path, keywords: Sequence[str]) -> Header | None:
+        """Values by keyword; none if the header cannot be read."""
+
+
+class GuardedReader:
+    """Reads in a child that may die of what it reads; gives a study up after three deaths."""
+
+    def __init__(self) -> None:
+        self._sandbox = Sandbox(
+            "dicom_node.header_reader", memory_mib=READER_MEMORY_MIB, timeout_s=READER_TIMEOUT_S
+        )
+        self._deaths = 0
+
+    def read(self, path: Path, keywords: Sequence[str]) -> Header | None:
+        """See ``HeaderReader``."""
+        if self._deaths >= MOST_DEATHS:
+            return None
+        try:
+            header: Header | None = self._sandbox.ask(
+                {"path": str(path), "keywords": list(keywords)}
+            )
+        except ChildDied as died:
+            self._deaths += 1
+            log("sweep").warning("header.unreadable", reason=died.code)
+            return None
+        return header
+
+    def next_study(self) -> None:
+        """Count deaths anew."""
+        self._deaths = 0
+
+    def close(self) -> None:
+        """End the child."""
+        self._sandbox.close()
+
+
+class DirectReader:
+    """Reads in this process: for files that the user of a command line names."""
+
+    def read(self, path: Path, keywords: Sequence[str]) -> Header | None:
+        """See ``HeaderReader``."""
+        from dicom_node.header_reader import read_header
+
+        return read_header(str(path), keywords)
 
 
 def read_study(
     study_instance_uid: str,
     instances: Sequence[Instance],
     store: InstanceStore,
+    reader: HeaderReader,
     keywords: Collection[str] = (),
 ) -> Study:
     """Read each instance up to its pixel data.
@@ -63,123 +107,62 @@ def read_study(
     series' ``unreadable``. Patients that contradict each other appear in the study's attribute
     ``Patients`` as their number.
     """
-    wanted = [*SHOWN, *ROUTED, *GEOMETRY, *keywords]
+    wanted = [*SHOWN, *ROUTED, *keywords]
     ordered = sorted(instances, key=lambda i: (i.series_instance_uid, i.sop_instance_uid))
-    headers: list[Dataset] = []
+    headers: list[Header] = []
     contents = []
     for uid, group in groupby(ordered, key=lambda i: i.series_instance_uid):
         members = tuple(group)
-        read = [header for i in members if (header := _read(i, store, wanted)) is not None]
+        found = (reader.read(store.path(i.sha256), wanted) for i in members)
+        read = [header for header in found if header is not None]
         contents.append(_series(uid, members, read, [*ROUTED, *keywords]))
         headers += read
     return Study(study_instance_uid, tuple(contents), _study_attributes(headers))
 
 
-def _read(instance: Instance, store: InstanceStore, wanted: list[str]) -> Dataset | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            header = dcmread(
-                store.path(instance.sha256),
-                stop_before_pixels=True,
-                specific_tags=["SpecificCharacterSet", *wanted],
-            )
-            header.decode()
-        except (
-            InvalidDicomError,
-            OSError,
-            ValueError,
-            KeyError,
-            AttributeError,
-            TypeError,
-            NotImplementedError,
-            RecursionError,
-            OverflowError,
-            LookupError,
-        ):
-            return None
-        return header
-
-
 def _series(
-    uid: str, members: tuple[Instance, ...], headers: list[Dataset], keywords: list[str]
+    uid: str, members: tuple[Instance, ...], headers: list[Header], keywords: list[str]
 ) -> Series:
     attributes: dict[str, AttributeValue] = {}
     if headers:
-        attributes = {key: value_of(headers[0], key) for key in keywords}
+        attributes = {key: headers[0].get(key) for key in keywords}
     attributes["SOPClassUID"] = UID(members[0].sop_class_uid).keyword or members[0].sop_class_uid
     attributes["Frames"] = sum(_frames(header) for header in headers)
     attributes["Orientation"] = _orientation(headers)
     return Series(uid, members, attributes, unreadable=len(members) - len(headers))
 
 
-def _study_attributes(headers: list[Dataset]) -> dict[str, AttributeValue]:
+def _study_attributes(headers: list[Header]) -> dict[str, AttributeValue]:
     if not headers:
         return {}
-    attributes: dict[str, AttributeValue] = {key: value_of(headers[0], key) for key in SHOWN}
-    modalities = {str(value_of(header, "Modality") or "") for header in headers} - {""}
-    patients = {
-        (value_of(header, "PatientID"), value_of(header, "IssuerOfPatientID")) for header in headers
-    }
+    attributes: dict[str, AttributeValue] = {key: headers[0].get(key) for key in SHOWN}
+    modalities = {str(header.get("Modality") or "") for header in headers} - {""}
+    patients = {(str(h.get("PatientID")), str(h.get("IssuerOfPatientID"))) for h in headers}
     attributes["ModalitiesInStudy"] = sorted(modalities)
     attributes["Patients"] = len(patients)
     return attributes
 
 
-def value_of(header: Dataset, keyword: str) -> AttributeValue:
-    """A header value as a JSON scalar or a list of them; none if absent, empty or unreadable."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            value = header.get(keyword)
-            return _plain(value)
-        except (ValueError, TypeError, OverflowError, ArithmeticError, AttributeError):
-            return None
-
-
-def _plain(value: Any) -> AttributeValue:
-    if value is None or value == "":
-        return None
-    if isinstance(value, MultiValue | list | tuple):
-        return [_scalar(v) for v in value[:MOST_VALUES]]
-    scalar: AttributeValue = _scalar(value)
-    return scalar
-
-
-def _scalar(value: Any) -> Any:
-    if isinstance(value, int | float):
-        number = float(value)
-        return int(number) if number.is_integer() else number
-    return str(value)[:LONGEST_TEXT]
-
-
-def _frames(header: Dataset) -> int:
-    frames = value_of(header, "NumberOfFrames")
+def _frames(header: Header) -> int:
+    frames = header.get("NumberOfFrames")
     return frames if isinstance(frames, int) and frames > 0 else 1
 
 
-def _orientation(headers: Iterable[Dataset]) -> str | None:
+def _orientation(headers: Iterable[Header]) -> str | None:
     planes = Counter(plane for header in headers if (plane := _plane(header)))
     if not planes:
         return None
     return next(iter(planes)) if len(planes) == 1 else "MIXED"
 
 
-def _plane(header: Dataset) -> str | None:
-    cosines = value_of(_plane_orientation(header), "ImageOrientationPatient")
+def _plane(header: Header) -> str | None:
+    cosines = header.get("ImageOrientationPatient")
     if not isinstance(cosines, list) or len(cosines) != 6:
         return None
     try:
         row, column = np.asarray(cosines, dtype=float).reshape(2, 3)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
     normal = np.abs(np.cross(row, column))
     axis = int(normal.argmax())
     return PLANES[axis] if normal[axis] >= NAMED_PLANE else "OBLIQUE"
-
-
-def _plane_orientation(header: Dataset) -> Dataset:
-    """The data set that holds the orientation: an enhanced image keeps it in a functional group."""
-    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    nested = shared[0].get("PlaneOrientationSequence")
-    return nested[0] if nested else header

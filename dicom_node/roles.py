@@ -55,6 +55,7 @@ def run_sweep(settings: Settings) -> None:
                 sweep.once()
             except LedgerBusy as busy:
                 log("sweep").warning("sweep.postponed", reason=busy.code)
+    sweep.close()
 
 
 def run_web(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from dicom_node.broker import Broker
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
 from dicom_node.domain.study import Study
-from dicom_node.headers import read_study
+from dicom_node.headers import GuardedReader, read_study
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness
@@ -43,8 +43,13 @@ class Sweep:
         self._clock = clock
         self._readiness = Readiness(settings.completeness)
         self._claims = Watch()
+        self._reader = GuardedReader()
         self._rung: dict[Hashable, float] = {}
         self._log = log("sweep")
+
+    def close(self) -> None:
+        """End the reading process."""
+        self._reader.close()
 
     def once(self) -> None:
         """One pass."""
@@ -63,7 +68,8 @@ class Sweep:
     def _close(self, seen: OpenStudy) -> None:
         uid = seen.study_instance_uid
         instances = self._ledger.studies.instances(uid)
-        study = read_study(uid, instances, self._store, keywords(self._bundles))
+        self._reader.next_study()
+        study = read_study(uid, instances, self._store, self._reader, keywords(self._bundles))
         if reason := contradiction(study):
             self._ledger.studies.quarantine(seen, study, reason)
             self._log.warning("study.quarantine", study=uid, reason=reason)

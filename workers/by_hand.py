@@ -11,7 +11,7 @@ from dicom_node.domain.analysis import Provenance
 from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
 from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance
-from dicom_node.headers import read_study
+from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger.studies import input_sha256
 from dicom_node.receive.intake import keep_in
 from dicom_node.routing import keywords, route
@@ -80,7 +80,7 @@ def _propose(instances: Sequence[Instance], store: InstanceStore, bundle: Bundle
     studies = {i.study_instance_uid for i in instances}
     if len(studies) > 1:
         raise ConfigurationError(f"the folder holds {len(studies)} studies: give one of them")
-    study = read_study(studies.pop(), instances, store, keywords([bundle]))
+    study = read_study(studies.pop(), instances, store, DirectReader(), keywords([bundle]))
     (proposal,) = route(study, [bundle])
     if not proposal.inputs:
         reasons = "; ".join(

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.manifest import ModelManifest, SeriesSelection, TagRule
 from dicom_node.domain.study import Instance, Series, Study
-from dicom_node.headers import read_study
+from dicom_node.headers import DirectReader, read_study
 from dicom_node.routing import NOT_THE_LARGEST, reason_against, route
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
@@ -142,7 +142,7 @@ class TestHeaders:
                         data.SOPClassUID, "1.2.840.10008.1.2.1", file.sha256, file.size_bytes,
                     )
                 )  # fmt: skip
-            return read_study(kept[0].study_instance_uid, kept, store, {"KVP"})
+            return read_study(kept[0].study_instance_uid, kept, store, DirectReader(), {"KVP"})
 
         return keep
 
@@ -187,5 +187,5 @@ class TestHeaders:
         store = InstanceStore(tmp_path / "store")
         kept = store.keep([b"no DICOM"])
         instance = Instance("1", "1.1", "1.1.1", "1.2", "1.3", kept.sha256, 8)
-        study = read_study("1", [instance], store)
+        study = read_study("1", [instance], store, DirectReader())
         assert study.series[0].unreadable == 1

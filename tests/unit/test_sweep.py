@@ -63,6 +63,7 @@ class World:
 def world(tmp_path):
     made = World(tmp_path)
     yield made
+    made.sweep.close()
     made.ledger.close()
 
 

@@ -1,0 +1,72 @@
+"""A child that dies, hangs or lies is replaced, and the next request is served."""
+
+from pathlib import Path
+
+import pytest
+
+from dicom_node.headers import MOST_DEATHS, GuardedReader
+from dicom_node.sandbox import ChildDied, Sandbox
+
+CHILD = """
+import os, time
+from dicom_node.sandbox import serve
+
+def answer(request):
+    if request == "die":
+        os.kill(os.getpid(), 11)
+    if request == "hang":
+        time.sleep(60)
+    if request == "eat":
+        return len(bytearray(1 << 30))
+    if request == "lie":
+        print("not json", flush=True)
+    return request
+
+serve(answer)
+"""
+
+
+@pytest.fixture
+def sandbox(tmp_path, monkeypatch):
+    (tmp_path / "poisonable.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    made = Sandbox("poisonable", memory_mib=512, timeout_s=2)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("poison", ["die", "hang", "eat", "lie"])
+def test_poison_kills_the_child_alone(sandbox, poison):
+    assert sandbox.ask({"a": [1, None, "ä"]}) == {"a": [1, None, "ä"]}
+    with pytest.raises(ChildDied):
+        sandbox.ask(poison)
+    assert sandbox.ask("again") == "again"
+
+
+def test_a_header_that_kills_is_unreadable_and_the_study_is_given_up_after_three(monkeypatch):
+    reader = GuardedReader()
+    asked = []
+
+    def die(request):
+        asked.append(request)
+        raise ChildDied("dead")
+
+    monkeypatch.setattr(reader._sandbox, "ask", die)
+    assert [reader.read(Path("x"), []) for _ in range(10)] == [None] * 10
+    assert len(asked) == MOST_DEATHS
+    reader.next_study()
+    reader.read(Path("x"), [])
+    assert len(asked) == MOST_DEATHS + 1
+
+
+def test_a_real_header_is_read_in_the_child(tmp_path):
+    from dicom_node.testing.phantom import phantom
+    from dicom_node.testing.study import make_study, save_study
+
+    (path,) = save_study(make_study(phantom(1, slices=1, size=16)), tmp_path)
+    reader = GuardedReader()
+    header = reader.read(path, ["Modality", "PatientName", "KVP"])
+    reader.close()
+    assert header["Modality"] == "CT"
+    assert header["PatientName"] == "Phantom^Trunk"
+    assert header["KVP"] == 120

@@ -35,7 +35,7 @@ class Size:
     steps: int
 
 
-FULL = Size(training=360, validation=80, test=200, steps=3000)
+FULL = Size(training=360, validation=100, test=160, steps=5000)
 TINY = Size(training=2, validation=4, test=4, steps=2)
 """To see that the recipe runs; what it makes knows nothing."""
 

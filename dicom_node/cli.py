@@ -73,11 +73,14 @@ def _welcome(settings: Settings) -> None:
 
 
 @app.command()
-def listen(config: ConfigOption = None) -> None:
+def listen(
+    config: ConfigOption = None,
+    index: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
+) -> None:
     """Run the listener alone: C-STORE and C-ECHO in."""
     from dicom_node.roles import run_listener
 
-    run_listener(_settings(config))
+    run_listener(_settings(config), config, index)
 
 
 @app.command()

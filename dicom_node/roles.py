@@ -1,7 +1,9 @@
 """What each light process of a node does until it is told to stop."""
 
 import signal
+import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 from dicom_node.alive import SignOfLife
@@ -12,6 +14,8 @@ from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
+
+CHECK_S = 0.5
 
 
 def stop_event() -> threading.Event:
@@ -26,17 +30,40 @@ def stop_event() -> threading.Event:
     return stop
 
 
-def run_listener(settings: Settings) -> None:
-    """Accept associations until told to stop."""
+def run_listener(settings: Settings, config: Path | None, index: int | None) -> None:
+    """Accept associations until told to stop.
+
+    Without an ``index``, and where the settings ask for several processes on the one port, start
+    them and watch over them.
+    """
+    stop = stop_event()
+    if index is None and settings.listen.processes > 1:
+        _run_listeners(settings.listen.processes, config, stop)
+        return
     from dicom_node.receive.listener import Listener
 
-    stop = stop_event()
     ledger = Ledger.open(settings.ledger_url)
-    listener = Listener(settings.listen, settings.store_dir, ledger)
-    with SignOfLife(ledger, "listen"):
+    number = index or 0
+    listener = Listener(settings.listen, settings.store_dir, ledger, index=number)
+    with SignOfLife(ledger, f"listen-{number}" if number else "listen"):
         listener.start()
         stop.wait()
         listener.stop()
+
+
+def _run_listeners(count: int, config: Path | None, stop: threading.Event) -> None:
+    from dicom_node.supervise import Role, Supervisor
+
+    supervisor = Supervisor()
+    options = ["--config", str(config.absolute())] if config else []
+    command = [sys.executable, "-P", "-m", "dicom_node", "listen", *options]
+    try:
+        for number in range(count):
+            supervisor.start(Role(f"listen {number}", [*command, "--index", str(number)]))
+        while not stop.wait(CHECK_S):
+            supervisor.check()
+    finally:
+        supervisor.stop()
 
 
 def run_sweep(settings: Settings) -> None:

@@ -1,7 +1,7 @@
 """A child process that looks at hostile bytes in our place, with little memory and little time.
 
 Requests and answers are JSON lines, so that whatever takes over the child can hand us data, never
-code. A child that dies, hangs or lies is killed and replaced; the caller hears which request did it.
+code. A child that dies, hangs or lies is killed and replaced; the caller hears of which request.
 """
 
 import contextlib

@@ -1,68 +1,176 @@
-"""Receiving beside DCMTK's storescp, which syncs nothing: the same sender, the same images."""
+"""Receiving beside others: the same senders, the same images, round after round.
 
-import os
-import shutil
-import subprocess
+Names: ``receive.<durability>.<images>.<associations>.<metric>``; the peer's figure is of the same
+rounds. CPU and memory are of the receiver's process with its children.
+"""
+
+import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from measure import Row, in_turn, row
+from measure import Row, in_turn, ratio
+from receivers import (
+    AE,
+    FORK,
+    NODE,
+    NODE_OS,
+    ORTHANC,
+    SINK,
+    STOCK,
+    STORESCP,
+    clear,
+    running,
+    send_to_sink,
+)
+from traffic import Traffic, make_traffic, storescu
 
-from dicom_node.ledger import Ledger
-from dicom_node.receive.listener import Listener
-from dicom_node.redis_server import free_port
-from dicom_node.settings import Listen
-from dicom_node.testing.phantom import phantom
-from dicom_node.testing.study import make_study, save_study
+from dicom_node.domain.errors import DicomNodeError
 
-IMAGES = 100
-PEER = "DCMTK storescp"
+ROUNDS = 5
+TWO = "node os, 2 processes"
+SETTLE_S = 1.5
+
+
+@dataclass
+class Cost:
+    """Of one receiver in one cell: CPU seconds a gigabyte and resident memory, by round."""
+
+    cpu_s_per_gb: list[float]
+    rss_mib: list[float]
 
 
 def rows() -> Iterator[Row]:
-    """Images a second over one association of DCMTK's storescu."""
-    with TemporaryDirectory() as scratch:
+    """All cells, then what is asked beside them."""
+    with TemporaryDirectory(prefix="bench-", dir=Path.cwd()) as scratch:
         folder = Path(scratch)
-        files = save_study(make_study(phantom(1, slices=IMAGES, size=512)), folder / "study")
+        kinds = make_traffic(folder / "traffic", ["ct", "mr", "mg", "jpegls"])
+        for traffic in kinds:
+            for associations in (1, 4):
+                yield from _cell(traffic, associations, folder / "cell")
+        yield from _nagle(kinds[:2], folder / "nagle")
+        yield from _many_associations(kinds[1], folder / "setup")
+        yield from _long_run(kinds[1], folder / "long")
+
+
+def _cell(traffic: Traffic, associations: int, folder: Path) -> Iterator[Row]:
+    names = [NODE, NODE_OS, STORESCP, ORTHANC, STOCK, SINK]
+    if associations > 1:
+        names += [FORK, TWO]
+    costs = {name: Cost([], []) for name in names}
+    counter = iter(range(10**6))
+    figures = in_turn(
+        {
+            name: partial(_images_per_s, name, traffic, associations, folder, counter, costs[name])
+            for name in names
+        },
+        ROUNDS,
+    )
+    clear(folder)
+    case = f"{traffic.name}.{associations}"
+    yield from _against(figures, NODE, f"receive.durable.{case}", [ORTHANC, SINK, STORESCP])
+    yield from _against(figures, NODE_OS, f"receive.os.{case}", [STORESCP, STOCK])
+    if associations > 1:
+        yield from _against(figures, TWO, f"receive.os.{case}.two_processes", [FORK])
+    yield from _costs(costs, case)
+
+
+def _images_per_s(
+    name: str,
+    traffic: Traffic,
+    associations: int,
+    folder: Path,
+    counter: Iterator[int],
+    cost: Cost,
+    *,
+    nagle: bool = False,
+) -> float:
+    with running(name, folder / str(next(counter))) as receiver:
+        before = receiver.cpu_s()
+        started = time.perf_counter()
+        if name == SINK:
+            send_to_sink(traffic, receiver.port, associations)
+        else:
+            storescu(traffic, receiver.port, AE, associations, nagle=nagle)
+        seconds = time.perf_counter() - started
+        if receiver.pid:
+            cost.rss_mib.append(receiver.rss_mib())
+            time.sleep(SETTLE_S)  # what a receiver does behind its answers is its cost, too
+            cost.cpu_s_per_gb.append((receiver.cpu_s() - before) / traffic.gigabytes)
+    return len(traffic.files) / seconds
+
+
+def _against(
+    figures: dict[str, list[float]], ours: str, name: str, peers: list[str]
+) -> Iterator[Row]:
+    value = statistics.median(figures[ours])
+    for peer in peers:
+        yield Row(f"{name}.images_per_s", value, "images/s", peer, ratio(figures, ours, peer))
+
+
+def _costs(costs: dict[str, Cost], case: str) -> Iterator[Row]:
+    peer = statistics.median(costs[STORESCP].cpu_s_per_gb[1:])
+    for ours, durability in ((NODE, "durable"), (NODE_OS, "os")):
+        cpu = statistics.median(costs[ours].cpu_s_per_gb[1:])
+        name = f"receive.{durability}.{case}"
+        yield Row(f"{name}.cpu_s_per_gb", cpu, "s/GB", STORESCP, cpu / peer)
+        yield Row(f"{name}.rss_mib", max(costs[ours].rss_mib), "MiB")
+
+
+def _nagle(kinds: list[Traffic], folder: Path) -> Iterator[Row]:
+    """Without TCP_NODELAY the senders wait for an acknowledgement of each half-filled packet."""
+    counter = iter(range(10**6))
+    for traffic in kinds:
+        some = Traffic(traffic.name, traffic.files[:60], traffic.option)
         figures = in_turn(
             {
-                "node": lambda: _node(folder / "node", files),
-                PEER: lambda: _storescp(folder / "storescp", files),
-            }
+                name: partial(
+                    _images_per_s, name, some, 1, folder, counter, Cost([], []), nagle=True
+                )
+                for name in (NODE_OS, STORESCP)
+            },
+            ROUNDS,
         )
-    yield row(figures, "node", "receive.durable.ct.1.images_per_s", "images/s", PEER)
+        yield from _against(figures, NODE_OS, f"receive.nagle.{traffic.name}.1", [STORESCP])
+    clear(folder)
 
 
-def _node(folder: Path, files: list[Path]) -> float:
-    listen = Listen(port=free_port())
-    ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
-    listener = Listener(listen, folder / "store", ledger)
-    listener.start()
-    try:
-        return _send(listen.port, listen.ae_title, files)
-    finally:
-        listener.stop()
-        ledger.close()
-        shutil.rmtree(folder)
+def _many_associations(traffic: Traffic, folder: Path) -> Iterator[Row]:
+    """1,000 associations of one small image each, one after the other."""
+    counter = iter(range(10**6))
+    figures = in_turn(
+        {
+            name: partial(_one_image_each, name, traffic, folder, counter)
+            for name in (NODE_OS, STORESCP)
+        },
+        ROUNDS,
+    )
+    clear(folder)
+    yield from _against(figures, NODE_OS, "receive.associations.mr.1", [STORESCP])
 
 
-def _storescp(folder: Path, files: list[Path]) -> float:
-    folder.mkdir()
-    port = free_port()
-    receiver = subprocess.Popen(["storescp", "-od", str(folder), str(port)])
-    time.sleep(0.3)
-    try:
-        return _send(port, "ANY", files)
-    finally:
-        receiver.terminate()
-        receiver.wait()
-        shutil.rmtree(folder)
+def _one_image_each(name: str, traffic: Traffic, folder: Path, counter: Iterator[int]) -> float:
+    """Associations a second, made by a raw sender: a process for each would hide the receiver."""
+    from knocker import knock
+
+    with running(name, folder / str(next(counter))) as receiver:
+        started = time.perf_counter()
+        knock(receiver.port, AE, traffic.files)
+        return len(traffic.files) / (time.perf_counter() - started)
 
 
-def _send(port: int, ae_title: str, files: list[Path]) -> float:
-    command = ["storescu", "-aec", ae_title, "127.0.0.1", str(port), *map(str, files)]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, env={**os.environ, "TCP_NODELAY": "1"})
-    return len(files) / (time.perf_counter() - started)
+def _long_run(traffic: Traffic, folder: Path) -> Iterator[Row]:
+    """Resident memory over 20,000 images."""
+    with running(NODE, folder / "0") as receiver:
+        sizes = []
+        for _ in range(20):
+            storescu(traffic, receiver.port, AE, 1, nagle=False)
+            sizes.append(receiver.rss_mib())
+        if receiver.cpu_s() <= 0:
+            raise DicomNodeError("the receiver did nothing")
+    clear(folder)
+    yield Row("receive.durable.20000.rss_growth_mib", sizes[-1] - sizes[4], "MiB")
+    yield Row("receive.durable.20000.rss_mib", max(sizes), "MiB")

@@ -16,7 +16,7 @@ from rich.table import Table
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent.parent / "bench.json"
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-NOT_AREAS = {"run", "measure"}
+NOT_AREAS = {"run", "measure", "traffic", "receivers", "knocker"}
 
 
 def main() -> None:

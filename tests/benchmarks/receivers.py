@@ -1,0 +1,211 @@
+"""The receivers that are compared: each one a process, on a free port, over a fresh folder."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from traffic import Traffic
+
+from dicom_node.domain.errors import PeerUnreachable
+from dicom_node.redis_server import free_port
+from dicom_node.send.cstore import Peer, echo
+
+NODE, NODE_OS, STORESCP, FORK, ORTHANC, STOCK, SINK = (
+    "node", "node os", "DCMTK storescp", "DCMTK storescp --fork", "Orthanc", "pynetdicom storescp",
+    "TCP sink, synced",
+)  # fmt: skip
+TICKS = os.sysconf("SC_CLK_TCK")
+AE = "DICOM_NODE"
+
+
+@dataclass
+class Receiver:
+    """A running receiver."""
+
+    port: int
+    pid: int
+    """Of the process whose cost is measured; 0: none."""
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far, of the process and its children."""
+        return sum(_cpu_s(pid) for pid in _family(self.pid)) if self.pid else 0.0
+
+    def rss_mib(self) -> float:
+        """Resident memory now, of the process and its children."""
+        return sum(_rss_mib(pid) for pid in _family(self.pid)) if self.pid else 0.0
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Receiver]:
+    """Start a receiver by its name; stop it at the end of the block. The folder stays."""
+    folder.mkdir(parents=True)
+    port = free_port()
+    if name == SINK:
+        with _sink(folder, port):
+            yield Receiver(port, 0)
+        return
+    environment = {**os.environ, "TCP_NODELAY": "1", "PYTHONSAFEPATH": "1"}
+    command = _COMMANDS[name](folder, port)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            _wait(process, port, folder / "log")
+            yield Receiver(port, process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def _node(folder: Path, port: int, durability: str, processes: int = 1) -> list[str]:
+    config = folder / "dicom-node.toml"
+    config.write_text(
+        f'data_dir = "{folder / "data"}"\n[log]\nlevel = "ERROR"\n'
+        f'[listen]\nport = {port}\ndurability = "{durability}"\nprocesses = {processes}\n'
+    )
+    return [sys.executable, "-P", "-m", "dicom_node", "listen", "--config", str(config)]
+
+
+def _orthanc(folder: Path, port: int) -> list[str]:
+    config = folder / "orthanc.json"
+    config.write_text(
+        json.dumps(
+            {
+                "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
+                "HttpServerEnabled": False, "DicomPort": port, "DicomAet": AE,
+                "StorageCompression": False, "OverwriteInstances": True,
+                "DicomScpTimeout": 60, "Plugins": [],
+            }
+        )
+    )  # fmt: skip
+    return ["Orthanc", str(config)]
+
+
+_COMMANDS: dict[str, Callable[[Path, int], list[str]]] = {
+    NODE: lambda folder, port: _node(folder, port, "full"),
+    NODE_OS: lambda folder, port: _node(folder, port, "os"),
+    STORESCP: lambda folder, port: ["storescp", "+xa", "-od", str(folder), str(port)],
+    FORK: lambda folder, port: ["storescp", "--fork", "+xa", "-od", str(folder), str(port)],
+    ORTHANC: _orthanc,
+    STOCK: lambda folder, port: [
+        sys.executable, "-m", "pynetdicom", "storescp", str(port), "-od", str(folder), "-q",
+    ],
+}  # fmt: skip
+
+
+def two_processes(folder: Path, port: int) -> list[str]:
+    """The node with two listener processes on the one port."""
+    return _node(folder, port, "os", 2)
+
+
+_COMMANDS["node os, 2 processes"] = two_processes
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            raise RuntimeError(log.read_text()[-2000:])
+        try:
+            return echo(Peer("127.0.0.1", port, AE, "BENCH"))
+        except PeerUnreachable:
+            time.sleep(0.1)
+    raise TimeoutError(log.read_text()[-2000:])
+
+
+@contextmanager
+def _sink(folder: Path, port: int) -> Iterator[None]:
+    """Writes and syncs each image to a file of its own; no DICOM at all."""
+    server = socket.create_server(("127.0.0.1", port))
+    names = iter(range(10**9))
+
+    def serve(peer: socket.socket) -> None:
+        buffer = memoryview(bytearray(32 << 20))
+        with peer:
+            while head := peer.recv(8, socket.MSG_WAITALL):
+                size, done = int.from_bytes(head, "big"), 0
+                while done < size:
+                    done += peer.recv_into(buffer[done:size])
+                handle = os.open(folder / f"{next(names)}", os.O_WRONLY | os.O_CREAT)
+                os.write(handle, buffer[:size])
+                os.fsync(handle)
+                os.close(handle)
+                peer.send(b"\1")
+
+    def accept() -> None:
+        while True:
+            try:
+                peer, _ = server.accept()
+            except OSError:
+                return
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=serve, args=[peer], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.close()
+
+
+SINK_SENDER = """
+import socket, sys
+port, names = int(sys.argv[1]), sys.argv[2:]
+with socket.create_connection(("127.0.0.1", port)) as peer:
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for name in names:
+        data = open(name, "rb").read()
+        peer.sendall(len(data).to_bytes(8, "big") + data)
+        peer.recv(1)
+"""
+
+
+def send_to_sink(traffic: Traffic, port: int, associations: int) -> None:
+    """The same files, as bytes with a length, one answer for each."""
+    senders = [
+        subprocess.Popen(
+            [sys.executable, "-S", "-c", SINK_SENDER, str(port),
+             *map(str, traffic.files[start::associations])]
+        )
+        for start in range(associations)
+    ]  # fmt: skip
+    codes = [sender.wait() for sender in senders]
+    if any(codes):
+        raise RuntimeError("the sink's sender failed")
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = [int(p) for p in children.read_text().split()] if children.exists() else []
+    return [pid, *(descendant for child in found for descendant in _family(child))]
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / TICKS
+
+
+def _rss_mib(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except FileNotFoundError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def clear(folder: Path) -> None:
+    """Delete what the receivers wrote. ext4 is slow beside files deleted just before: wait."""
+    shutil.rmtree(folder)
+    os.sync()
+    time.sleep(6)

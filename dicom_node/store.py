@@ -43,15 +43,14 @@ class InstanceStore:
                 (root / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
             self.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(root)
-        self._born = time.time_ns()
+        self._prefix = f"{self.incoming}/{os.getpid():x}-{time.time_ns():x}-"
+        self._places = str(root)
         self._names = itertools.count()
 
-    def new_file(self, suffix: str = "") -> tuple[int, Path]:
+    def new_file(self, suffix: str = "") -> tuple[int, str]:
         """A new file of ``incoming``, open for reading and writing, and its path."""
-        name = f"{os.getpid():x}-{self._born:x}-{next(self._names):x}{suffix}"
-        path = self.incoming / name
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return os.open(path, flags, 0o600), path
+        path = f"{self._prefix}{next(self._names):x}{suffix}"
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
     def path(self, sha256: str) -> Path:
         """Where the file of a hash lies, or would lie."""
@@ -79,7 +78,7 @@ class InstanceStore:
                 sync_folder(self.path(kept.sha256).parent)
             return kept
         finally:
-            path.unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
 
     def copy(self, handle: int, offset: int, size: int, sha256: str | None = None) -> Kept:
         """Take over a part of an open file; it is not on stable storage yet.
@@ -94,7 +93,7 @@ class InstanceStore:
                 kept = Kept(sha256, size)
                 self.move(path, kept)
             except OSError:
-                path.unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
                 raise
             finally:
                 os.close(temporary)
@@ -105,20 +104,21 @@ class InstanceStore:
         with _refusing(), file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             kept = Kept(_sha256(stream.fileno(), 0, size), size)
-        self.move(file, kept)
+        self.move(str(file), kept)
         return kept
 
-    def move(self, file: Path, kept: Kept) -> None:
+    def move(self, file: str, kept: Kept) -> None:
         """Take over a file of ``incoming`` whose hash is known; it may have moved already.
 
         Not on stable storage yet. Raises as ``keep`` does.
         """
-        place = self.path(kept.sha256)
+        sha256 = kept.sha256
         with _refusing():
             try:
-                file.rename(place)
+                place = f"{self._places}/{sha256[:2]}/{sha256}"
+                os.rename(file, place)  # noqa: PTH104 - for every image, and Path is slow
             except FileNotFoundError:
-                if not place.exists():
+                if not self.path(sha256).exists():
                     raise
 
     def discard_incoming(self) -> int:

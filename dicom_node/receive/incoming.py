@@ -27,7 +27,7 @@ class Incoming:
     def __init__(self, store: InstanceStore) -> None:
         self._store = store
         self._buffer = memoryview(bytearray())
-        self._file: Path | None = None
+        self._file: str | None = None
         self._handle = -1
         self._spilled = False
         self._digest = hashlib.sha256()
@@ -98,7 +98,7 @@ class Incoming:
                 view.release()
                 whole.release()
 
-    def finished_file(self, *, durable: bool) -> tuple[Path, Kept] | None:
+    def finished_file(self, *, durable: bool) -> tuple[str, Kept] | None:
         """The file of a large instance, handed over; none if it is in memory.
 
         Raises ``OutOfSpace`` or ``ProcessingFailure`` when it cannot be made durable.
@@ -117,7 +117,7 @@ class Incoming:
         self._spilled, self._file, self._handle = True, None, -1
         return file, kept
 
-    def whole_file(self) -> Path:
+    def whole_file(self) -> str:
         """The instance as a file that a later process may take over, not synced.
 
         Raises ``OutOfSpace`` or ``ProcessingFailure``.
@@ -127,7 +127,8 @@ class Incoming:
                 self._handle, whole = self._store.new_file(WHOLE)
                 os.writev(self._handle, self.parts())
             else:
-                whole = self._file.rename(self._file.with_suffix(WHOLE))
+                whole = self._file + WHOLE
+                Path(self._file).rename(whole)
         except OSError as error:
             self._remove_file()
             raise _as_refusal(error) from error
@@ -161,7 +162,7 @@ class Incoming:
     def _remove_file(self) -> None:
         if self._file is not None:
             os.close(self._handle)
-            self._file.unlink(missing_ok=True)
+            Path(self._file).unlink(missing_ok=True)
         self._file, self._handle = None, -1
 
 

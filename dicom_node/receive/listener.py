@@ -1,6 +1,7 @@
 """The listener: accepts connections, keeps what they bring, says why it refuses what it refuses."""
 
 import asyncio
+import gc
 import shutil
 import threading
 import time
@@ -61,6 +62,8 @@ class Listener:
     def start(self) -> int:
         """Recover the journal, bind, and serve in a thread; returns the port."""
         self._spool.start()
+        gc.collect()
+        gc.freeze()  # thousands of dictionary entries that no collection need look at again
         self._thread.start()
         self._server = self._call(self._bind())
         port = int(self._server.sockets[0].getsockname()[1])

@@ -86,7 +86,10 @@ class JournalSpool:
         file = incoming.finished_file(durable=True)
         about = identity.fields() | {"calling_ae": calling_ae}
         if file is not None:
-            about |= {"file": file[0].name, "kept": [file[1].sha256, file[1].size_bytes]}
+            about |= {
+                "file": Path(file[0]).name,
+                "kept": [file[1].sha256, file[1].size_bytes],
+            }
         entry = self._append(about, [] if file else incoming.parts())
         hashed: list[str] = []
         self._commits.put((entry, partial(self._committed, entry, hashed, done)))
@@ -114,7 +117,7 @@ class JournalSpool:
         forget = partial(self._journal.release, entry.segment)
         if name := about.get("file"):
             kept = Kept(*about["kept"])
-            bring = partial(self._move, self._store.incoming / name, kept)
+            bring = partial(_moved, self._store, f"{self._store.incoming}/{name}", kept)
         else:
             bring = partial(self._copy, entry, hashed)
         return Arrival(identity, about["calling_ae"], bring, forget)
@@ -122,10 +125,6 @@ class JournalSpool:
     def _copy(self, entry: Entry, hashed: list[str]) -> Kept:
         sha256 = hashed[0] if hashed else None
         return self._store.copy(entry.segment.handle, entry.offset, entry.size, sha256)
-
-    def _move(self, file: Path, kept: Kept) -> Kept:
-        self._store.move(file, kept)
-        return kept
 
     def _recover(self, entries: Iterator[Entry]) -> None:
         arrivals = [self._arrival(entry, []) for entry in entries]
@@ -192,7 +191,7 @@ def _arrival(store: InstanceStore, file: Path) -> Arrival | None:
     return Arrival(identity, RECOVERED, partial(store.adopt, file), lambda: None)
 
 
-def _moved(store: InstanceStore, file: Path, kept: Kept) -> Kept:
+def _moved(store: InstanceStore, file: str, kept: Kept) -> Kept:
     store.move(file, kept)
     return kept
 

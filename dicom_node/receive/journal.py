@@ -9,6 +9,7 @@ A record is a header, a JSON object (who the instance is, who sent it), and the 
 file. Its checksum tells a record that was cut off, which nobody was told about, from a whole one.
 """
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +69,12 @@ class Segment:
         os.pwrite(self.handle, SEGMENT_HEADER.pack(SEGMENT_MAGIC, self.epoch), 0)
         self.end = SEGMENT_HEADER.size
         self.full = False
+        self.open_entries = 0
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        os.close(self.handle)
+        self.path.unlink(missing_ok=True)
 
     def room_for(self, size: int) -> bool:
         """Whether a record of that many bytes fits."""
@@ -126,8 +133,8 @@ def _checksum(meta: bytes, parts: Sequence[Bytes]) -> int:
 class Journal:
     """Segments in a folder: one that is written, full ones that wait to be copied, free ones.
 
-    One thread appends, another releases. ``most`` segments are kept at the most; when all of them
-    wait, ``append`` returns none, and the caller has to wait, too.
+    One thread appends, others release and top up. ``most`` segments are kept at the most; when all
+    of them wait, ``append`` returns none, and the caller has to wait, too.
     """
 
     def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, most: int = 8) -> None:
@@ -139,6 +146,8 @@ class Journal:
         self._free: list[Segment] = []
         self._current: Segment | None = None
         self._lock = threading.Lock()
+        self._making = threading.Lock()
+        """Held while a segment is made; taken before ``_lock``, for making takes long."""
 
     def recover(self, take: Callable[[Iterator[Entry]], None]) -> None:
         """Hand over every whole record that an earlier process left; then all segments are free.
@@ -147,23 +156,39 @@ class Journal:
         """
         for segment in self._segments:
             take(segment.entries())
+        for segment in [s for s in self._segments if s.size != self._segment_bytes]:
+            segment.remove()  # its making was cut off
+            self._segments.remove(segment)
         for segment in self._segments:
             segment.begin()
             segment.sync()
         self._free = list(self._segments)
 
     def top_up(self) -> None:
-        """Keep a free segment in reserve; making one takes a moment, so no appender should."""
-        while not self._free and len(self._segments) < self._most:
-            self._free.append(self._new())
+        """Keep a free segment in reserve; making one takes a moment, so no appender should.
+
+        Raises ``OSError`` where there is no room for it.
+        """
+        with self._making:
+            while not self._free and len(self._segments) < self._most:
+                made = self._new()
+                with self._lock:
+                    self._segments.append(made)
+                    self._free.append(made)
 
     def append(self, about: bytes, parts: Sequence[Bytes]) -> Entry | None:
-        """Write a record; none when every segment waits to be copied."""
+        """Write a record; none when every segment waits to be copied.
+
+        Raises ``OSError`` where it cannot be written, or there is no room for a segment.
+        """
         size = sum(len(part) for part in parts) + ABOUT_BYTES
         with self._lock:
-            if self._current is None or not self._current.room_for(size):
-                self._turn()
-            return self._current.append(about, parts) if self._current else None
+            if current := self._with_room_for(size):
+                return current.append(about, parts)
+        self.top_up()
+        with self._lock:
+            current = self._with_room_for(size)
+            return current.append(about, parts) if current else None
 
     def release(self, segment: Segment) -> None:
         """A record of a segment is safe elsewhere; once all are, the segment is free again."""
@@ -180,20 +205,28 @@ class Journal:
                 segment.sync()
             os.close(segment.handle)
 
-    def _turn(self) -> None:
-        """Put the full segment aside and take a free one, if there is one."""
-        if self._current is not None:
-            self._current.full = True
-            if self._current.open_entries == 0:
-                self._free.append(self._current)
-        self.top_up()
-        self._current = self._free.pop(0) if self._free else None
-        if self._current is not None:
-            self._current.begin()
+    def _with_room_for(self, size: int) -> Segment | None:
+        """The segment to write to; a full one is put aside for a free one, if there is one."""
+        current = self._current
+        if current is not None and current.room_for(size):
+            return current
+        self._current = None
+        if current is not None:
+            current.full = True
+            if current.open_entries == 0:
+                self._free.append(current)
+        if self._free:
+            self._free[0].begin()
+            self._current = self._free.pop(0)
+        return self._current
 
     def _new(self) -> Segment:
-        path = self.folder / f"{len(self._segments):04d}.journal"
-        segment = Segment(path, self._segment_bytes)
-        segment.prepare()
-        self._segments.append(segment)
+        taken = {segment.path for segment in self._segments}
+        names = (self.folder / f"{number:04d}.journal" for number in itertools.count())
+        segment = Segment(next(n for n in names if n not in taken), self._segment_bytes)
+        try:
+            segment.prepare()
+        except OSError:
+            segment.remove()
+            raise
         return segment

@@ -100,12 +100,31 @@ class InstanceStore:
         return kept
 
     def adopt(self, file: Path) -> Kept:
-        """Take over a finished file of ``incoming``, not synced. Raises as ``keep`` does."""
+        """Take over a finished file of ``incoming``, which stays there, too; not synced.
+
+        Raises as ``keep`` does.
+        """
         with _refusing(), file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             kept = Kept(_sha256(stream.fileno(), 0, size), size)
-        self.move(str(file), kept)
+        self.link(str(file), kept)
         return kept
+
+    def link(self, file: str, kept: Kept) -> None:
+        """Take over a file of ``incoming`` whose hash is known; it stays there, too.
+
+        Not on stable storage yet. Raises as ``keep`` does.
+        """
+        place = f"{self._places}/{kept.sha256[:2]}/{kept.sha256}"
+        with _refusing():
+            try:
+                os.link(file, place)
+            except FileExistsError:
+                twin = Path(f"{file}.twin")
+                twin.unlink(missing_ok=True)
+                twin.hardlink_to(file)
+                twin.replace(place)
+                twin.unlink(missing_ok=True)  # where both were one file already
 
     def move(self, file: str, kept: Kept) -> None:
         """Take over a file of ``incoming`` whose hash is known; it may have moved already.

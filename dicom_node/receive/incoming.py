@@ -1,5 +1,6 @@
 """The instance that an association is receiving: in memory while it is small, else in a file."""
 
+import errno
 import hashlib
 import mmap
 import os
@@ -14,7 +15,7 @@ from dicom_node.store import FULL, InstanceStore, Kept, sync_folder
 
 IN_MEMORY = 1 << 20
 WHOLE = ".whole"
-"""Suffix of a file that is complete: a later process may take it over."""
+"""Suffix of a file that a later process may take over if its size is the one before the suffix."""
 MOST_BYTES = 2 << 30
 """Larger instances are refused."""
 _SHORT = Struct("<HH2sH")
@@ -71,7 +72,7 @@ class Incoming:
                 self._put(self._buffer[: self.size])
             self._put(fragment)
         except OSError as error:
-            self._refuse(_as_refusal(error))
+            self._refuse(as_refusal(error))
 
     def _put(self, data: memoryview) -> None:
         self._digest.update(data)
@@ -112,7 +113,7 @@ class Incoming:
                 sync_folder(self._store.incoming)
         except OSError as error:
             self._remove_file()
-            raise _as_refusal(error) from error
+            raise as_refusal(error) from error
         os.close(self._handle)
         self._spilled, self._file, self._handle = True, None, -1
         return file, kept
@@ -122,18 +123,25 @@ class Incoming:
 
         Raises ``OutOfSpace`` or ``ProcessingFailure``.
         """
+        spilled = self._file is not None
         try:
-            if self._file is None:
-                self._handle, whole = self._store.new_file(WHOLE)
-                os.writev(self._handle, self.parts())
-            else:
-                whole = self._file + WHOLE
-                Path(self._file).rename(whole)
+            whole = self._rename_whole(self._file) if self._file else self._write_whole()
         except OSError as error:
             self._remove_file()
-            raise _as_refusal(error) from error
+            raise as_refusal(error) from error
         os.close(self._handle)
-        self._spilled, self._file, self._handle = self._file is not None, None, -1
+        self._spilled, self._file, self._handle = spilled, None, -1
+        return whole
+
+    def _write_whole(self) -> str:
+        self._handle, self._file = self._store.new_file(f".{self.file_size}{WHOLE}")
+        if os.writev(self._handle, self.parts()) < self.file_size:
+            raise OSError(errno.ENOSPC, "not all of the instance was written")
+        return self._file
+
+    def _rename_whole(self, file: str) -> str:
+        whole = f"{file}.{self.file_size}{WHOLE}"
+        Path(file).rename(whole)
         return whole
 
     @property
@@ -189,7 +197,8 @@ def _text(element: int, vr: bytes, value: str) -> bytes:
     return _SHORT.pack(2, element, vr, len(raw)) + raw
 
 
-def _as_refusal(error: OSError) -> Refused:
+def as_refusal(error: OSError) -> Refused:
+    """What a sender hears of an error of the file system."""
     if error.errno in FULL:
         return OutOfSpace("the store is full")
     return ProcessingFailure("the store failed to write")

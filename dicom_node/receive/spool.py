@@ -7,6 +7,7 @@ and both find at their start what an earlier process had acknowledged.
 """
 
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.observe import log
 from dicom_node.receive.copier import Arrival, Copier, or_die
 from dicom_node.receive.dataset import Identity
-from dicom_node.receive.incoming import WHOLE, Incoming
+from dicom_node.receive.incoming import WHOLE, Incoming, as_refusal
 from dicom_node.receive.intake import check_file
 from dicom_node.receive.journal import Entry, Journal, Segment
 from dicom_node.store import InstanceStore, Kept
@@ -71,7 +72,7 @@ class JournalSpool:
         """See ``Spool``."""
         self._journal.recover(self._recover)
         recover_files(self._store, self._copier)
-        self._journal.top_up()
+        self._top_up()
         self._thread.start()
 
     def stop(self) -> None:
@@ -99,7 +100,7 @@ class JournalSpool:
         try:
             entry = self._journal.append(json.dumps(about).encode(), parts)
         except OSError as error:
-            raise ProcessingFailure("the journal failed to write") from error
+            raise as_refusal(error) from error
         if entry is None:
             raise OutOfSpace("the store cannot follow: the journal is full", code="HIGH_WATER")
         return entry
@@ -141,9 +142,16 @@ class JournalSpool:
             failure = failure or _sync({entry.segment for entry, _ in waiting})
             for _, done in waiting:
                 done(failure)
-            self._journal.top_up()
+            self._top_up()
             if len(waiting) < len(batch):
                 return
+
+    def _top_up(self) -> None:
+        """A disk that is full refuses the next instance that needs a segment, nothing more."""
+        try:
+            self._journal.top_up()
+        except OSError as error:
+            log("listen").warning("store.waits", reason=as_refusal(error).code)
 
 
 class FileSpool:
@@ -167,8 +175,8 @@ class FileSpool:
 
         def settle() -> None:
             kept = Kept(incoming.sha256(), incoming.file_size)
-            bring = partial(_moved, self._store, file, kept)
-            self._copier.put(Arrival(identity, calling_ae, bring, lambda: None))
+            bring, forget = partial(_linked, self._store, file, kept), partial(os.unlink, file)
+            self._copier.put(Arrival(identity, calling_ae, bring, forget))
 
         return Ticket(safe=True, settle=settle)
 
@@ -184,15 +192,23 @@ def recover_files(store: InstanceStore, copier: Copier) -> None:
 
 
 def _arrival(store: InstanceStore, file: Path) -> Arrival | None:
+    if not file.name.endswith(f".{file.stat().st_size}{WHOLE}"):
+        return None  # its writing was cut off, so nobody was told of it
     try:
         identity = check_file(file.read_bytes()).identity
     except Refused:
         return None
-    return Arrival(identity, RECOVERED, partial(store.adopt, file), lambda: None)
+    return Arrival(identity, RECOVERED, partial(store.adopt, file), file.unlink)
 
 
 def _moved(store: InstanceStore, file: str, kept: Kept) -> Kept:
     store.move(file, kept)
+    return kept
+
+
+def _linked(store: InstanceStore, file: str, kept: Kept) -> Kept:
+    """The file itself stays until the row is written: it is all that tells of the instance."""
+    store.link(file, kept)
     return kept
 
 

@@ -1,10 +1,13 @@
 """What each light process of a node does until it is told to stop."""
 
+import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from dicom_node.alive import SignOfLife
 from dicom_node.broker import CeleryBroker
@@ -16,6 +19,8 @@ from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
 
 CHECK_S = 0.5
+LAST_WORDS_S = 0.5
+"""For the refusals that are on their way."""
 
 
 def stop_event() -> threading.Event:
@@ -44,11 +49,25 @@ def run_listener(settings: Settings, config: Path | None, index: int | None) -> 
 
     ledger = Ledger.open(settings.ledger_url)
     number = index or 0
-    listener = Listener(settings.listen, settings.store_dir, ledger, index=number)
+    listener = Listener(
+        settings.listen, settings.store_dir, ledger, index=number, on_failure=stop.set
+    )
     with SignOfLife(ledger, f"listen-{number}" if number else "listen"):
         listener.start()
         stop.wait()
+        if listener.has_failed:
+            _leave()
         listener.stop()
+
+
+def _leave() -> NoReturn:
+    """End at once: whoever restarts us gets what was acknowledged from the journal.
+
+    A sync that failed must not be tried again, for the system may have dropped what it held.
+    """
+    time.sleep(LAST_WORDS_S)
+    log("listen").critical("listen.ended", reason="STORAGE_IO", status=os.EX_IOERR)
+    os._exit(os.EX_IOERR)
 
 
 def _run_listeners(count: int, config: Path | None, stop: threading.Event) -> None:

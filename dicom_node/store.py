@@ -63,10 +63,10 @@ class InstanceStore:
         nothing is left behind.
         """
         digest, size = hashlib.sha256(), 0
-        with _refusing():
+        with refusing():
             handle, path = self.new_file()
         try:
-            with _refusing(), os.fdopen(handle, "wb") as file:
+            with refusing(), os.fdopen(handle, "wb") as file:
                 for chunk in chunks:
                     size += file.write(chunk)
                     digest.update(chunk)
@@ -74,7 +74,7 @@ class InstanceStore:
                 os.fsync(file.fileno())
             kept = Kept(digest.hexdigest(), size)
             self.move(path, kept)
-            with _refusing():
+            with refusing():
                 sync_folder(self.path(kept.sha256).parent)
             return kept
         finally:
@@ -85,7 +85,7 @@ class InstanceStore:
 
         ``sha256`` spares the reading where it is known. Raises as ``keep`` does.
         """
-        with _refusing():
+        with refusing():
             temporary, path = self.new_file()
             try:
                 sha256 = sha256 or _sha256(handle, offset, size)
@@ -104,7 +104,7 @@ class InstanceStore:
 
         Raises as ``keep`` does.
         """
-        with _refusing(), file.open("rb") as stream:
+        with refusing(), file.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             kept = Kept(_sha256(stream.fileno(), 0, size), size)
         self.link(str(file), kept)
@@ -116,7 +116,7 @@ class InstanceStore:
         Not on stable storage yet. Raises as ``keep`` does.
         """
         place = f"{self._places}/{kept.sha256[:2]}/{kept.sha256}"
-        with _refusing():
+        with refusing():
             try:
                 os.link(file, place)
             except FileExistsError:
@@ -132,7 +132,7 @@ class InstanceStore:
         Not on stable storage yet. Raises as ``keep`` does.
         """
         sha256 = kept.sha256
-        with _refusing():
+        with refusing():
             try:
                 place = f"{self._places}/{sha256[:2]}/{sha256}"
                 os.rename(file, place)  # noqa: PTH104 - for every image, and Path is slow
@@ -149,7 +149,7 @@ class InstanceStore:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Turn an ``OSError`` into the refusal that the sender gets."""
     try:
         yield

@@ -34,16 +34,28 @@ from dicom_node.receive.spool import FileSpool, JournalSpool, Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
 from dicom_node.receive.tls_gate import TlsGate, tls_context
 from dicom_node.settings import Listen
-from dicom_node.store import InstanceStore
+from dicom_node.store import InstanceStore, refusing
 
 TICK_S = 0.5
 BACKLOG = 512
 
 
 class Listener:
-    """One process's share of the door. Call ``start`` and ``stop`` from outside its thread."""
+    """One process's share of the door. Call ``start`` and ``stop`` from outside its thread.
 
-    def __init__(self, settings: Listen, root: Path, ledger: Ledger, *, index: int = 0) -> None:
+    ``on_failure`` is called once the journal has failed: nothing is taken any more, and only a new
+    process, which recovers the journal, can go on.
+    """
+
+    def __init__(
+        self,
+        settings: Listen,
+        root: Path,
+        ledger: Ledger,
+        *,
+        index: int = 0,
+        on_failure: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._store = store = InstanceStore(root, f"listen-{index}")
         self._spool = _spool(settings, store, ledger, index)
@@ -52,6 +64,7 @@ class Listener:
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
         self._refusal: Refused | None = None
+        self._on_failure = on_failure
         self._log = log("listen")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="listen", daemon=True)
@@ -60,8 +73,12 @@ class Listener:
     # from outside
 
     def start(self) -> int:
-        """Recover the journal, bind, and serve in a thread; returns the port."""
-        self._spool.start()
+        """Recover the journal, bind, and serve in a thread; returns the port.
+
+        Raises ``OutOfSpace`` or ``ProcessingFailure`` where the journal cannot be recovered.
+        """
+        with refusing():
+            self._spool.start()
         gc.collect()
         gc.freeze()  # thousands of dictionary entries that no collection need look at again
         self._thread.start()
@@ -76,6 +93,11 @@ class Listener:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._spool.stop()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the journal has failed."""
+        return isinstance(self._refusal, ProcessingFailure)
 
     def _call(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
@@ -112,7 +134,7 @@ class Listener:
         for connection in [c for c in self._connections if c.deadline <= now]:
             connection.expire()
         free_mib = shutil.disk_usage(self._store.root).free >> 20
-        if not isinstance(self._refusal, ProcessingFailure):
+        if not self.has_failed:
             low = free_mib < self._settings.reserve_mib
             self._refusal = OutOfSpace("too little space", code="HIGH_WATER") if low else None
         self._loop.call_later(TICK_S, self._tick)
@@ -192,6 +214,7 @@ class Listener:
         """From the spool's thread. A journal that failed once takes nothing more."""
         if failure is not None:
             self._refusal = failure
+            self._on_failure()
         self._loop.call_soon_threadsafe(done, failure)
 
     def note(

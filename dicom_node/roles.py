@@ -87,6 +87,7 @@ def _run_listeners(count: int, config: Path | None, stop: threading.Event) -> No
 
 def run_sweep(settings: Settings) -> None:
     """Sweep at the settings' interval until told to stop."""
+    from dicom_node.receive.inquiry import inquiring
     from dicom_node.sweep import Sweep
 
     stop = stop_event()
@@ -95,7 +96,7 @@ def run_sweep(settings: Settings) -> None:
     ledger = Ledger.open(settings.ledger_url)
     sweep = Sweep(settings, ledger, InstanceStore(settings.store_dir), broker, catalog.bundles)
     log("sweep").info("sweep.ready", count=len(catalog.bundles))
-    with SignOfLife(ledger, "sweep"):
+    with SignOfLife(ledger, "sweep"), inquiring(settings, ledger):
         while not stop.wait(settings.sweep.interval_s):
             try:
                 sweep.once()

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.job import Proposal, SelectedSeries, SeriesChoice
-from dicom_node.domain.manifest import SeriesSelection, TagRule
+from dicom_node.domain.manifest import SeriesSelection
+from dicom_node.domain.rule import TagRule
 from dicom_node.domain.study import AttributeValue, Series, Study
 
 FITS = "fits"
@@ -48,7 +49,7 @@ def reason_against(series: Series, selection: SeriesSelection) -> str | None:
     for check in _CHECKS:
         if reason := check(series, selection):
             return reason
-    return next((why for rule in selection.rules if (why := _against_rule(series, rule))), None)
+    return next((why for rule in selection.rules if (why := against_rule(series, rule))), None)
 
 
 def _against_headers(series: Series, _: SeriesSelection) -> str | None:
@@ -98,7 +99,8 @@ _CHECKS: tuple[Callable[[Series, SeriesSelection], str | None], ...] = (
 )
 
 
-def _against_rule(series: Series, rule: TagRule) -> str | None:
+def against_rule(series: Series, rule: TagRule) -> str | None:
+    """Why a series does not fulfil a rule, in words; none: it does."""
     value = series.attributes.get(rule.keyword)
     if _holds(value, rule) is not rule.negate:
         return None

@@ -35,11 +35,13 @@ from pydantic_settings import (
 
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.errors import ConfigurationError
+from dicom_node.domain.rule import TagRule
 
 AETitle = Annotated[
     str, Field(min_length=1, max_length=16, pattern=r"^[!-\[\]-~]([ -\[\]-~]*[!-\[\]-~])?$")
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Notice = Literal["MPPS", "IAN"]
 PREFIX = "DICOM_NODE__"
 
 
@@ -107,13 +109,54 @@ class Listen(_Section):
         return tuple({"ae_title": c} if isinstance(c, str) else c for c in callers)
 
 
+class Archive(_Section):
+    """A DICOM peer that is asked how many images a study has (C-FIND, study root)."""
+
+    host: str
+    port: Port
+    ae_title: AETitle
+
+
+class NamedSeries(_Section):
+    """A series that must be there before a study is ready."""
+
+    name: str = Field(min_length=1, max_length=64)
+    rules: tuple[TagRule, ...] = Field(min_length=1)
+    """All of them must hold for one and the same series."""
+    min_images: int = Field(default=1, ge=1)
+    modalities: tuple[str, ...] = ()
+    """Asked for only in studies that hold one of these; empty: in every study."""
+
+
 class Completeness(_Section):
-    """When a study is ready for analysis."""
+    """When a study is ready for analysis: whichever of these comes first."""
 
     quiet_s: float = Field(default=60, gt=0)
     """No image for this long."""
     deadline_s: float = Field(default=5400, gt=0)
-    """Ready at the latest this long after the first image."""
+    """The end of waiting, counted from the first image."""
+    at_deadline: Literal["analyse", "incomplete"] = "analyse"
+    """What then: analyse what is there, or hold the study back as INCOMPLETE."""
+    expect: tuple[Notice, ...] = ()
+    """Take these notices, and wait for exactly the images that they name: MPPS (the modality's
+    performed procedure step), IAN (Instance Availability Notification). List only what comes from
+    systems that send here all that they announce."""
+    pacs: Archive | None = None
+    """Wait for as many images as this archive has of the study."""
+    series: tuple[NamedSeries, ...] = ()
+    grace_s: float = Field(default=2, gt=0)
+    """What was announced and is here must have stood still for this long."""
+
+    @model_validator(mode="after")
+    def _periods_in_order(self) -> Self:
+        if self.quiet_s >= self.deadline_s:
+            raise ValueError("quiet_s must be below deadline_s, or it never comes first")
+        if (self.expect or self.pacs) and self.grace_s > self.quiet_s:
+            raise ValueError("grace_s must not be above quiet_s, or expect and pacs save no time")
+        names = [s.name for s in self.series]
+        if len(set(names)) < len(names):
+            raise ValueError("series: every name may appear once")
+        return self
 
 
 class Sweep(_Section):

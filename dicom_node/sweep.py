@@ -1,4 +1,4 @@
-"""The sweep: closes quiet studies, opens their jobs, rings for what waits, frees dead claims.
+"""The sweep: closes ready studies, opens their jobs, rings for what waits, frees dead claims.
 
 It holds no fact: kill it at any moment, start it again, and it finds all that is due in the
 ledger. Two sweeps at once do no harm, for every transition is guarded.
@@ -14,9 +14,10 @@ from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
 from dicom_node.domain.study import Study
 from dicom_node.headers import GuardedReader, read_study
-from dicom_node.ledger import Ledger, OpenStudy
+from dicom_node.ledger import Ledger
 from dicom_node.observe import log
-from dicom_node.receive.completeness import Readiness
+from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
+from dicom_node.receive.promises import promises
 from dicom_node.routing import keywords, route
 from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
@@ -41,7 +42,8 @@ class Sweep:
         self._broker = broker
         self._bundles = bundles
         self._clock = clock
-        self._readiness = Readiness(settings.completeness)
+        self._readiness = Readiness(settings.completeness, promises(settings, ledger))
+        self._keywords = keywords(bundles) | series_keywords(settings.completeness.series)
         self._claims = Watch()
         self._reader = GuardedReader()
         self._rung: dict[Hashable, float] = {}
@@ -59,25 +61,46 @@ class Sweep:
 
     def close_ready_studies(self) -> None:
         """RECEIVING -> ROUTED, NO_MODEL or QUARANTINED for each study that is ready."""
-        for seen in self._readiness.ready(self._ledger.studies.receiving(), self._clock()):
+        for ready in self._readiness.ready(self._ledger.studies.receiving(), self._clock()):
             try:
-                self._close(seen)
+                self._close(ready)
             except LedgerConflict:
-                self._log.info("study.late_image", study=seen.study_instance_uid)
+                self._log.info("study.late_image", study=ready.study.study_instance_uid)
 
-    def _close(self, seen: OpenStudy) -> None:
-        uid = seen.study_instance_uid
+    def _close(self, ready: Ready) -> None:
+        uid = ready.study.study_instance_uid
+        study = self._read(uid)
+        if reason := contradiction(study):
+            self._hold_back(ready, study, reason)
+        elif ready.why is Why.DEADLINE:
+            self._at_deadline(ready, study)
+        elif missing := lacking(study, self._settings.completeness.series):
+            self._readiness.wait_for_series(ready.study)
+            self._log.info("study.waits", study=uid, reason="SERIES_MISSING", count=len(missing))
+        else:
+            self._open_jobs(ready, study)
+
+    def _read(self, uid: str) -> Study:
         instances = self._ledger.studies.instances(uid)
         self._reader.next_study()
-        study = read_study(uid, instances, self._store, self._reader, keywords(self._bundles))
-        if reason := contradiction(study):
-            self._ledger.studies.quarantine(seen, study, reason)
-            self._log.warning("study.quarantine", study=uid, reason=reason)
-            return
+        return read_study(uid, instances, self._store, self._reader, self._keywords)
+
+    def _at_deadline(self, ready: Ready, study: Study) -> None:
+        if self._settings.completeness.at_deadline == "incomplete":
+            self._hold_back(ready, study, "INCOMPLETE")
+        else:
+            self._open_jobs(ready, study)
+
+    def _open_jobs(self, ready: Ready, study: Study) -> None:
         proposals = route(study, self._bundles)
         config = self._settings.results.sha256
-        opened = self._ledger.studies.close(seen, study, proposals, config)
-        self._log.info("study.closed", study=uid, count=len(opened))
+        opened = self._ledger.studies.close(ready.study, study, proposals, config)
+        uid = study.study_instance_uid
+        self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
+
+    def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
+        self._ledger.studies.quarantine(ready.study, study, reason)
+        self._log.warning("study.quarantine", study=study.study_instance_uid, reason=reason)
 
     def free_dead_claims(self) -> None:
         """Release every claim whose heartbeat has stood still for the length of a lease."""

@@ -5,12 +5,12 @@ error names the key and what would be right; unknown keys are errors, for a miss
 not be ignored.
 """
 
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydicom.datadict import tag_for_keyword
 from pydicom.sr.coding import Code
+
+from dicom_node.domain.rule import TagRule
 
 SCHEMA_VERSION = 1
 RANK_3D = 3
@@ -31,50 +31,6 @@ class CodedConcept(_Part):
     def code(self) -> Code:
         """The same as pydicom's named tuple."""
         return Code(self.value, self.scheme, self.meaning)
-
-
-class TagRule(_Part):
-    """One condition on a header attribute; exactly one comparison is given."""
-
-    keyword: str
-    equals: str | float | None = None
-    contains: str | None = None
-    """A value of a multi-valued attribute, or a part of a text; upper and lower case are equal."""
-    matches: str | None = None
-    """A regular expression, searched for; upper and lower case are equal."""
-    at_least: float | None = None
-    at_most: float | None = None
-    negate: bool = False
-
-    @field_validator("keyword")
-    @classmethod
-    def _known_keyword(cls, keyword: str) -> str:
-        if tag_for_keyword(keyword) is None:
-            raise ValueError(f"{keyword!r} is no DICOM keyword; see PS3.6 for the spelling")
-        return keyword
-
-    @field_validator("matches")
-    @classmethod
-    def _compilable(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return pattern
-
-    @model_validator(mode="after")
-    def _one_comparison(self) -> Self:
-        given = [
-            name
-            for name in ("equals", "contains", "matches", "at_least", "at_most")
-            if getattr(self, name) is not None
-        ]
-        if len(given) != 1:
-            raise ValueError(
-                "give exactly one of equals, contains, matches, at_least, at_most "
-                f"for {self.keyword}; found {given or 'none'}"
-            )
-        return self
 
 
 Orientation = Literal["AXIAL", "CORONAL", "SAGITTAL", "OBLIQUE"]

@@ -1,7 +1,7 @@
 """The ledger: every fact of the node, one row each, committed before anyone is told.
 
-``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``pages`` what people and monitors
-look at. Only these modules write SQL.
+``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``expectations`` what others
+announce, ``pages`` what people and monitors look at. Only these modules write SQL.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Self
 
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
+from dicom_node.ledger.expectations import Expectations
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.pages import Pages
 from dicom_node.ledger.roles import Roles
@@ -23,6 +24,7 @@ class Ledger:
 
     database: Database
     studies: Studies
+    expectations: Expectations
     jobs: Jobs
     deliveries: Deliveries
     pages: Pages
@@ -36,6 +38,7 @@ class Ledger:
         return cls(
             database,
             Studies(database),
+            Expectations(database),
             Jobs(database),
             Deliveries(database),
             Pages(database),

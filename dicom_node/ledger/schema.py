@@ -68,6 +68,19 @@ instance = Table(
     Column("received_at", Float, nullable=False),
 )
 
+expectation = Table(
+    "expectation",
+    metadata,
+    Column("source", String(8), primary_key=True),  # MPPS, IAN, FIND
+    Column("notice_uid", UID, primary_key=True),  # of the MPPS or IAN; FIND: of the study
+    Column("study_instance_uid", UID, nullable=False, index=True),  # no key: it may come first
+    Column("instances", JSON, nullable=False),  # SOP Instance UIDs; FIND: none
+    Column("images", Integer, nullable=False),  # how many are announced
+    Column("final", Boolean, nullable=False),  # MPPS: performed; FIND: said twice
+    Column("arrivals", Integer, nullable=False),  # FIND: of the study, when the PACS was asked
+    Column("at", Float, nullable=False),
+)
+
 job = Table(
     "job",
     metadata,

@@ -64,7 +64,7 @@ class Outcome:
 
 def echo(peer: Peer) -> None:
     """C-ECHO; raises ``PeerUnreachable`` with the reason."""
-    with _Association(peer, [build_context("1.2.840.10008.1.1")]) as association:
+    with Outgoing(peer, [build_context("1.2.840.10008.1.1")]) as association:
         status = association.send_c_echo()
         if not status or status.Status != 0:
             raise PeerUnreachable(f"{peer.ae_title} does not answer C-ECHO")
@@ -79,10 +79,10 @@ def send(peer: Peer, files: Sequence[Path]) -> Iterator[Outcome]:
     for batch in _batches(files):
         contexts = [build_context(sop_class, syntax) for sop_class, syntax in _kinds(batch)]
         try:
-            with _Association(peer, contexts) as association:
+            with Outgoing(peer, contexts) as association:
                 for file in batch:
                     yield _send_one(association, file)
-        except _NothingAccepted:
+        except NothingAccepted:
             yield from (Outcome(file, Answer.NO_CONTEXT) for file in batch)
 
 
@@ -133,23 +133,26 @@ def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
         yield batch
 
 
-class _NothingAccepted(Exception):
+class NothingAccepted(Exception):
     """The peer takes none of the SOP classes and transfer syntaxes that were offered."""
 
 
-class _Association:
+class Outgoing:
     """An association that is released at the end, or aborted after an error."""
 
-    def __init__(self, peer: Peer, contexts: Sequence[Any]) -> None:
+    def __init__(
+        self, peer: Peer, contexts: Sequence[Any], *, dimse_timeout_s: float = DIMSE_TIMEOUT_S
+    ) -> None:
         _config.STORE_SEND_CHUNKED_DATASET = True  # bytes of the file, not of a decoded data set
         self._peer = peer
         self._contexts = list(contexts)
+        self._dimse_timeout_s = dimse_timeout_s
 
     def __enter__(self) -> Association:
         entity = AE(self._peer.calling_ae)
         entity.connection_timeout = CONNECT_TIMEOUT_S
         entity.acse_timeout = ACSE_TIMEOUT_S
-        entity.dimse_timeout = DIMSE_TIMEOUT_S
+        entity.dimse_timeout = self._dimse_timeout_s
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay)]
         self._association = entity.associate(
             self._peer.host,
@@ -162,7 +165,7 @@ class _Association:
         if self._association.is_established:
             return self._association
         if self._association.rejected_contexts:
-            raise _NothingAccepted
+            raise NothingAccepted
         raise PeerUnreachable(self._why())
 
     def _why(self) -> str:

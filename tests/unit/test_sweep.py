@@ -1,85 +1,24 @@
 """The sweep finds in the ledger all that is due, however often it or anyone else was killed."""
 
-from pathlib import Path
-
 import pytest
-from pydicom import dcmread
+from world import World, receive_all, state_of
 
-from dicom_node.catalog import BundleFolder
 from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.job import JobState
-from dicom_node.domain.manifest import ModelManifest, SeriesSelection
-from dicom_node.domain.study import Instance
-from dicom_node.ledger import Ledger
-from dicom_node.settings import Completeness, Settings
-from dicom_node.settings import Sweep as SweepSettings
-from dicom_node.store import InstanceStore
-from dicom_node.sweep import Sweep
-from dicom_node.testing.broker import RecordingBroker
 from dicom_node.testing.phantom import phantom
-from dicom_node.testing.study import file_bytes, make_study
-
-
-class World:
-    """A sweep over a real ledger and store, with a clock that the test moves."""
-
-    def __init__(self, folder):
-        self.now = 0.0
-        self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
-        self.store = InstanceStore(folder / "store")
-        self.broker = RecordingBroker()
-        self.settings = Settings(
-            completeness=Completeness(quiet_s=60, deadline_s=1000),
-            sweep=SweepSettings(ring_again_s=30, lease_s=45),
-        )
-        self.sweep = self.new_sweep()
-
-    def new_sweep(self):
-        manifest = ModelManifest.model_construct(
-            name="model", version="1.0.0", selection=SeriesSelection(modality=("CT",))
-        )
-        bundle = BundleFolder(Path("model"), manifest, "f" * 64)
-        return Sweep(
-            self.settings, self.ledger, self.store, self.broker, [bundle], clock=lambda: self.now
-        )
-
-    def receive(self, data):
-        kept = self.store.keep([file_bytes(data)])
-        data = dcmread(self.store.path(kept.sha256))
-        instance = Instance(
-            data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID, data.SOPClassUID,
-            data.file_meta.TransferSyntaxUID, kept.sha256, kept.size_bytes,
-        )  # fmt: skip
-        return self.ledger.studies.record(instance, "MODALITY")
-
-    def pass_time(self, seconds, step=10):
-        end = self.now + seconds
-        while self.now < end:
-            self.now = min(end, self.now + step)
-            self.sweep.once()
+from dicom_node.testing.study import make_study
 
 
 @pytest.fixture
 def world(tmp_path):
     made = World(tmp_path)
     yield made
-    made.sweep.close()
-    made.ledger.close()
+    made.close()
 
 
 @pytest.fixture
 def study():
     return make_study(phantom(1, slices=3, size=32))
-
-
-def state_of(world, study):
-    return world.ledger.pages.study(study[0].StudyInstanceUID).study
-
-
-def receive_all(world, study):
-    for data in study:
-        world.receive(data)
-    world.sweep.once()
 
 
 def test_a_quiet_study_gets_its_job_and_a_ring(world, study):

@@ -26,7 +26,7 @@ def study(uid, arrivals):
 
 
 def uids(ready):
-    return [s.study_instance_uid for s in ready]
+    return [r.study.study_instance_uid for r in ready]
 
 
 def test_a_study_is_ready_after_the_quiet_period_and_not_before():

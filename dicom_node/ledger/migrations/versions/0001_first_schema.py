@@ -23,6 +23,24 @@ def upgrade() -> None:
         op.f("ix_event_study_instance_uid"), "event", ["study_instance_uid"], unique=False
     )
     op.create_table(
+        "expectation",
+        sa.Column("source", sa.String(length=8), nullable=False),
+        sa.Column("notice_uid", sa.String(length=64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("instances", sa.JSON(), nullable=False),
+        sa.Column("images", sa.Integer(), nullable=False),
+        sa.Column("final", sa.Boolean(), nullable=False),
+        sa.Column("arrivals", sa.Integer(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "notice_uid", name=op.f("pk_expectation")),
+    )
+    op.create_index(
+        op.f("ix_expectation_study_instance_uid"),
+        "expectation",
+        ["study_instance_uid"],
+        unique=False,
+    )
+    op.create_table(
         "instance",
         sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),

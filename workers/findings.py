@@ -7,7 +7,7 @@ target is there, and the segmentation head says where.
   slices reaches the operating point; a note counts the regions whose slices do not.
 - A smaller region is noise. Slices in or beside which there is nothing but such regions have no
   say: what the model saw there is too small to be what it looks for. A note counts them where
-  their slices are positive.
+  those slices are positive.
 - A run of other positive slices, with no finding in it or beside it, is a finding of the whole
   image: the model says yes, and does not say where.
 - A target without any finding is absent, with the highest probability of the slices that have a
@@ -175,7 +175,8 @@ def _left_out(
     target: Target, probability: FloatArray, regions: Regions, taken: int
 ) -> Iterator[str]:
     unlikely = len(regions.large) - taken
-    tiny = sum(_reaches(probability, regions.frames([n]), target) for n in regions.small)
+    near = (beside(regions.frames([n])) for n in regions.small)
+    tiny = sum(_reaches(probability, frames, target) for frames in near)
     if unlikely:
         yield (
             f"{_places(unlikely)} outlined as {target.label} in slices whose probability stays "

@@ -33,7 +33,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.rule import TagRule
 
@@ -195,7 +195,13 @@ class Models(_Section):
 class Results(_Section):
     """What is made of an analysis; every field here can change a result's content."""
 
-    kinds: tuple[ResultKind, ...] = tuple(ResultKind)
+    kinds: tuple[ResultKind, ...] = DEFAULT_KINDS
+    language: Literal["en", "de", "zh-Hans"] = "en"
+    """Of the report, the SR's texts and the words in pictures."""
+    segmentation: Literal["BINARY", "LABELMAP", "FRACTIONAL"] = "BINARY"
+    """LABELMAP is smaller, FRACTIONAL keeps probabilities; fewer viewers read them."""
+    parametric_map: Literal["FLOAT", "INTEGER"] = "FLOAT"
+    """INTEGER: 16 bits a value, for viewers that read no floating point pixels."""
     series_number_base: int = Field(default=9000, ge=1, le=90000)
     institution: str = Field(default="", max_length=64)
 

@@ -1,17 +1,19 @@
 """Case: an analysis with what every output shares, made once."""
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import cached_property
 
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, FrameReference
+from dicom_node.domain.analysis import Analysis, FrameReference, Provenance
 from reports.compass import place
 from reports.key_slices import KeySlice, key_slices
 from reports.pictures import Picture, picture
+from reports.references import Reference
 from reports.settings import ReportSettings
 from reports.source import Sources, repaired_sources
+from reports.subject import Maker, study_time
 
 MAX_KEY_SLICES = 16
 """More would flood a PACS; the SR and the table still hold every finding."""
@@ -23,6 +25,18 @@ class Case:
 
     analysis: Analysis
     settings: ReportSettings = field(default_factory=ReportSettings)
+    predecessors: tuple[Reference, ...] = ()
+    """The SRs that this one takes the place of: of an earlier generation, or an answer."""
+
+    @property
+    def provenance(self) -> Provenance:
+        """Of the analysis."""
+        return self.analysis.provenance
+
+    @cached_property
+    def maker(self) -> Maker:
+        """The model."""
+        return Maker.model(self.analysis.manifest, self.provenance.bundle_sha256)
 
     @cached_property
     def sources(self) -> Sources:
@@ -46,15 +60,8 @@ class Case:
 
     @cached_property
     def made_at(self) -> datetime:
-        """When the job was opened, on the clock of the study (PS3.3 C.12.1.1.8).
-
-        Results must carry dates that do not change from run to run and that compare with the
-        study's own: its offset from UTC if it states one, else this machine's time zone.
-        """
-        opened = self.analysis.provenance.opened_at
-        if opened.tzinfo is None:
-            return opened
-        return opened.astimezone(_zone(self.sources.first))
+        """When the job was opened, on the clock of the study."""
+        return study_time(self.provenance.opened_at, self.sources.first)
 
     def reference(self, frame: int) -> FrameReference:
         """The source image of a frame."""
@@ -71,16 +78,6 @@ class Case:
     @cached_property
     def _headers(self) -> dict[str, Dataset]:
         return {str(header.SOPInstanceUID): header for header in self.sources.headers}
-
-
-def _zone(header: Dataset) -> timezone | None:
-    offset = str(header.get("TimezoneOffsetFromUTC") or "")
-    try:
-        sign, hours, minutes = offset[:1], int(offset[1:3]), int(offset[3:5])
-    except ValueError:
-        return None
-    delta = timedelta(hours=hours, minutes=minutes)
-    return timezone(-delta if sign == "-" else delta)
 
 
 def _omitted(analysis: Analysis) -> list[str]:

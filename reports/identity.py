@@ -7,15 +7,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node import __version__
-from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.uid import uuid_uid
 from dicom_node.domain.delivery import ResultKind
-from dicom_node.domain.manifest import ModelManifest
 from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PARTS
 from reports.case import Case
 from reports.settings import SHORT_DISCLAIMER
 from reports.source import UTF8
+from reports.subject import NODE, Maker, Subject
 from reports.text import clean
 
 LONG_STRING = 64
@@ -24,47 +21,57 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
     ResultKind.SECONDARY_CAPTURE: (2, "OT", "heat map"),
     ResultKind.ENCAPSULATED_PDF: (3, "DOC", "report"),
     ResultKind.STRUCTURED_REPORT: (4, "SR", "findings"),
+    ResultKind.PARAMETRIC_MAP: (5, "OT", "heat map data"),
+    ResultKind.PRESENTATION_STATE: (6, "PR", "outlines"),
+    ResultKind.COLOR_PRESENTATION_STATE: (7, "PR", "heat map colours"),
+    ResultKind.KEY_OBJECTS: (8, "KO", "key images"),
+    ResultKind.REJECTION_NOTE: (9, "KO", "rejection"),
 }
 """Of each kind: offset in our band of series numbers, modality, what it is in words."""
 PLAIN = frozenset({ResultKind.SECONDARY_CAPTURE, ResultKind.ENCAPSULATED_PDF})
 """Kinds whose series is described by the General Series module (PS3.3 C.7.3.1) alone."""
 
 
-def instance_uid(analysis: Analysis, kind: ResultKind, index: int = 0) -> str:
+def instance_uid(subject: Subject, kind: ResultKind, index: int = 0, variant: str = "") -> str:
     """SOP Instance UID of a result: the same work makes the same UID."""
-    return analysis.provenance.uid(kind.value, index)
+    return subject.provenance.uid(kind.value + variant, index)
 
 
-def series_description(manifest: ModelManifest, kind: ResultKind) -> str:
-    """``AI``, the model, what it is, and the warning: at most 64 characters."""
+def series_uid(subject: Subject, kind: ResultKind) -> str:
+    """All results of a kind that one run makes are one series."""
+    return subject.provenance.uid(f"series|{kind.value}")
+
+
+def series_description(maker: Maker, kind: ResultKind) -> str:
+    """``AI``, who, what it is, and the warning: at most 64 characters."""
     tail = f" {SERIES[kind][2]} - not for diagnostic use"
-    return clean(f"AI {manifest.title}", LONG_STRING - len(tail)) + tail
+    return clean(f"AI {maker.title}", LONG_STRING - len(tail)) + tail
 
 
-def device_uid(analysis: Analysis) -> str:
-    """Of one version of a model: the same on every node that runs these very bytes."""
-    return uuid_uid(f"device|{analysis.provenance.bundle_sha256}")
-
-
-def identify(result: Dataset, case: Case, kind: ResultKind, index: int = 0) -> None:
+def identify(
+    result: Dataset, subject: Subject, kind: ResultKind, index: int = 0, variant: str = ""
+) -> None:
     """Write into a result everything that does not depend on its content.
 
-    ``index`` counts from 0 within the kind's series. What the result already holds of these
+    ``index`` counts from 0 within the kind's series; ``variant`` tells results of a kind apart
+    that the same work may make one instead of another. What the result already holds of these
     attributes is replaced: constructors fill them from the clock and from unrepaired sources.
     """
-    _patient_and_study(result, case)
-    _series(result, case, kind, index)
-    _equipment(result, case)
-    _common(result, case, kind, index)
+    _patient_and_study(result, subject)
+    _series(result, subject, kind, index)
+    _equipment(result, subject)
+    _common(result, subject)
+    result.SOPInstanceUID = instance_uid(subject, kind, index, variant)
 
 
-def _patient_and_study(result: Dataset, case: Case) -> None:
-    source = case.sources.first
+def _patient_and_study(result: Dataset, subject: Subject) -> None:
+    source = subject.sources.first
     for keyword in (*PATIENT, *STUDY):
         if keyword in result:
             delattr(result, keyword)
         if keyword in source and (source[keyword].value or keyword in REQUIRED):
             copy_element(result, source, keyword)
+    result.StudyInstanceUID = subject.provenance.study_instance_uid
 
 
 def copy_element(result: Dataset, source: Dataset, keyword: str) -> None:
@@ -73,15 +80,15 @@ def copy_element(result: Dataset, source: Dataset, keyword: str) -> None:
     result.add(DataElement(element.tag, element.VR, element.value))
 
 
-def _series(result: Dataset, case: Case, kind: ResultKind, index: int) -> None:
+def _series(result: Dataset, subject: Subject, kind: ResultKind, index: int) -> None:
     offset, modality, _ = SERIES[kind]
     result.Modality = modality
-    result.SeriesInstanceUID = case.analysis.provenance.uid(f"series|{kind.value}")
-    result.SeriesNumber = case.settings.series_number_base + offset
-    result.SeriesDescription = series_description(case.analysis.manifest, kind)
-    result.SeriesDate, result.SeriesTime = _date_and_time(case)
+    result.SeriesInstanceUID = series_uid(subject, kind)
+    result.SeriesNumber = subject.settings.series_number_base + offset
+    result.SeriesDescription = series_description(subject.maker, kind)
+    result.SeriesDate, result.SeriesTime = _date_and_time(subject)
     result.InstanceNumber = index + 1
-    _body_part(result, case.sources.first, kind)
+    _body_part(result, subject.sources.first, kind)
 
 
 def _body_part(result: Dataset, source: Dataset, kind: ResultKind) -> None:
@@ -93,40 +100,39 @@ def _body_part(result: Dataset, source: Dataset, kind: ResultKind) -> None:
         result.Laterality = source.get("Laterality")
 
 
-def _equipment(result: Dataset, case: Case) -> None:
-    manifest = case.analysis.manifest
-    result.Manufacturer = manifest.manufacturer
-    result.ManufacturerModelName = manifest.title
-    result.DeviceSerialNumber = case.analysis.provenance.bundle_sha256[:LONG_STRING]
-    result.SoftwareVersions = [manifest.id, f"dicom-node {__version__}"]
-    if case.settings.institution_name:
-        result.InstitutionName = clean(case.settings.institution_name, LONG_STRING)
+def _equipment(result: Dataset, subject: Subject) -> None:
+    maker = subject.maker
+    result.Manufacturer = maker.manufacturer
+    result.ManufacturerModelName = maker.title
+    result.DeviceSerialNumber = maker.serial_number[:LONG_STRING]
+    result.SoftwareVersions = [maker.id, NODE]
+    if subject.settings.institution_name:
+        result.InstitutionName = clean(subject.settings.institution_name, LONG_STRING)
 
 
-def _common(result: Dataset, case: Case, kind: ResultKind, index: int) -> None:
+def _common(result: Dataset, subject: Subject) -> None:
     result.SpecificCharacterSet = UTF8
-    result.SOPInstanceUID = instance_uid(case.analysis, kind, index)
-    result.InstanceCreationDate, result.InstanceCreationTime = _date_and_time(case)
-    result.ContentDate, result.ContentTime = _date_and_time(case)
-    result.ContentQualification = case.analysis.manifest.content_qualification
-    scanner = _scanner(case.sources.first)
-    result.ContributingEquipmentSequence = [*scanner, algorithm_equipment(case)]
+    result.InstanceCreationDate, result.InstanceCreationTime = _date_and_time(subject)
+    result.ContentDate, result.ContentTime = _date_and_time(subject)
+    result.ContentQualification = subject.maker.content_qualification
+    scanner = _scanner(subject.sources.first)
+    result.ContributingEquipmentSequence = [*scanner, algorithm_equipment(subject)]
 
 
-def _date_and_time(case: Case) -> tuple[str, str]:
-    return f"{case.made_at:%Y%m%d}", f"{case.made_at:%H%M%S}"
+def _date_and_time(subject: Subject) -> tuple[str, str]:
+    return f"{subject.made_at:%Y%m%d}", f"{subject.made_at:%H%M%S}"
 
 
-def algorithm_equipment(case: Case) -> Dataset:
+def algorithm_equipment(subject: Subject) -> Dataset:
     """The model, as Contributing Equipment (PS3.3 Table C.12-1; IHE AIR)."""
-    manifest = case.analysis.manifest
+    maker = subject.maker
     item = Dataset()
-    item.Manufacturer = manifest.manufacturer
-    item.ManufacturerModelName = manifest.title
-    item.DeviceSerialNumber = case.analysis.provenance.bundle_sha256[:LONG_STRING]
-    item.SoftwareVersions = [manifest.id, f"dicom-node {__version__}"]
-    item.DeviceUID = device_uid(case.analysis)
-    item.ContributionDateTime = f"{case.made_at:%Y%m%d%H%M%S}"
+    item.Manufacturer = maker.manufacturer
+    item.ManufacturerModelName = maker.title
+    item.DeviceSerialNumber = maker.serial_number[:LONG_STRING]
+    item.SoftwareVersions = [maker.id, NODE]
+    item.DeviceUID = maker.device_uid
+    item.ContributionDateTime = f"{subject.made_at:%Y%m%d%H%M%S}"
     item.ContributionDescription = f"Analysis by a machine learning model. {SHORT_DISCLAIMER}"
     item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
     return item

@@ -178,7 +178,7 @@ def _visual_explanation(
     case: Case, finding: Finding, explanation: Explanation, captures: Sequence[Dataset]
 ) -> list[ImageContentItem]:
     numbers = [key.number for key in case.key_slices if any(f is finding for f in key.findings)]
-    uids = {instance_uid(case.analysis, ResultKind.SECONDARY_CAPTURE, n - 1) for n in numbers}
+    uids = {instance_uid(case, ResultKind.SECONDARY_CAPTURE, n - 1) for n in numbers}
     items = [
         ImageContentItem(
             name=VISUAL_EXPLANATION,

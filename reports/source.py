@@ -8,14 +8,18 @@ need; what was changed is named by its keyword, never by its value.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY
+from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
+COSINES = 6
+"""Values of Image Orientation (Patient)."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,26 @@ def _header(dataset: Dataset, shared: Dataset, notes: list[str]) -> Dataset:
     header = Dataset()
     header.update(shared)
     header.update(_copied(dataset, IMAGE, notes))
+    _straighten(header, notes)
     header.SpecificCharacterSet = UTF8
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return header
+
+
+def _straighten(header: Dataset, notes: list[str]) -> None:
+    """Direction cosines that a scanner rounded, made of unit length and square again."""
+    stated = header.get("ImageOrientationPatient")
+    if not stated or len(stated) != COSINES:
+        return
+    straight = unit_cosines(stated)
+    if not np.isfinite(straight).all():
+        del header.ImageOrientationPatient
+        notes.append("ImageOrientationPatient")
+        return
+    if abs(straight - [float(value) for value in stated]).max() > NOTICEABLE:
+        notes.append("ImageOrientationPatient")
+    header.ImageOrientationPatient = [decimal(value) for value in straight]
 
 
 def _copied(dataset: Dataset, keywords: Iterable[str], notes: list[str]) -> Dataset:

@@ -23,7 +23,7 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
-from reports.identity import LONG_STRING, device_uid, identify, instance_uid
+from reports.identity import LONG_STRING, identify, instance_uid
 from reports.image_library import container, image_library
 from reports.measurement_groups import COMMENT, measurement_group
 from reports.settings import DISCLAIMER
@@ -31,7 +31,11 @@ from reports.source import UTF8
 from reports.wording import summary
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
-LANGUAGES: Mapping[str, CodedConcept] = {"en": CodedConcept("en", "RFC5646", "English")}
+LANGUAGES: Mapping[str, CodedConcept] = {
+    "en": CodedConcept("en", "RFC5646", "English"),
+    "de": CodedConcept("de", "RFC5646", "German"),
+    "zh-Hans": CodedConcept("zh-Hans", "RFC5646", "Chinese (Simplified)"),
+}
 """CID 5000."""
 PROCEDURES: Mapping[str, Code] = {
     "CT": codes.cid100.CTUnspecifiedBodyRegion,
@@ -63,7 +67,7 @@ def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
         content=_content(case, earlier)[0],
         series_instance_uid=case.analysis.provenance.uid("series|STRUCTURED_REPORT"),
         series_number=case.settings.series_number_base + 4,
-        sop_instance_uid=instance_uid(case.analysis, ResultKind.STRUCTURED_REPORT),
+        sop_instance_uid=instance_uid(case, ResultKind.STRUCTURED_REPORT),
         instance_number=1,
         manufacturer=case.analysis.manifest.manufacturer,
         is_complete=True,
@@ -96,7 +100,7 @@ def _observer(case: Case) -> ObserverContext:
     return ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=device_uid(case.analysis),
+            uid=case.maker.device_uid,
             name=manifest.title,
             manufacturer_name=manifest.manufacturer,
             model_name=manifest.id,

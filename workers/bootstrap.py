@@ -111,7 +111,11 @@ def in_order(results: Sequence[ResultInstance]) -> list[ResultInstance]:
 def report_settings(results: Results) -> ReportSettings:
     """The part of the settings that the writers see."""
     return ReportSettings(
-        series_number_base=results.series_number_base, institution_name=results.institution
+        series_number_base=results.series_number_base,
+        language=results.language,
+        institution_name=results.institution,
+        segmentation=results.segmentation,
+        parametric_map=results.parametric_map,
     )
 
 

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger import Ledger
@@ -51,9 +51,9 @@ class Trip:
     failures: list[str] = field(default_factory=list)
 
     def missing(self, *, sample: bool) -> list[str]:
-        """What was promised and is not there; the sample promises one of every kind."""
+        """What was promised and is not there; the sample promises one of each default kind."""
         lost = [kind for uid, kind in self.promised.items() if uid not in self.arrived]
-        kinds = set(ResultKind) if sample else set()
+        kinds = set(DEFAULT_KINDS) if sample else set()
         lost += sorted(kinds - set(self.promised.values()))
         if not self.promised:
             lost.append("any result")

@@ -172,6 +172,8 @@ class SegmentMask:
     threshold: float
     tracking_id: str
     tracking_uid: str
+    channel: int = 0
+    """Last axis of ``Prediction.masks`` that it was cut from."""
 
 
 @dataclass(frozen=True, slots=True)

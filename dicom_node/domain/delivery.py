@@ -15,15 +15,21 @@ from enum import StrEnum
 
 
 class ResultKind(StrEnum):
-    """What a result is; the order of the members is the order of sending, reports last.
+    """What a result is; the order of the members is the order of sending.
 
-    A visible SR means a complete set, so everything it refers to goes first.
+    What is referred to goes before what refers to it: a visible SR means a complete set. A
+    rejection note is never part of a set; it is made later, of objects that were sent.
     """
 
     SEGMENTATION = "SEGMENTATION"
+    PARAMETRIC_MAP = "PARAMETRIC_MAP"
     SECONDARY_CAPTURE = "SECONDARY_CAPTURE"
+    PRESENTATION_STATE = "PRESENTATION_STATE"
+    COLOR_PRESENTATION_STATE = "COLOR_PRESENTATION_STATE"
+    KEY_OBJECTS = "KEY_OBJECTS"
     ENCAPSULATED_PDF = "ENCAPSULATED_PDF"
     STRUCTURED_REPORT = "STRUCTURED_REPORT"
+    REJECTION_NOTE = "REJECTION_NOTE"
 
     @property
     def rank(self) -> int:
@@ -38,10 +44,24 @@ class ResultKind(StrEnum):
 
 _LABELS: Mapping[ResultKind, str] = {
     ResultKind.SEGMENTATION: "SEG",
+    ResultKind.PARAMETRIC_MAP: "PM",
     ResultKind.SECONDARY_CAPTURE: "SC",
+    ResultKind.PRESENTATION_STATE: "GSPS",
+    ResultKind.COLOR_PRESENTATION_STATE: "PCPS",
+    ResultKind.KEY_OBJECTS: "KOS",
     ResultKind.ENCAPSULATED_PDF: "PDF",
     ResultKind.STRUCTURED_REPORT: "SR",
+    ResultKind.REJECTION_NOTE: "REJECT",
 }
+DEFAULT_KINDS: tuple[ResultKind, ...] = (
+    ResultKind.SEGMENTATION,
+    ResultKind.SECONDARY_CAPTURE,
+    ResultKind.ENCAPSULATED_PDF,
+    ResultKind.STRUCTURED_REPORT,
+)
+"""What a site gets unless it chooses. Presentation states are left to the site, for many viewers
+apply them unasked, and an overlay that is there before the first look misleads readers; key
+objects are, for a PACS hands them on to referrers as if a radiologist had picked them."""
 
 
 class DeliveryState(StrEnum):

@@ -102,6 +102,8 @@ class Target(_Part):
     finding: CodedConcept
     category: CodedConcept
     site: CodedConcept | None = None
+    laterality: CodedConcept | None = None
+    """Of the site: Right, Left, Unilateral, Bilateral (CID 244)."""
     threshold: float = Field(gt=0, lt=1)
     """Operating point: a probability at or above it means Present."""
     temperature: float = Field(default=1.0, gt=0)

@@ -179,9 +179,14 @@ _TASKS: Mapping[str, str] = {
 }
 KINDS: Mapping[str, str] = {
     ResultKind.SEGMENTATION: "Segmentation",
+    ResultKind.PARAMETRIC_MAP: "Heat map as data",
     ResultKind.SECONDARY_CAPTURE: "Picture",
+    ResultKind.PRESENTATION_STATE: "Outlines over the images",
+    ResultKind.COLOR_PRESENTATION_STATE: "Colours of the heat map",
+    ResultKind.KEY_OBJECTS: "Key images",
     ResultKind.ENCAPSULATED_PDF: "PDF report",
     ResultKind.STRUCTURED_REPORT: "Structured report",
+    ResultKind.REJECTION_NOTE: "Rejection note",
 }
 DELIVERIES: Mapping[str, str] = {
     DeliveryState.READY: "Waiting",

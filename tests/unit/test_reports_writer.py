@@ -24,6 +24,7 @@ from reports.identity import series_description
 from reports.part10 import IMPLEMENTATION_CLASS_UID, dataset_bytes
 from reports.segmentation import SegmentationWriter
 from reports.settings import ReportSettings
+from reports.subject import Maker
 from reports.writer import write_results
 
 Study = tuple[list[Dataset], Analysis]
@@ -207,7 +208,7 @@ def test_every_object_says_who_made_it_and_what_it_is_not_for() -> None:
 def test_a_long_title_leaves_room_for_the_warning() -> None:
     model = analyses.manifest(title="A very long title of a model that finds everything there is")
     for kind in ResultKind:
-        description = series_description(model, kind)
+        description = series_description(Maker.model(model, "b0"), kind)
         assert len(description) <= 64
         assert description.endswith("not for diagnostic use")
 

@@ -1,0 +1,240 @@
+"""Multi-frame images derived from source frames: what SEG and Parametric Map have in common.
+
+Written here and not by highdicom's constructors, which cannot express what this product meets:
+several frames without a frame of reference (ultrasound), frames chosen from a multi-frame image,
+frames of several multi-frame images (PS3.3 C.7.6.16, C.7.6.17).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.tag import BaseTag, Tag
+
+from dicom_node.domain.analysis import FrameReference
+from dicom_node.domain.errors import UnsupportedGeometry
+from reports.case import Case
+from reports.identity import code_item, copy_element
+from reports.planes import decimal, functional_group, orientation, position
+from reports.references import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """What tells frames apart: an attribute, the functional group that holds it, its name."""
+
+    pointer: str
+    group: str
+    label: str
+
+
+POSITION = Dimension("ImagePositionPatient", "PlanePositionSequence", "Position in the patient")
+PLACE = Dimension("InStackPositionNumber", "FrameContentSequence", "Frame of the source")
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One frame to be written."""
+
+    source: int
+    """Index of the source frame, in the order of the analysis."""
+    index: tuple[int, ...] = ()
+    """Values of the dimensions that stand before the place."""
+    groups: dict[str, list[Dataset]] = field(default_factory=dict)
+    """Further functional groups, by keyword."""
+
+
+def require_frame_of_reference(case: Case) -> None:
+    """Only images without a plane in the patient may go without one; none is ever made up.
+
+    Raises ``UnsupportedGeometry`` (PS3.3 C.7.4.1: required where positions are written).
+    """
+    first = case.sources.first
+    if case.analysis.images.affine is not None and not first.get("FrameOfReferenceUID"):
+        raise UnsupportedGeometry(
+            f"series {first.SeriesInstanceUID}: its images name no Frame of Reference UID, which "
+            "their class requires; a SEG of them could not say where its voxels lie"
+        )
+
+
+def describe(
+    dataset: Dataset,
+    case: Case,
+    frames: Sequence[Derived],
+    *,
+    derivation: Code,
+    dimensions: Sequence[Dimension] = (),
+) -> Dataset:
+    """Write everything but pixels and content; return the item of the shared groups.
+
+    Frames are (rows, columns) of the source's own grid, and come in the order of their indices.
+    """
+    images = case.analysis.images
+    dataset.NumberOfFrames = len(frames)
+    dataset.Rows, dataset.Columns = images.pixels.shape[1:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.PresentationLUTShape = "IDENTITY"
+    _frame_of_reference(dataset, case)
+    copy_compression(dataset, case.sources.first)
+    _references(dataset, case, frames)
+    place = POSITION if images.affine is not None else PLACE
+    _dimensions(dataset, case, [*dimensions, place])
+    shared = _shared(case)
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = _per_frame(case, frames, derivation)
+    return shared
+
+
+def _frame_of_reference(dataset: Dataset, case: Case) -> None:
+    """Copied; without one, Patient Orientation is all that says where left is."""
+    source = case.sources.first
+    if case.analysis.images.affine is None:
+        dataset.PatientOrientation = source.get("PatientOrientation") or []
+    else:
+        dataset.FrameOfReferenceUID = source.FrameOfReferenceUID
+        dataset.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
+
+
+def copy_compression(dataset: Dataset, source: Dataset) -> None:
+    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
+    dataset.LossyImageCompression = source.get("LossyImageCompression") or "00"
+    if dataset.LossyImageCompression == "01":
+        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+            if keyword in source:
+                copy_element(dataset, source, keyword)
+
+
+def _references(dataset: Dataset, case: Case, frames: Sequence[Derived]) -> None:
+    """The whole series, for viewers to find it; the images that frames were derived from."""
+    series = Dataset()
+    series.SeriesInstanceUID = case.sources.first.SeriesInstanceUID
+    series.ReferencedInstanceSequence = [Reference.to(h).item() for h in case.sources.headers]
+    dataset.ReferencedSeriesSequence = [series]
+    used = dict.fromkeys(frame.source for frame in frames)
+    items = (_source_item(case.reference(n)) for n in used)
+    by_uid = {item.ReferencedSOPInstanceUID: item for item in items}
+    for item in by_uid.values():
+        item.pop("ReferencedFrameNumber", None)
+    dataset.SourceImageSequence = list(by_uid.values())
+
+
+def _source_item(reference: FrameReference) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = reference.sop_class_uid
+    item.ReferencedSOPInstanceUID = reference.sop_instance_uid
+    if reference.frame_number is not None:
+        item.ReferencedFrameNumber = reference.frame_number
+    return item
+
+
+def _dimensions(dataset: Dataset, case: Case, dimensions: Sequence[Dimension]) -> None:
+    """PS3.3 C.7.6.17; the organization's UID follows from the work, as all UIDs do."""
+    uid = case.provenance.uid(f"dimension-organization|{dataset.SOPClassUID}")
+    organization = Dataset()
+    organization.DimensionOrganizationUID = uid
+    dataset.DimensionOrganizationSequence = [organization]
+    dataset.DimensionIndexSequence = [_dimension(each, uid) for each in dimensions]
+
+
+def _dimension(dimension: Dimension, uid: str) -> Dataset:
+    item = Dataset()
+    item.DimensionOrganizationUID = uid
+    item.DimensionIndexPointer = _tag(dimension.pointer)
+    item.FunctionalGroupPointer = _tag(dimension.group)
+    item.DimensionDescriptionLabel = dimension.label
+    return item
+
+
+@lru_cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def _shared(case: Case) -> Dataset:
+    shared = Dataset()
+    measures = _pixel_measures(case)
+    if measures is not None:
+        shared.PixelMeasuresSequence = [measures]
+    if case.analysis.images.affine is not None:
+        facing = Dataset()
+        facing.ImageOrientationPatient = orientation(case.header(0), case.reference(0).frame_number)
+        shared.PlaneOrientationSequence = [facing]
+    return shared
+
+
+def _pixel_measures(case: Case) -> Dataset | None:
+    """PS3.3 C.7.6.16.2.1; without geometry, the spacing that the source states in the patient."""
+    source = functional_group(case.header(0), case.reference(0).frame_number, PIXEL_MEASURES)
+    spacing = source.get("PixelSpacing")
+    if not spacing:
+        return None
+    item = Dataset()
+    item.PixelSpacing = [str(value) for value in spacing]
+    if case.analysis.images.affine is not None:
+        between = decimal(case.analysis.images.spacing_mm[0])
+        item.SliceThickness = str(source.get("SliceThickness") or between)
+        item.SpacingBetweenSlices = between
+    return item
+
+
+PIXEL_MEASURES = "PixelMeasuresSequence"
+
+
+def _per_frame(case: Case, frames: Sequence[Derived], derivation: Code) -> list[Dataset]:
+    planes = {n: _Plane.of(case, n, derivation) for n in {frame.source for frame in frames}}
+    ordinals = {source: place for place, source in enumerate(sorted(planes), 1)}
+    return [planes[f.source].groups(f, ordinals[f.source]) for f in frames]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """What all frames derived from one source frame share."""
+
+    position: list[Dataset]
+    derivation: list[Dataset]
+
+    @classmethod
+    def of(cls, case: Case, frame: int, derivation: Code) -> "_Plane":
+        return cls(_position(case, frame), [_derivation(case.reference(frame), derivation)])
+
+    def groups(self, frame: Derived, place: int) -> Dataset:
+        content = Dataset()
+        content.DimensionIndexValues = [*frame.index, place]
+        if not self.position:
+            content.StackID, content.InStackPositionNumber = "1", frame.source + 1
+        item = Dataset()
+        item.DerivationImageSequence = self.derivation
+        item.FrameContentSequence = [content]
+        if self.position:
+            item.PlanePositionSequence = self.position
+        for keyword, sequence in frame.groups.items():
+            setattr(item, keyword, sequence)
+        return item
+
+
+def _position(case: Case, frame: int) -> list[Dataset]:
+    images = case.analysis.images
+    if images.affine is None:
+        return []
+    item = Dataset()
+    stated = position(case.header(frame), case.reference(frame).frame_number)
+    item.ImagePositionPatient = stated or [
+        decimal(v) for v in images.to_patient((frame, 0, 0)) or ()
+    ]
+    return [item]
+
+
+def _derivation(reference: FrameReference, how: Code) -> Dataset:
+    """Derivation Image Macro (PS3.3 C.7.6.16.2.6)."""
+    source = _source_item(reference)
+    source.SpatialLocationsPreserved = "YES"
+    source.PurposeOfReferenceCodeSequence = [
+        code_item(codes.DCM.SourceImageForImageProcessingOperation)
+    ]
+    item = Dataset()
+    item.SourceImageSequence = [source]
+    item.DerivationCodeSequence = [code_item(how)]
+    return item

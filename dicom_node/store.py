@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure
 
 CHUNK = 1 << 20
@@ -72,10 +73,12 @@ class InstanceStore:
                     digest.update(chunk)
                 file.flush()
                 os.fsync(file.fileno())
+            faults.point("store.written")
             kept = Kept(digest.hexdigest(), size)
             self.move(path, kept)
             with refusing():
                 sync_folder(self.path(kept.sha256).parent)
+            faults.point("store.kept")
             return kept
         finally:
             Path(path).unlink(missing_ok=True)
@@ -90,6 +93,7 @@ class InstanceStore:
             try:
                 sha256 = sha256 or _sha256(handle, offset, size)
                 _copy_range(handle, offset, size, temporary)
+                faults.point("store.copied")
                 kept = Kept(sha256, size)
                 self.move(path, kept)
             except OSError:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from dicom_node import faults
 from dicom_node.broker import Broker
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
@@ -94,7 +95,9 @@ class Sweep:
     def _open_jobs(self, ready: Ready, study: Study) -> None:
         proposals = route(study, self._bundles)
         config = self._settings.results.sha256
+        faults.point("sweep.routed")
         opened = self._ledger.studies.close(ready.study, study, proposals, config)
+        faults.point("sweep.closed")
         uid = study.study_instance_uid
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
@@ -110,6 +113,7 @@ class Sweep:
         for job_id, token in self._dead(jobs):
             if claim := self._ledger.jobs.abandoned(str(job_id), token):
                 self._log.warning("job.lease_lost", job=job_id, attempt=claim.attempt)
+                faults.point("sweep.freeing")
                 self._ledger.jobs.release(claim, "LEASE_LOST")
         for _, token in self._dead(shipments):
             self._ledger.deliveries.give_back(token)
@@ -141,7 +145,9 @@ class Sweep:
         now = self._clock()
         last = self._rung.get(key)
         if last is None or now - last >= self._settings.sweep.ring_again_s:
+            faults.point("sweep.ringing")
             call()
+            faults.point("sweep.rung")
             self._rung[key] = now
 
 

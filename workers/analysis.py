@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dicom_node import faults
 from dicom_node.domain.analysis import (
     Analysis,
     Finding,
@@ -51,6 +52,7 @@ def analyse_images(
     prediction = predict(model, prepared, progress)
     maps = explain(model, prepared, progress)
     answers = answer(Case(model.manifest, provenance, images, prediction))
+    faults.point("worker.analysed")
     return Analysis(
         manifest=model.manifest,
         provenance=provenance,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from dicom_node import faults
 from dicom_node.broker import ANALYSE, DELIVER
 from dicom_node.domain.errors import LedgerConflict, Transient, Unusable
 from dicom_node.observe import log, set_up_logging
@@ -62,6 +63,7 @@ def analyse(worker: Worker, job_id: str) -> None:
 def _close(worker: Worker, claim: Claim) -> None:
     jobs = worker.ledger.jobs
     try:
+        faults.point("worker.claimed")
         worker.run(claim)
     except LedgerConflict:
         raise

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.dml import Insert
 
+from dicom_node import faults
 from dicom_node.domain.errors import ConfigurationError, LedgerBusy
 from dicom_node.ledger.schema import REVISION
 
@@ -40,6 +41,8 @@ class Database:
             try:
                 with connection.begin():
                     yield connection
+                    faults.point("ledger.committing")
+                faults.point("ledger.committed")
             finally:
                 connection.info["immediate"] = False
 
@@ -88,6 +91,7 @@ class Database:
 
         with self.write() as connection:
             upgrade(connection)
+            faults.point("ledger.migrated")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dicom_node import faults
 from dicom_node.domain.errors import DicomNodeError, LedgerBusy
 from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger, Recording
@@ -95,6 +96,7 @@ class Copier:
         while True:
             try:
                 kept = arrival.bring()
+                faults.point("copier.brought")
             except DicomNodeError as error:
                 self._log.error("store.waits", reason=error.code)
                 time.sleep(RETRY_S)
@@ -104,13 +106,16 @@ class Copier:
     def _finish(self, waiting: Sequence[tuple[Arrival, Instance]]) -> None:
         if self._durable:
             sync_file_system(self._store.root)
+        faults.point("copier.synced")
         rows = [(instance, arrival.calling_ae) for arrival, instance in waiting]
         for instance, recording in zip(waiting, self._record(rows), strict=True):
             if recording is not Recording.NEW:
                 uid = instance[1].sop_instance_uid
                 self._log.info("store.note", reason=recording.value, sop=uid)
         for arrival, _ in waiting:
+            faults.point("copier.recorded")
             arrival.forget()
+        faults.point("copier.forgotten")
 
     def _record(self, rows: Sequence[tuple[Instance, str]]) -> list[Recording]:
         while True:

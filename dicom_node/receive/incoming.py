@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
 
+from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.store import FULL, InstanceStore, Kept, sync_folder
@@ -69,6 +70,7 @@ class Incoming:
                 self._handle, self._file = self._store.new_file()
                 self._digest = hashlib.sha256()
                 self._put(memoryview(self.head))
+                faults.point("incoming.spilled")
                 self._put(self._buffer[: self.size])
             self._put(fragment)
         except OSError as error:
@@ -110,6 +112,7 @@ class Incoming:
         try:
             if durable:
                 os.fsync(self._handle)
+                faults.point("incoming.synced")
                 sync_folder(self._store.incoming)
         except OSError as error:
             self._remove_file()

@@ -19,6 +19,7 @@ from struct import Struct
 
 from xxhash import xxh3_64
 
+from dicom_node import faults
 from dicom_node.store import sync_folder
 
 Bytes = bytes | bytearray | memoryview
@@ -156,11 +157,13 @@ class Journal:
         """
         for segment in self._segments:
             take(segment.entries())
+            faults.point("journal.recovered")
         for segment in [s for s in self._segments if s.size != self._segment_bytes]:
             segment.remove()  # its making was cut off
             self._segments.remove(segment)
         for segment in self._segments:
             segment.begin()
+            faults.point("journal.cleared")
             segment.sync()
         self._free = list(self._segments)
 
@@ -217,6 +220,7 @@ class Journal:
                 self._free.append(current)
         if self._free:
             self._free[0].begin()
+            faults.point("journal.segment_begun")
             self._current = self._free.pop(0)
         return self._current
 
@@ -226,6 +230,7 @@ class Journal:
         segment = Segment(next(n for n in names if n not in taken), self._segment_bytes)
         try:
             segment.prepare()
+            faults.point("journal.segment_made")
         except OSError:
             segment.remove()
             raise

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.observe import log
 from dicom_node.receive.copier import Arrival, Copier, or_die
@@ -92,6 +93,7 @@ class JournalSpool:
                 "kept": [file[1].sha256, file[1].size_bytes],
             }
         entry = self._append(about, [] if file else incoming.parts())
+        faults.point("journal.appended")
         hashed: list[str] = []
         self._commits.put((entry, partial(self._committed, entry, hashed, done)))
         return Ticket(safe=False, settle=lambda: hashed.append(incoming.sha256()))
@@ -110,6 +112,7 @@ class JournalSpool:
     ) -> None:
         if failure is None:
             self._copier.put(self._arrival(entry, hashed))
+            faults.point("spool.handed_over")
         done(failure)
 
     def _arrival(self, entry: Entry, hashed: list[str]) -> Arrival:
@@ -172,6 +175,7 @@ class FileSpool:
     def keep(self, identity: Identity, calling_ae: str, incoming: Incoming, _done: Done) -> Ticket:
         """See ``Spool``."""
         file = incoming.whole_file()
+        faults.point("spool.file_written")
 
         def settle() -> None:
             kept = Kept(incoming.sha256(), incoming.file_size)
@@ -187,6 +191,7 @@ def recover_files(store: InstanceStore, copier: Copier) -> None:
     if arrivals:
         log("listen").warning("store.recovered", count=len(arrivals))
         copier.settle(arrivals)
+        faults.point("spool.files_recovered")
     store.discard_incoming()
     copier.start()
 
@@ -215,7 +220,9 @@ def _linked(store: InstanceStore, file: str, kept: Kept) -> Kept:
 def _sync(segments: set[Segment]) -> ProcessingFailure | None:
     try:
         for segment in segments:
+            faults.point("journal.syncing")
             segment.sync()
+            faults.point("journal.synced")
     except OSError as error:
         log("listen").error("store.failed", reason="STORAGE_IO", error=type(error).__name__)
         return ProcessingFailure("the journal could not be made durable")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from struct import unpack_from
 from typing import Protocol
 
+from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, UnreadableDataset
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import check_command
@@ -126,8 +127,10 @@ class StoreScp:
 
     def _finish(self, command: Command, context: int) -> None:
         self._command = None
+        faults.point("door.received")
         try:
             identity = self._identify(command, context)
+            faults.point("door.checked")
             done = self._when_done(command, context)
             calling_ae = self._connection.calling_ae
             ticket = self._keeper.keep(identity, calling_ae, self._incoming, done)
@@ -142,6 +145,7 @@ class StoreScp:
             self._note("store.note", "UID_PADDED", 0)
         if ticket.safe:
             self._connection.send(dimse.store_response(command, context, 0))
+            faults.point("door.answered")
         else:
             self._connection.wait()
         ticket.settle()
@@ -162,7 +166,9 @@ class StoreScp:
             status = refusal.status if refusal else 0
             if refusal:
                 self._note("store.reject", refusal.code, status)
+            faults.point("door.answering")
             self._connection.answer(dimse.store_response(command, context, status))
+            faults.point("door.answered")
 
         return done
 

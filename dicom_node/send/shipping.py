@@ -1,5 +1,6 @@
 """Shipping: what a job still owes a destination, in order, from the ledger's rows."""
 
+from dicom_node import faults
 from dicom_node.domain.delivery import Delivery
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.ledger import Ledger, Shipment
@@ -27,8 +28,10 @@ def ship(
     peer = Peer(destination.host, destination.port, destination.ae_title, calling_ae)
     waiting = list(shipment.deliveries)
     reason = ""
+    faults.point("ship.claimed")
     try:
         for outcome in send(peer, [store.path(d.result.sha256) for d in waiting]):
+            faults.point("ship.answered")
             reason = outcome.reason
             if _must_wait(outcome, waiting[0]):
                 break
@@ -51,6 +54,7 @@ def _settle(shipment: Shipment, delivery: Delivery, outcome: Outcome, ledger: Le
     arrived = outcome.answer is Answer.SENT
     settle = ledger.deliveries.sent if arrived else ledger.deliveries.hold
     settle(shipment, delivery, outcome.reason)
+    faults.point("ship.settled")
     _tell(delivery, "delivery.sent" if arrived else "delivery.held", outcome.reason)
 
 

@@ -157,6 +157,47 @@ def doctor(config: ConfigOption = None) -> None:
 
 
 @app.command()
+def verify(config: ConfigOption = None) -> None:
+    """Hash every stored file again and compare it with the ledger; exit status 1 on a difference.
+
+    Safe beside a running node: it only reads.
+    """
+    from rich.progress import Progress
+
+    from dicom_node.ledger import Ledger
+    from dicom_node.store import InstanceStore
+    from dicom_node.verify import verify as compare
+
+    settings = load_settings(config)
+    ledger, store = Ledger.open(settings.ledger_url), InstanceStore(settings.store_dir)
+    table, done = _problem_table(), 0
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("hashing", total=None)
+
+        def advance(files: int, total: int) -> None:
+            nonlocal done
+            done = files
+            progress.update(task, completed=files, total=total)
+
+        for problem in compare(ledger, store, advance):
+            filed = problem.filed
+            name = filed.sop_instance_uid or (f"report of {filed.job_id}" if filed.job_id else "")
+            table.add_row(problem.wrong, name, filed.sha256, problem.advice)
+    if table.row_count:
+        console.print(table)
+    console.print(f"{done} files hashed, {table.row_count} not as the ledger says", markup=False)
+    if table.row_count:
+        raise typer.Exit(1)
+
+
+def _problem_table() -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("what", "whose", "sha256", "what to do"):
+        table.add_column(column, overflow="fold")
+    return table
+
+
+@app.command()
 def demo(
     study: Annotated[
         Path | None, typer.Option(exists=True, help="Your own DICOM file or folder.")

@@ -40,8 +40,8 @@ class InstanceStore:
         self.root = root
         self.incoming = root / "incoming" / door
         if not self.incoming.exists():
-            for number in range(256):
-                (root / f"{number:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
+            for place in self.places():
+                place.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
             sync_folder(root)
         self._prefix = f"{self.incoming}/{os.getpid():x}-{time.time_ns():x}-"
@@ -52,6 +52,10 @@ class InstanceStore:
         """A new file of ``incoming``, open for reading and writing, and its path."""
         path = f"{self._prefix}{next(self._names):x}{suffix}"
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
+
+    def places(self) -> list[Path]:
+        """The folders of the kept files."""
+        return [self.root / f"{number:02x}" for number in range(256)]
 
     def path(self, sha256: str) -> Path:
         """Where the file of a hash lies, or would lie."""
@@ -117,7 +121,8 @@ class InstanceStore:
     def link(self, file: str, kept: Kept) -> None:
         """Take over a file of ``incoming`` whose hash is known; it stays there, too.
 
-        Not on stable storage yet. Raises as ``keep`` does.
+        It may have been taken over and deleted already. Not on stable storage yet. Raises as
+        ``keep`` does.
         """
         place = f"{self._places}/{kept.sha256[:2]}/{kept.sha256}"
         with refusing():
@@ -129,20 +134,19 @@ class InstanceStore:
                 twin.hardlink_to(file)
                 twin.replace(place)
                 twin.unlink(missing_ok=True)  # where both were one file already
+            except FileNotFoundError:
+                if not Path(place).exists():
+                    raise
 
     def move(self, file: str, kept: Kept) -> None:
-        """Take over a file of ``incoming`` whose hash is known; it may have moved already.
+        """Take over a file of ``incoming`` whose hash is known.
 
         Not on stable storage yet. Raises as ``keep`` does.
         """
         sha256 = kept.sha256
         with refusing():
-            try:
-                place = f"{self._places}/{sha256[:2]}/{sha256}"
-                os.rename(file, place)  # noqa: PTH104 - for every image, and Path is slow
-            except FileNotFoundError:
-                if not self.path(sha256).exists():
-                    raise
+            place = f"{self._places}/{sha256[:2]}/{sha256}"
+            os.rename(file, place)  # noqa: PTH104 - for every image, and Path is slow
 
     def discard_incoming(self) -> int:
         """Delete files that no one finished, from a door that is ours alone. Returns how many."""

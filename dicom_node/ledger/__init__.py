@@ -1,7 +1,8 @@
 """The ledger: every fact of the node, one row each, committed before anyone is told.
 
 ``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``expectations`` what others
-announce, ``pages`` what people and monitors look at. Only these modules write SQL.
+announce, ``pages`` what people and monitors look at, ``inventory`` what the store must hold. Only
+these modules write SQL.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Self
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
 from dicom_node.ledger.expectations import Expectations
+from dicom_node.ledger.inventory import Inventory
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.pages import Pages
 from dicom_node.ledger.roles import Roles
@@ -29,6 +31,7 @@ class Ledger:
     deliveries: Deliveries
     pages: Pages
     roles: Roles
+    inventory: Inventory
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -43,6 +46,7 @@ class Ledger:
             Deliveries(database),
             Pages(database),
             Roles(database),
+            Inventory(database),
         )
 
     def close(self) -> None:

@@ -120,8 +120,8 @@ class JournalSpool:
         identity = Identity(**{name: about[name] for name in Identity.__slots__})
         forget = partial(self._journal.release, entry.segment)
         if name := about.get("file"):
-            kept = Kept(*about["kept"])
-            bring = partial(_moved, self._store, f"{self._store.incoming}/{name}", kept)
+            file, kept = f"{self._store.incoming}/{name}", Kept(*about["kept"])
+            bring, forget = partial(_linked, self._store, file, kept), partial(_drop, file, forget)
         else:
             bring = partial(self._copy, entry, hashed)
         return Arrival(identity, about["calling_ae"], bring, forget)
@@ -206,9 +206,9 @@ def _arrival(store: InstanceStore, file: Path) -> Arrival | None:
     return Arrival(identity, RECOVERED, partial(store.adopt, file), file.unlink)
 
 
-def _moved(store: InstanceStore, file: str, kept: Kept) -> Kept:
-    store.move(file, kept)
-    return kept
+def _drop(file: str, then: Callable[[], None]) -> None:
+    Path(file).unlink(missing_ok=True)
+    then()
 
 
 def _linked(store: InstanceStore, file: str, kept: Kept) -> Kept:

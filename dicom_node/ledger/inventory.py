@@ -1,0 +1,42 @@
+"""What the ledger says lies in the store: every instance, result and report with its hash."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import literal, select, union_all
+
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.schema import instance, job, result
+
+AT_ONCE = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """A file that the store must hold."""
+
+    sha256: str
+    sop_instance_uid: str
+    """Empty for the HTML report of a job."""
+    job_id: str
+    """Empty for a received instance."""
+
+
+class Inventory:
+    """Reads; writes nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def files(self) -> Iterator[Filed]:
+        """Every file that a row names, as of one moment."""
+        nothing = literal("")
+        query = union_all(
+            select(instance.c.sha256, instance.c.sop_instance_uid, nothing),
+            select(result.c.sha256, result.c.sop_instance_uid, result.c.job_id),
+            select(job.c.report_sha256, nothing, job.c.id).where(job.c.report_sha256 != ""),
+        )
+        with self._database.read() as connection:
+            rows = connection.execution_options(yield_per=AT_ONCE).execute(query)
+            for row in rows:
+                yield Filed(*row)

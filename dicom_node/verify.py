@@ -1,0 +1,97 @@
+"""Compare the store with the ledger: each file's SHA-256 with its row, each row with its file."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dicom_node.ledger import Ledger
+from dicom_node.ledger.inventory import Filed
+from dicom_node.store import InstanceStore
+
+Progress = Callable[[int, int], None]
+"""Told of (files done, files in all)."""
+SETTLED_S = 3600.0
+"""A younger file without a row may be one whose row is being written."""
+
+
+class Wrong(StrEnum):
+    """What can be wrong with a file."""
+
+    MISSING = "MISSING"
+    ALTERED = "ALTERED"
+    UNREADABLE = "UNREADABLE"
+    ORPHAN = "ORPHAN"
+
+
+ADVICE: Mapping[Wrong, str] = {
+    Wrong.MISSING: "restore it from a backup, or have the study sent again",
+    Wrong.ALTERED: "check the disk and who may write to it; then restore the file from a backup, "
+    "or have the study sent again",
+    Wrong.UNREADABLE: "check the disk and the file's owner; then restore the file from a backup",
+    Wrong.ORPHAN: "nobody was promised it: the next start of dicom-node serve removes it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that is not as the ledger says, or a file that it says nothing of."""
+
+    wrong: Wrong
+    filed: Filed
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return ADVICE[self.wrong]
+
+
+def verify(
+    ledger: Ledger, store: InstanceStore, progress: Progress = lambda _done, _all: None
+) -> Iterator[Problem]:
+    """Hash every file that a row names; then name the files that no row names."""
+    strangers = {path.name: path for path in settled_files(store)}
+    total, known = len(strangers), set[str]()
+    for filed in ledger.inventory.files():
+        strangers.pop(filed.sha256, None)
+        if filed.sha256 not in known and (wrong := _examine(store.path(filed.sha256))):
+            yield Problem(wrong, filed)
+        known.add(filed.sha256)
+        progress(len(known), max(total, len(known)))
+    yield from (Problem(Wrong.ORPHAN, Filed(name, "", "")) for name in sorted(strangers))
+
+
+def remove_orphans(ledger: Ledger, store: InstanceStore) -> int:
+    """Delete the settled files that no row names; returns how many.
+
+    What was acknowledged and has no row yet lies in the journal or in ``incoming``, too.
+    """
+    strangers = {path.name: path for path in settled_files(store)}
+    for filed in ledger.inventory.files():
+        strangers.pop(filed.sha256, None)
+    for path in strangers.values():
+        path.unlink(missing_ok=True)
+    return len(strangers)
+
+
+def settled_files(store: InstanceStore) -> Iterator[Path]:
+    """The files in their places that have been there for an hour."""
+    latest = time.time() - SETTLED_S
+    for folder in store.places():
+        for entry in os.scandir(folder):
+            if entry.stat(follow_symlinks=False).st_ctime <= latest:
+                yield Path(entry.path)
+
+
+def _examine(path: Path) -> Wrong | None:
+    try:
+        with path.open("rb") as file:
+            same = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+    except FileNotFoundError:
+        return Wrong.MISSING
+    except OSError:
+        return Wrong.UNREADABLE
+    return None if same else Wrong.ALTERED

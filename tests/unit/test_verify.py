@@ -1,0 +1,93 @@
+"""``dicom-node verify`` finds what is missing, altered or nobody's, and says what to do."""
+
+import pytest
+from typer.testing import CliRunner
+from ward import POSITIVE, Ward
+
+from dicom_node import verify as module
+from dicom_node.cli import app
+from dicom_node.ledger import Ledger
+from dicom_node.receive.intake import Intake
+from dicom_node.store import InstanceStore
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import file_bytes, make_study
+from dicom_node.verify import Wrong, remove_orphans, verify
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A data folder with three received instances; files count as settled at once."""
+    monkeypatch.setattr(module, "SETTLED_S", -60.0)
+    monkeypatch.setenv("DICOM_NODE__DATA_DIR", str(tmp_path))
+    intake = Intake(store(tmp_path), ledger(tmp_path))
+    for seed in range(3):
+        (instance,) = make_study(phantom(seed, slices=1, size=16))
+        intake.keep(file_bytes(instance), "FOLDER")
+    return tmp_path
+
+
+def store(folder):
+    return InstanceStore(folder / "store")
+
+
+def ledger(folder):
+    return Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
+
+
+def files(folder):
+    return sorted(p for place in store(folder).places() for p in place.iterdir())
+
+
+def run():
+    return CliRunner().invoke(app, ["verify"], env={"COLUMNS": "200"})
+
+
+def test_a_sound_store_is_said_to_be_sound(data):
+    done = run()
+    assert done.exit_code == 0
+    assert "3 files hashed, 0 not as the ledger says" in done.stdout
+
+
+def test_every_difference_is_named_with_what_to_do(data):
+    missing, altered, _ = files(data)
+    missing.unlink()
+    altered.write_bytes(b"x")
+    orphan = store(data).keep([b"nobody's"])
+
+    found = {p.wrong: p.filed for p in verify(ledger(data), store(data))}
+    assert {w: f.sha256 for w, f in found.items()} == {
+        Wrong.MISSING: missing.name,
+        Wrong.ALTERED: altered.name,
+        Wrong.ORPHAN: orphan.sha256,
+    }
+    assert found[Wrong.MISSING].sop_instance_uid
+
+    done = run()
+    assert done.exit_code == 1
+    assert "sent again" in done.stdout
+    assert "3 files hashed, 3 not as the ledger says" in done.stdout
+
+
+def test_an_orphan_goes_and_nothing_else(data):
+    before = files(data)
+    store(data).keep([b"nobody's"])
+    assert remove_orphans(ledger(data), store(data)) == 1
+    assert files(data) == before
+
+
+def test_a_file_whose_row_may_be_on_its_way_stays(data, monkeypatch):
+    monkeypatch.setattr(module, "SETTLED_S", 60.0)
+    kept = store(data).keep([b"on its way"])
+    assert remove_orphans(ledger(data), store(data)) == 0
+    assert store(data).path(kept.sha256).exists()
+    assert list(verify(ledger(data), store(data))) == []
+
+
+def test_results_and_reports_are_looked_at_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SETTLED_S", -60.0)
+    ward = Ward.open(tmp_path)
+    (job_id,) = ward.close(ward.receive("A^B"), "phantom-lesion")
+    ward.complete(job_id, POSITIVE)
+    wrong = [p for p in verify(ward.ledger, ward.store) if p.filed.job_id == job_id]
+    assert {p.wrong for p in wrong} == {Wrong.MISSING}
+    assert all(p.filed.sop_instance_uid for p in wrong), "the report's file is there"

@@ -50,7 +50,12 @@ def run_listener(settings: Settings, config: Path | None, index: int | None) -> 
     ledger = Ledger.open(settings.ledger_url)
     number = index or 0
     listener = Listener(
-        settings.listen, settings.store_dir, ledger, index=number, on_failure=stop.set
+        settings.listen,
+        settings.store_dir,
+        ledger,
+        index=number,
+        expect=settings.completeness.expect,
+        on_failure=stop.set,
     )
     with SignOfLife(ledger, f"listen-{number}" if number else "listen"):
         listener.start()

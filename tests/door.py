@@ -1,7 +1,7 @@
 """A listener for tests, with its log lines and its ledger at hand."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from wire import Wire
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.receive.listener import Listener
 from dicom_node.redis_server import free_port
-from dicom_node.settings import Listen
+from dicom_node.settings import Listen, Notice
 from dicom_node.store import InstanceStore
 
 
@@ -63,12 +63,12 @@ class Door:
 
 
 @contextmanager
-def open_door(folder: Path, **settings: Any) -> Iterator[Door]:
+def open_door(folder: Path, *, expect: Sequence[Notice] = (), **settings: Any) -> Iterator[Door]:
     """A listener over a folder, on a free port, stopped at the end of the block."""
     listen = Listen(port=free_port(), **settings)
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
     with capture_logs() as lines:
-        listener = Listener(listen, folder / "store", ledger)
+        listener = Listener(listen, folder / "store", ledger, expect=expect)
         listener.start()
         try:
             yield Door(listener, listen, InstanceStore(folder / "store"), ledger, lines)

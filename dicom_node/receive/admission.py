@@ -71,23 +71,21 @@ def _comes_from(host: str, caller: Caller) -> bool:
     return not caller.networks or any(ip_address(host) in network for network in caller.networks)
 
 
-def supported_contexts() -> list[PresentationContext]:
-    """Verification, and every storage class: images in all that this install can decode."""
+def supported_contexts(others: Sequence[str] = ()) -> list[PresentationContext]:
+    """Verification, every storage class (images in all that this install can decode), and others
+    that the site wants."""
     images: list[str | UID] = [*image_transfer_syntaxes()]
-    others: list[str | UID] = [*NATIVE]
+    native: list[str | UID] = [*NATIVE]
     contexts = [
-        build_context(uid, images if "Image" in keyword else others)
+        build_context(uid, images if "Image" in keyword else native)
         for keyword, uid in sorted(_STORAGE_CLASSES.items())
     ]
-    return [build_context(Verification, others), *contexts]
+    return [*(build_context(uid, native) for uid in (Verification, *others)), *contexts]
 
 
-def only_storage(contexts: Sequence[PresentationContext]) -> bool:
-    """Whether a request asks for nothing but storage and verification."""
-    return all(context.abstract_syntax in _FAST for context in contexts)
-
-
-_FAST = frozenset({*_STORAGE_CLASSES.values(), Verification})
+def asks_for(contexts: Sequence[PresentationContext], classes: Sequence[str]) -> bool:
+    """Whether a request asks for one of these SOP classes."""
+    return any(context.abstract_syntax in classes for context in contexts)
 
 
 def check_command(identity: Identity, sop_class_uid: bytes, sop_instance_uid: bytes) -> None:

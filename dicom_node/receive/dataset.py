@@ -84,6 +84,11 @@ def identify(data: Bytes, transfer_syntax_uid: str, *, implicit: bool, little: b
     )
 
 
+def check_structure(data: Bytes, *, implicit: bool, little: bool) -> None:
+    """Check the structure of a data set that is no instance. Raises ``UnreadableDataset``."""
+    _Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
+
+
 def checked_uid(raw: bytes) -> str:
     """A UID without its padding, or ``InvalidUID`` (PS3.5 section 9.1)."""
     plain = raw.rstrip(b"\0 ")

@@ -1,13 +1,13 @@
 """Associations that pynetdicom serves: other services than storage, and all with the fast path off.
 
 The library gets one end of a socket pair. What passes through it are whole PDUs under our caps
-and deadlines, for the connection to the peer stays ours, TLS included.
+and deadlines, for the connection to the peer stays ours, TLS included (see ``relay``).
 """
 
 import asyncio
 import queue
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -16,13 +16,16 @@ from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.domain.errors import LedgerBusy, Refused
+from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import check_command, supported_contexts
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import identify
 from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.notices import CLASSES, Notices
+from dicom_node.receive.relay import Relay
 from dicom_node.receive.spool import Spool
-from dicom_node.settings import Listen
+from dicom_node.settings import Listen, Notice
 from dicom_node.store import InstanceStore
 
 SUCCESS, INTERNAL, LEDGER_BUSY = 0x0000, 0x0110, 0xA700
@@ -31,32 +34,42 @@ SUCCESS, INTERNAL, LEDGER_BUSY = 0x0000, 0x0110, 0xA700
 class Library:
     """Starts an association of pynetdicom behind a connection of ours."""
 
-    def __init__(self, settings: Listen, spool: Spool, store: InstanceStore) -> None:
+    def __init__(
+        self,
+        settings: Listen,
+        spool: Spool,
+        store: InstanceStore,
+        ledger: Ledger,
+        *,
+        expect: Sequence[Notice],
+        refusal: Callable[[], Refused | None],
+    ) -> None:
         self._settings = settings
         self._spool = spool
         self._store = store
+        self._refusal = refusal
+        self._notices = Notices(ledger, refusal)
+        self._contexts = supported_contexts([CLASSES[name] for name in expect])
         self._log = log("listen")
         self._entity = AE(settings.ae_title)
-        self._entity.supported_contexts = supported_contexts()
+        self._entity.supported_contexts = self._contexts
         self._entity.maximum_pdu_size = MAX_PDU
         self._entity.maximum_associations = settings.max_associations
         self._entity.network_timeout = 120
         self._entity.acse_timeout = 10
         self._entity.dimse_timeout = 120
 
+    def stop(self) -> None:
+        """End the process that reads notices."""
+        self._notices.close()
+
     def relay(
         self, loop: asyncio.AbstractEventLoop, connection: Connection, request: bytes
     ) -> Callable[[bytes], None]:
         """Start an association for a peer whose request is here; returns where its PDUs go."""
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         self._association(theirs, connection).start()
-        task = loop.create_task(_copy_back(loop, ours, connection))
-        waiting: asyncio.Queue[bytes] = asyncio.Queue()
-        forth = loop.create_task(_copy_forth(loop, ours, waiting))
-        task.add_done_callback(lambda _: forth.cancel())
-        waiting.put_nowait(request)
-        return waiting.put_nowait
+        return Relay(loop, ours, connection).start(request)
 
     def _association(self, end: socket.socket, connection: Connection) -> Association:
         association = Association(self._entity, "acceptor")
@@ -65,10 +78,12 @@ class Library:
         acceptor.maximum_length = MAX_PDU
         acceptor.ae_title = self._settings.ae_title
         acceptor.address_info = AddressInformation(self._settings.host, self._settings.port)
-        acceptor.supported_contexts = supported_contexts()
+        acceptor.supported_contexts = self._contexts
         association.requestor.address_info = AddressInformation(connection.peer, 0)
         association.bind(evt.EVT_C_STORE, self._on_store)
         association.bind(evt.EVT_C_ECHO, lambda _: SUCCESS)
+        association.bind(evt.EVT_N_CREATE, self._notices.on_create)
+        association.bind(evt.EVT_N_SET, self._notices.on_set)
         return association
 
     def _on_store(self, event: Event) -> int:
@@ -88,6 +103,8 @@ class Library:
 
     def _keep(self, event: Event) -> None:
         """Keep the instance of a C-STORE; on return it may be acknowledged."""
+        if refusal := self._refusal():
+            raise refusal.with_traceback(None)  # it is raised again and again
         request: Any = event.request
         syntax = event.context.transfer_syntax
         data = request.DataSet.getvalue() if request.DataSet else b""
@@ -103,9 +120,8 @@ class Library:
         calling_ae = event.assoc.requestor.ae_title.strip()
         ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
         ticket.settle()
-        refusal = incoming.refusal if ticket.safe else answers.get()
-        if refusal is not None:
-            raise refusal
+        if failure := incoming.refusal if ticket.safe else answers.get():
+            raise failure
 
     def _note(self, event: Event, code: str, status: int) -> None:
         self._log.warning(
@@ -115,24 +131,3 @@ class Library:
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
         )
-
-
-async def _copy_back(
-    loop: asyncio.AbstractEventLoop, ours: socket.socket, connection: Connection
-) -> None:
-    """What the library says goes to the peer; its end closes the connection."""
-    try:
-        while data := await loop.sock_recv(ours, 64 << 10):
-            connection.send(data)
-    finally:
-        ours.close()
-        connection.close(None)
-
-
-async def _copy_forth(
-    loop: asyncio.AbstractEventLoop, ours: socket.socket, waiting: "asyncio.Queue[bytes]"
-) -> None:
-    """Whole PDUs of the peer go to the library; an empty one says that the peer is gone."""
-    while pdu := await waiting.get():
-        await loop.sock_sendall(ours, pdu)
-    ours.shutdown(socket.SHUT_WR)

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dicom_node.receive.admission import (
     LIMIT,
     Applicant,
     Rejection,
-    only_storage,
+    asks_for,
     rejection,
     supported_contexts,
 )
@@ -30,10 +30,11 @@ from dicom_node.receive.copier import Copier
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Answer, Request, accept
+from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.spool import FileSpool, JournalSpool, Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
 from dicom_node.receive.tls_gate import TlsGate, tls_context
-from dicom_node.settings import Listen
+from dicom_node.settings import Listen, Notice
 from dicom_node.store import InstanceStore, refusing
 
 TICK_S = 0.5
@@ -43,8 +44,9 @@ BACKLOG = 512
 class Listener:
     """One process's share of the door. Call ``start`` and ``stop`` from outside its thread.
 
-    ``on_failure`` is called once the journal has failed: nothing is taken any more, and only a new
-    process, which recovers the journal, can go on.
+    ``expect``: the notices that are taken, too. ``on_failure`` is called once the journal has
+    failed: nothing is taken any more, and only a new process, which recovers the journal, can go
+    on.
     """
 
     def __init__(
@@ -54,13 +56,17 @@ class Listener:
         ledger: Ledger,
         *,
         index: int = 0,
+        expect: Sequence[Notice] = (),
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._store = store = InstanceStore(root, f"listen-{index}")
         self._spool = _spool(settings, store, ledger, index)
         self._supported = supported_contexts()
-        self._library = library.Library(settings, self._spool, store)
+        self._notices = [CLASSES[name] for name in expect]
+        self._library = library.Library(
+            settings, self._spool, store, ledger, expect=expect, refusal=self.refusal
+        )
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
         self._refusal: Refused | None = None
@@ -93,6 +99,7 @@ class Listener:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._spool.stop()
+        self._library.stop()
 
     @property
     def has_failed(self) -> bool:
@@ -161,7 +168,7 @@ class Listener:
 
     def must_relay(self, request: Request) -> bool:
         """See ``connection.Host``."""
-        return not (self._settings.fast_path and only_storage(request.contexts))
+        return not self._settings.fast_path or asks_for(request.contexts, self._notices)
 
     def established(self, connection: Connection, request: Request) -> tuple[Answer, Service]:
         """See ``connection.Host``."""

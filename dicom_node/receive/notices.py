@@ -1,0 +1,179 @@
+"""MPPS and Instance Availability Notification SCP: what others say that a study will hold.
+
+What they say is kept as expectations (``completeness`` judges by them); nothing else of it is. The
+data set is checked like every other, then read in a child that may die of it.
+"""
+
+import base64
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom.events import Event
+
+from dicom_node.domain.errors import InvalidUID, LedgerBusy, Refused, UnreadableDataset
+from dicom_node.domain.uid import uuid_uid
+from dicom_node.ledger import Ledger
+from dicom_node.ledger.expectations import Change, Source
+from dicom_node.observe import log
+from dicom_node.receive.dataset import check_structure, checked_uid
+from dicom_node.sandbox import ChildDied, Sandbox
+from dicom_node.settings import Notice
+
+MPPS = "1.2.840.10008.3.1.2.3.3"
+IAN = "1.2.840.10008.5.1.4.33"
+CLASSES: Mapping[Notice, str] = {"MPPS": MPPS, "IAN": IAN}
+SUCCESS, FAILURE, RESOURCES = 0x0000, 0x0110, 0x0213
+INVALID_VALUE, MISSING, DUPLICATE, NO_SUCH_INSTANCE = 0x0106, 0x0120, 0x0111, 0x0112
+"""PS3.7 annex C."""
+STARTED, FINISHED = {"IN PROGRESS"}, {"COMPLETED", "DISCONTINUED"}
+READER_MEMORY_MIB, READER_TIMEOUT_S = 512, 10.0
+
+Answer = tuple[int, Dataset | None]
+
+
+class NoticeRefused(Refused):
+    """The sender of a notice gets ``status`` as the answer."""
+
+    def __init__(self, message: str, *, code: str, status: int) -> None:
+        super().__init__(message, code=code)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a notice says; none: it does not say."""
+
+    studies: tuple[str, ...]
+    status: str | None
+    instances: frozenset[str] | None
+
+
+class Notices:
+    """Takes notices; called from the threads of the library."""
+
+    def __init__(self, ledger: Ledger, refusal: Callable[[], Refused | None]) -> None:
+        self._ledger = ledger
+        self._refusal = refusal
+        self._thread = ThreadPoolExecutor(1, "notices")
+        """Of the reader, which dies with the thread that starts it."""
+        self._reader = Sandbox(
+            "dicom_node.receive.notice_reader",
+            memory_mib=READER_MEMORY_MIB,
+            timeout_s=READER_TIMEOUT_S,
+        )
+        self._log = log("listen")
+
+    def close(self) -> None:
+        """End the reading process."""
+        self._thread.submit(self._reader.close).result()
+        self._thread.shutdown()
+
+    def on_create(self, event: Event) -> Answer:
+        """N-CREATE of either (PS3.4 sections F.7.2.1 and R.3.2)."""
+        request: Any = event.request
+        raw = request.AttributeList.getvalue() if request.AttributeList else b""
+        given, created = request.AffectedSOPInstanceUID, Dataset()
+        if given is None:  # then we name it (PS3.7 section 10.1.5.1.4)
+            created.AffectedSOPInstanceUID = uuid_uid(f"notice {sha256(raw).hexdigest()}")
+        uid = str(given or created.AffectedSOPInstanceUID)
+        take = self._begin if event.context.abstract_syntax == MPPS else self._available
+        return self._status(
+            event, lambda: take(checked_uid(uid.encode()), self._read(event, raw))
+        ), created
+
+    def on_set(self, event: Event) -> Answer:
+        """N-SET of an MPPS (PS3.4 section F.7.2.2)."""
+        request: Any = event.request
+        raw = request.ModificationList.getvalue() if request.ModificationList else b""
+        uid = str(request.RequestedSOPInstanceUID).encode()
+        return self._status(
+            event, lambda: self._go_on(checked_uid(uid), self._read(event, raw))
+        ), None
+
+    def _status(self, event: Event, take: Callable[[], None]) -> int:
+        try:
+            if refusal := self._refusal():
+                raise NoticeRefused("nothing is taken", code=refusal.code, status=RESOURCES)
+            take()
+        except Refused as refusal:
+            return self._refuse(event, refusal.code, refusal.status)
+        except LedgerBusy as busy:
+            return self._refuse(event, busy.code, RESOURCES)
+        except Exception as error:  # noqa: BLE001 - the sender must get an answer
+            self._log.error("listen.failed", reason="INTERNAL", exc_info=error)
+            return self._refuse(event, "INTERNAL", FAILURE)
+        return SUCCESS
+
+    def _refuse(self, event: Event, code: str, status: int) -> int:
+        requestor = event.assoc.requestor
+        self._log.warning(
+            "notice.reject",
+            reason=code,
+            status=f"{status:04X}",
+            peer=requestor.address,
+            aet=requestor.ae_title.strip(),
+        )
+        return status
+
+    def _read(self, event: Event, raw: bytes) -> Said:
+        syntax = event.context.transfer_syntax
+        encoding = {"implicit": syntax.is_implicit_VR, "little": syntax.is_little_endian}
+        request = {"data": base64.b64encode(raw).decode(), **encoding}
+        try:
+            check_structure(raw, **encoding)
+            said = self._thread.submit(self._reader.ask, request).result()
+        except (UnreadableDataset, ChildDied) as bad:
+            raise NoticeRefused("it cannot be read", code=bad.code, status=FAILURE) from bad
+        if said is None:
+            raise NoticeRefused("it cannot be read", code="UNPARSEABLE", status=FAILURE)
+        named = said["instances"]
+        instances = None if named is None else frozenset(map(_uid, named))
+        return Said(tuple(map(_uid, said["studies"])), said["status"], instances)
+
+    def _begin(self, uid: str, said: Said) -> None:
+        """A performed step of several studies does not say which image is whose: nothing is
+        expected of it, but it is known, so that its end is answered."""
+        if said.status not in STARTED:
+            raise NoticeRefused(
+                "a step begins IN PROGRESS", code="MPPS_STATE", status=INVALID_VALUE
+            )
+        study = said.studies[0] if len(said.studies) == 1 else ""
+        self._announce(Source.MPPS, uid, study, said, final=False)
+
+    def _available(self, uid: str, said: Said) -> None:
+        study = said.studies[0] if said.studies else ""
+        self._announce(Source.IAN, uid, study, said, final=True)
+
+    def _announce(self, source: Source, uid: str, study: str, said: Said, *, final: bool) -> None:
+        if not said.studies:
+            raise NoticeRefused("it names no study", code="UID_MISSING", status=MISSING)
+        named = said.instances or frozenset()
+        if not self._ledger.expectations.announce(source, uid, study, named, final=final):
+            raise NoticeRefused("it is known already", code="DUP_SAME", status=DUPLICATE)
+        self._tell(source, uid, len(named), study)
+
+    def _go_on(self, uid: str, said: Said) -> None:
+        if said.status not in {None} | STARTED | FINISHED:
+            raise NoticeRefused("no such state", code="MPPS_STATE", status=INVALID_VALUE)
+        done = self._ledger.expectations.change(
+            Source.MPPS, uid, said.instances, final=said.status in FINISHED
+        )
+        if done is Change.UNKNOWN:
+            raise NoticeRefused("no such step", code="MPPS_UNKNOWN", status=NO_SUCH_INSTANCE)
+        if done is Change.CLOSED:
+            raise NoticeRefused("the step has ended", code="MPPS_STATE", status=FAILURE)
+        self._tell(Source.MPPS, uid, len(said.instances or ()), "")
+
+    def _tell(self, source: Source, uid: str, count: int, study: str) -> None:
+        self._log.info("notice.taken", kind=source.value, sop=uid, count=count, study=study)
+
+
+def _uid(text: str) -> str:
+    try:
+        return checked_uid(str(text).encode("ascii", "replace"))
+    except InvalidUID as error:
+        raise NoticeRefused(str(error), code=error.code, status=INVALID_VALUE) from None

@@ -32,7 +32,7 @@ def _propose(study: Study, bundle: BundleFolder) -> Proposal:
         model_name=bundle.manifest.name,
         model_version=bundle.manifest.version,
         bundle_sha256=bundle.sha256,
-        inputs=tuple(_selected(s) for s in taken),
+        inputs=tuple(SelectedSeries.whole(s) for s in taken),
         selection=tuple(
             _choice(s, s in taken, reasons[s.series_instance_uid]) for s in study.series
         ),
@@ -154,11 +154,6 @@ def frames(series: Series) -> int:
     """Images of a series: frames of all its instances."""
     count = series.attributes.get("Frames")
     return count if isinstance(count, int) else len(series.instances)
-
-
-def _selected(series: Series) -> SelectedSeries:
-    pairs = sorted((i.sop_instance_uid, i.sha256) for i in series.instances)
-    return SelectedSeries(series.series_instance_uid, tuple(pairs))
 
 
 def _choice(series: Series, taken: bool, reason: str | None) -> SeriesChoice:

@@ -204,6 +204,9 @@ class Results(_Section):
     """INTEGER: 16 bits a value, for viewers that read no floating point pixels."""
     series_number_base: int = Field(default=9000, ge=1, le=90000)
     institution: str = Field(default="", max_length=64)
+    answers: Literal["every", "failures", "none"] = "every"
+    """When an SR is sent in place of a result: also of studies that no model reads, or only where
+    a model that took the study failed."""
 
     @property
     def sha256(self) -> str:

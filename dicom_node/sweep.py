@@ -13,9 +13,11 @@ from dicom_node import faults
 from dicom_node.broker import Broker
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
+from dicom_node.domain.job import JobState
 from dicom_node.domain.study import Study
 from dicom_node.headers import GuardedReader, read_study
 from dicom_node.ledger import Ledger
+from dicom_node.ledger.answers import FAILURES
 from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
 from dicom_node.receive.promises import promises
@@ -23,6 +25,10 @@ from dicom_node.routing import keywords, route
 from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.watch import Watch
+
+TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT"})
+"""Reasons that an SR may tell. One that names two patients belongs to neither of them, and one
+whose headers cannot be read to nobody: those are told on the page alone."""
 
 
 class Sweep:
@@ -102,7 +108,10 @@ class Sweep:
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
     def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
-        self._ledger.studies.quarantine(ready.study, study, reason)
+        results = self._settings.results
+        told = results.answers == "every" and reason in TELLABLE
+        declined_under = results.sha256 if told else ""
+        self._ledger.studies.quarantine(ready.study, study, reason, declined_under)
         self._log.warning("study.quarantine", study=study.study_instance_uid, reason=reason)
 
     def free_dead_claims(self) -> None:
@@ -132,6 +141,8 @@ class Sweep:
         calls: dict[Hashable, Callable[[], None]] = {
             job_id: partial(self._broker.ring_job, job_id) for job_id in self._ledger.jobs.waiting()
         }
+        for job_id in (*self._unanswered(), *self._ledger.rejections.waiting()):
+            calls["words", job_id] = partial(self._broker.ring_job, job_id)
         for shipment in self._ledger.deliveries.waiting():
             calls[shipment] = partial(self._broker.ring_shipment, *shipment)
         self._rung = {key: at for key, at in self._rung.items() if key in calls}
@@ -140,6 +151,10 @@ class Sweep:
                 self._ring_one(key, call)
         except BrokerUnavailable as error:
             self._log.warning("broker.unavailable", reason=error.code)
+
+    def _unanswered(self) -> list[str]:
+        wanted = {"every": {*FAILURES, JobState.DECLINED}, "failures": FAILURES, "none": ()}
+        return self._ledger.answers.waiting(wanted[self._settings.results.answers])
 
     def _ring_one(self, key: Hashable, call: Callable[[], None]) -> None:
         now = self._clock()

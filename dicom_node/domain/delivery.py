@@ -7,6 +7,8 @@
       ├── postponed ────┤   no connection, out of resources: again after a pause that grows
       │                 └──hold──▶ HELD   the peer's final no, three times
       └──── retry (a person's word) ──────┘
+
+    READY, HELD ──reject──▶ WITHDRAWN   a reader rejected the result: it must not go out any more
 """
 
 from collections.abc import Mapping
@@ -71,13 +73,15 @@ class DeliveryState(StrEnum):
     SENDING = "SENDING"
     SENT = "SENT"
     HELD = "HELD"
+    WITHDRAWN = "WITHDRAWN"
 
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.READY: frozenset({DeliveryState.SENDING}),
+    DeliveryState.READY: frozenset({DeliveryState.SENDING, DeliveryState.WITHDRAWN}),
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.READY, DeliveryState.HELD}),
     DeliveryState.SENT: frozenset(),
-    DeliveryState.HELD: frozenset({DeliveryState.READY}),
+    DeliveryState.HELD: frozenset({DeliveryState.READY, DeliveryState.WITHDRAWN}),
+    DeliveryState.WITHDRAWN: frozenset(),
 }
 
 

@@ -10,6 +10,8 @@
                   │             │     └──lease lost, 3 attempts──▶ QUARANTINED
                   └──cancel──▶ CANCELLED        (superseded by a later generation, or by a person)
 
+    (opened) ──▶ DECLINED    no model may read the study: the row carries the node's own answer
+
 ``retry`` is a person's word: it takes FAILED, QUARANTINED and CANCELLED back to READY.
 """
 
@@ -17,6 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
+
+from dicom_node.domain.study import Series
 
 
 class JobState(StrEnum):
@@ -28,8 +33,11 @@ class JobState(StrEnum):
     FAILED = "FAILED"
     QUARANTINED = "QUARANTINED"
     CANCELLED = "CANCELLED"
+    DECLINED = "DECLINED"
 
 
+NODE = "dicom-node"
+"""Stands for a model's name in a job that no model may have: the node itself answers."""
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.READY: frozenset({JobState.ANALYSING, JobState.CANCELLED}),
     JobState.ANALYSING: frozenset(
@@ -45,6 +53,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset({JobState.READY}),
     JobState.QUARANTINED: frozenset({JobState.READY}),
     JobState.CANCELLED: frozenset({JobState.READY}),
+    JobState.DECLINED: frozenset(),
 }
 
 MAX_ATTEMPTS = 3
@@ -58,6 +67,12 @@ class SelectedSeries:
     series_instance_uid: str
     instances: tuple[tuple[str, str], ...]
     """(SOP Instance UID, SHA-256 of the stored bytes), in the order of the UIDs."""
+
+    @classmethod
+    def whole(cls, series: Series) -> Self:
+        """All instances of a series."""
+        pairs = sorted((i.sop_instance_uid, i.sha256) for i in series.instances)
+        return cls(series.series_instance_uid, tuple(pairs))
 
 
 @dataclass(frozen=True, slots=True)

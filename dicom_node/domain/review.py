@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Verdict(StrEnum):
@@ -10,6 +11,8 @@ class Verdict(StrEnum):
 
     AGREE = "AGREE"
     DISAGREE = "DISAGREE"
+    REJECT = "REJECT"
+    """Disagrees so far that the result must not stand: it is retracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +24,13 @@ class Review:
     verdict: Verdict
     comment: str
     at: datetime
+
+    def row(self) -> dict[str, Any]:
+        """As the ledger keeps it."""
+        return {
+            "job_id": self.job_id,
+            "reader": self.reader,
+            "verdict": Verdict(self.verdict),
+            "comment": self.comment,
+            "at": self.at.timestamp(),
+        }

@@ -8,12 +8,14 @@ these modules write SQL.
 from dataclasses import dataclass
 from typing import Self
 
+from dicom_node.ledger.answers import Answers
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
 from dicom_node.ledger.expectations import Expectations
 from dicom_node.ledger.inventory import Inventory
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.pages import Pages
+from dicom_node.ledger.rejections import Rejections
 from dicom_node.ledger.roles import Roles
 from dicom_node.ledger.studies import OpenStudy, Recording, Studies
 
@@ -31,6 +33,8 @@ class Ledger:
     deliveries: Deliveries
     pages: Pages
     roles: Roles
+    answers: Answers
+    rejections: Rejections
     inventory: Inventory
 
     @classmethod
@@ -46,6 +50,8 @@ class Ledger:
             Deliveries(database),
             Pages(database),
             Roles(database),
+            Answers(database),
+            Rejections(database),
             Inventory(database),
         )
 

@@ -71,6 +71,8 @@ class Deliveries:
         token = str(uuid.uuid4())
         of_shipment = (delivery.c.job_id == job_id) & (delivery.c.destination == destination)
         with self._database.write() as connection:
+            if connection.scalar(select(job.c.rejected).where(job.c.id == job_id)):
+                withdraw(connection, job_id)
             if not _may_claim(connection, of_shipment):
                 return None
             change = _move(DeliveryState.READY, DeliveryState.SENDING)
@@ -135,6 +137,17 @@ class Deliveries:
             uid = connection.scalar(select(job.c.study_instance_uid).where(job.c.id == item.job_id))
             action = f"delivery.{state.lower()}"
             events.write(connection, str(uid), action, job_id=item.job_id, reason=reason)
+
+
+def withdraw(connection: Connection, job_id: str) -> None:
+    """READY or HELD -> WITHDRAWN for what is left of a rejected result; the note itself goes."""
+    notes = select(result.c.sop_instance_uid).where(
+        result.c.job_id == job_id, result.c.kind == ResultKind.REJECTION_NOTE
+    )
+    for before in (DeliveryState.READY, DeliveryState.HELD):
+        change = _move(before, DeliveryState.WITHDRAWN).where(delivery.c.job_id == job_id)
+        rest = change.where(delivery.c.sop_instance_uid.not_in(notes))
+        connection.execute(rest.values(reason="REJECTED"))
 
 
 def _due() -> Any:

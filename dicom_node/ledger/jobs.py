@@ -23,6 +23,7 @@ from dicom_node.domain.job import (
 from dicom_node.ledger import events
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import delivery, job, result, selection
+from dicom_node.ledger.succession import supersede
 
 
 class Jobs:
@@ -96,16 +97,9 @@ class Jobs:
         values = {"summary": dict(summary), "report_sha256": report_sha256}
         with self._database.write() as connection:
             self._leave(connection, claim, JobState.ANALYSED, "", values)
-            for stored in results:
-                connection.execute(insert(result).values(asdict(stored) | {"job_id": claim.id}))
-            rows = [
-                _delivery_row(claim.id, stored, name)
-                for name, kinds in destinations.items()
-                for stored in results
-                if stored.kind in kinds
-            ]
-            if rows:
-                connection.execute(insert(delivery), rows)
+            row = connection.execute(select(job).where(job.c.id == claim.id)).mappings().one()
+            supersede(connection, row)
+            add_results(connection, claim.id, results, destinations)
 
     def fail(self, claim: Claim, reason: str) -> None:
         """ANALYSING -> FAILED: no further try will help."""
@@ -198,16 +192,46 @@ def _selected(plain: Mapping[str, Any]) -> SelectedSeries:
 
 
 def _choices(connection: Connection, row: Mapping[Any, Any]) -> tuple[SeriesChoice, ...]:
+    """The model's own; of a job that no model may have, every model's, with its name."""
+    declined = row["state"] == JobState.DECLINED
     names = tuple(SeriesChoice.__dataclass_fields__)
     query = (
-        select(*(selection.c[name] for name in names))
+        select(selection)
         .where(selection.c.study_instance_uid == row["study_instance_uid"])
         .where(selection.c.generation == row["generation"])
-        .where(selection.c.model_name == row["model_name"])
-        .where(selection.c.model_version == row["model_version"])
         .order_by(selection.c.id)
     )
-    return tuple(SeriesChoice(**choice) for choice in connection.execute(query).mappings())
+    if not declined:
+        query = query.where(selection.c.model_name == row["model_name"])
+        query = query.where(selection.c.model_version == row["model_version"])
+    choices = []
+    for choice in connection.execute(query).mappings():
+        values = {name: choice[name] for name in names}
+        if declined:
+            model = f"{choice['model_name']}@{choice['model_version']}"
+            values["reason"] = f"{model}: {choice['reason']}"
+        choices.append(SeriesChoice(**values))
+    return tuple(choices)
+
+
+def add_results(
+    connection: Connection,
+    job_id: str,
+    results: Sequence[StoredResult],
+    destinations: Mapping[str, Sequence[ResultKind]],
+) -> None:
+    """Add results to a job, and a delivery of each to every destination that takes its kind."""
+    for stored in results:
+        values = asdict(stored) | {"job_id": job_id, "superseded_by": ""}
+        connection.execute(insert(result).values(values))
+    rows = [
+        _delivery_row(job_id, stored, name)
+        for name, kinds in destinations.items()
+        for stored in results
+        if stored.kind in kinds
+    ]
+    if rows:
+        connection.execute(insert(delivery), rows)
 
 
 def _delivery_row(job_id: str, stored: StoredResult, destination: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from dicom_node.domain.review import Review, Verdict
+from dicom_node.domain.review import Review
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import (
     delivery,
@@ -110,15 +110,8 @@ class Pages:
 
     def review(self, said: Review) -> None:
         """Keep a reader's word beside the earlier ones."""
-        values = {
-            "job_id": said.job_id,
-            "reader": said.reader,
-            "verdict": Verdict(said.verdict),
-            "comment": said.comment,
-            "at": said.at.timestamp(),
-        }
         with self._database.write() as connection:
-            connection.execute(insert(review).values(values))
+            connection.execute(insert(review).values(said.row()))
 
     def counts(self) -> Counts:
         """The gauges of ``/metrics``; of the ledger at one moment."""

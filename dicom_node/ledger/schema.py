@@ -103,6 +103,8 @@ job = Table(
     Column("next_at", Float, nullable=False),
     Column("summary", JSON, nullable=False),  # what the pages show of the analysis
     Column("report_sha256", SHA256, nullable=False),  # the HTML report in the store; empty: none
+    Column("answered", REASON, nullable=False),  # the reason that was sent instead of a result
+    Column("rejected", Boolean, nullable=False),  # by a reader: what was sent is to be retracted
     UniqueConstraint("study_instance_uid", "generation", "model_name", "model_version"),
 )
 
@@ -135,6 +137,7 @@ result = Table(
     Column("position", Integer, nullable=False),
     Column("sha256", SHA256, nullable=False),
     Column("size_bytes", Integer, nullable=False),
+    Column("superseded_by", String(36), nullable=False),  # the job that answers anew; empty: stands
 )
 
 delivery = Table(

@@ -1,23 +1,20 @@
 """Studies in the ledger: record what arrives, close what is ready."""
 
-import hashlib
-import json
 import time
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, insert, select, update
 
 from dicom_node.domain.errors import LedgerConflict
-from dicom_node.domain.job import JobState, Proposal, SelectedSeries
+from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance, Series, Study, StudyState
-from dicom_node.ledger import events
+from dicom_node.ledger import events, opening
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.schema import instance, job, result, selection, series, study
+from dicom_node.ledger.schema import instance, result, series, study
 
 
 class Recording(StrEnum):
@@ -111,11 +108,14 @@ class Studies:
         contents: Study,
         proposals: Sequence[Proposal],
         config_sha256: str,
+        *,
+        decline: bool = False,
     ) -> list[str]:
         """Freeze the study as it was seen and open its jobs; return the ids of the new jobs.
 
         A model that already read exactly these images under the same settings gets no second job.
-        Jobs of an earlier generation that are not finished are cancelled.
+        Jobs of an earlier generation that are not finished are cancelled. ``decline``: where no
+        model wants the study, a DECLINED job says so.
         Raises ``LedgerConflict`` when an image arrived since ``seen``.
         """
         uid = seen.study_instance_uid
@@ -123,19 +123,32 @@ class Studies:
         with self._database.write() as connection:
             row = self._settle(connection, seen, contents, bool(wanted))
             generation = row["generation"] + 1
-            known = [_known(connection, uid, p, config_sha256) for p in wanted]
+            known = [opening.known(connection, uid, p, config_sha256) for p in wanted]
             fresh = [p for p, job_id in zip(wanted, known, strict=True) if job_id is None]
-            _trace(connection, uid, generation, proposals)
-            _supersede(connection, uid, [job_id for job_id in known if job_id])
-            opened = [_open(connection, uid, generation, p, config_sha256) for p in fresh]
+            opening.trace(connection, uid, generation, proposals)
+            opening.cancel_unfinished(connection, uid, [job_id for job_id in known if job_id])
+            opened = [
+                opening.open_job(connection, uid, generation, p, config_sha256) for p in fresh
+            ]
             if opened or not wanted:
-                _advance(connection, uid, generation)
+                opening.advance(connection, uid, generation)
+            if decline and not wanted:
+                opening.decline(connection, contents, generation, config_sha256, "NO_MODEL")
             return opened
 
-    def quarantine(self, seen: OpenStudy, contents: Study, reason: str) -> None:
-        """Close a study that contradicts itself; nothing is analysed until more arrives."""
+    def quarantine(
+        self, seen: OpenStudy, contents: Study, reason: str, declined_under: str = ""
+    ) -> None:
+        """Close a study that contradicts itself; nothing is analysed until more arrives.
+
+        ``declined_under``: hash of the settings under which a DECLINED job says so; empty: none.
+        """
         with self._database.write() as connection:
-            self._settle(connection, seen, contents, wanted=False)
+            row = self._settle(connection, seen, contents, wanted=False)
+            if declined_under:
+                generation = row["generation"] + 1
+                opening.advance(connection, seen.study_instance_uid, generation)
+                opening.decline(connection, contents, generation, declined_under, reason)
             values = {"state": StudyState.QUARANTINED, "reason": reason}
             where = study.c.study_instance_uid == seen.study_instance_uid
             connection.execute(update(study).where(where).values(values))
@@ -164,31 +177,6 @@ class Studies:
         _write_series(connection, uid, contents.series)
         events.write(connection, uid, "study.closed", reason=reason)
         return row
-
-
-def _advance(connection: Connection, uid: str, generation: int) -> None:
-    connection.execute(
-        update(study).where(study.c.study_instance_uid == uid).values(generation=generation)
-    )
-
-
-def _supersede(connection: Connection, uid: str, valid: Sequence[str]) -> None:
-    """Cancel what still waits or runs, but for the jobs that read just what is wanted now."""
-    unfinished = (
-        (job.c.study_instance_uid == uid)
-        & job.c.id.not_in(valid)
-        & job.c.state.in_((JobState.READY, JobState.ANALYSING))
-    )
-    values = {"state": JobState.CANCELLED, "reason": "SUPERSEDED", "token": ""}
-    cancelled = connection.scalars(update(job).where(unfinished).values(values).returning(job.c.id))
-    for job_id in cancelled.all():
-        events.write(connection, uid, "job.cancelled", job_id=job_id, reason="SUPERSEDED")
-
-
-def input_sha256(inputs: Sequence[SelectedSeries]) -> str:
-    """Identity of the images a job reads: UIDs and bytes."""
-    plain = [[s.series_instance_uid, s.instances] for s in inputs]
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 OURS = "OURS"
@@ -239,66 +227,3 @@ def _write_series(connection: Connection, uid: str, contents: Sequence[Series]) 
     ]
     if rows:
         connection.execute(insert(series), rows)
-
-
-def _known(connection: Connection, uid: str, proposal: Proposal, config_sha256: str) -> str | None:
-    """Id of a job of the same work, if there is one; a cancelled one never ran to its end."""
-    query = select(job.c.id).where(
-        job.c.study_instance_uid == uid,
-        job.c.bundle_sha256 == proposal.bundle_sha256,
-        job.c.config_sha256 == config_sha256,
-        job.c.input_sha256 == input_sha256(proposal.inputs),
-        job.c.state != JobState.CANCELLED,
-    )
-    return connection.scalar(query)
-
-
-def _trace(
-    connection: Connection, uid: str, generation: int, proposals: Sequence[Proposal]
-) -> None:
-    rows = [
-        asdict(choice)
-        | {
-            "study_instance_uid": uid,
-            "generation": generation,
-            "model_name": p.model_name,
-            "model_version": p.model_version,
-        }
-        for p in proposals
-        for choice in p.selection
-    ]
-    where = (selection.c.study_instance_uid == uid) & (selection.c.generation == generation)
-    connection.execute(delete(selection).where(where))
-    if rows:
-        connection.execute(insert(selection), rows)
-
-
-def _open(
-    connection: Connection, uid: str, generation: int, proposal: Proposal, config_sha256: str
-) -> str:
-    now = time.time()
-    job_id = str(uuid.uuid4())
-    values = {
-        "id": job_id,
-        "study_instance_uid": uid,
-        "generation": generation,
-        "model_name": proposal.model_name,
-        "model_version": proposal.model_version,
-        "bundle_sha256": proposal.bundle_sha256,
-        "config_sha256": config_sha256,
-        "input_sha256": input_sha256(proposal.inputs),
-        "inputs": [asdict(s) for s in proposal.inputs],
-        "state": JobState.READY,
-        "reason": "",
-        "attempt": 0,
-        "token": "",
-        "beat": 0,
-        "opened_at": now,
-        "updated_at": now,
-        "next_at": 0.0,
-        "summary": {},
-        "report_sha256": "",
-    }
-    connection.execute(insert(job).values(values))
-    events.write(connection, uid, "job.opened", job_id=job_id)
-    return job_id

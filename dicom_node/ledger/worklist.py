@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
 from dicom_node.domain.delivery import DeliveryState
-from dicom_node.domain.job import JobState
+from dicom_node.domain.job import NODE, JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.schema import delivery, job, study
 
@@ -102,9 +102,13 @@ def read_worklist(
 
 
 def current_jobs(jobs: Iterable[Row]) -> tuple[Row, ...]:
-    """Of each model the job of its latest generation: the one that counts."""
+    """Of each model the job of its latest generation: the one that counts.
+
+    That no model was to read the study counts until one does.
+    """
     latest: dict[str, Row] = {}
     for row in sorted(jobs, key=lambda row: int(row["generation"])):
+        latest.pop(NODE, None)
         latest[row["model_name"]] = row
     return tuple(latest[name] for name in sorted(latest))
 

@@ -11,6 +11,8 @@ from dicom_node.domain.study import StudyState
 from dicom_node.ledger.worklist import Progress, Row, current_jobs
 from dicom_node.web.words import Reason, reason
 
+NOT_ANALYSED = "Not analysed. This is not a negative result."
+
 
 class Tone(StrEnum):
     """How a state looks: the class of its mark in the style sheet."""
@@ -111,6 +113,8 @@ def _state(job: Row, summary: Mapping[str, Any], findings: Sequence[FindingLine]
     if job["state"] == JobState.QUARANTINED:
         line = f"No result: given up after {job['attempt']} tries."
         return State(Tone.FAILED, "Failed", line, why)
+    if job["state"] == JobState.DECLINED:
+        return State(Tone.NONE, "No result", NOT_ANALYSED, why)
     if job["state"] == JobState.CANCELLED:
         return State(Tone.NONE, "No result", "Cancelled.", why)
     return _unfinished(job, why)
@@ -138,8 +142,7 @@ def without_jobs(study: Row) -> State:
     """What to say of the models while none was asked."""
     if study["state"] == StudyState.RECEIVING:
         return State(Tone.BUSY, "No result yet", "Images still arrive.")
-    line = "Not analysed. This is not a negative result."
-    return State(Tone.NONE, "No result", line, reason(study["reason"]))
+    return State(Tone.NONE, "No result", NOT_ANALYSED, reason(study["reason"]))
 
 
 def received(study: Row, quiet_s: float) -> State:
@@ -174,7 +177,7 @@ def situation(study: Row, jobs: Sequence[Row], quiet_s: float) -> State:
 
 
 def _routed(current: Sequence[Answer]) -> State | None:
-    states = {answer.job["state"] for answer in current}
+    states = {answer.job["state"] for answer in current} - {JobState.DECLINED}
     waiting = next((a.state for a in current if a.job["state"] == JobState.READY), None)
     if JobState.ANALYSING in states:
         return State(Tone.BUSY, "Analysing")

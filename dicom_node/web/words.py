@@ -123,6 +123,7 @@ _TOLD = {
     "SUPERSEDED": ("More images arrived; a later analysis takes its place.", ""),
     "CONFLICT": ("Another process had finished this work before.", ""),
     # of deliveries
+    "REJECTED": ("A reader rejected the result before this was sent.", ""),
     "PEER_UNREACHABLE": (
         "The destination cannot be reached, or rejects our AE title.",
         "Check that it runs and knows this node. Sending goes on by itself.",
@@ -172,6 +173,12 @@ _TASKS: Mapping[str, str] = {
     "job.quarantined": f"Analysis given up after {MAX_ATTEMPTS} tries",
     "job.retried": "Analysis ordered again by a person",
     "job.cancelled": "Analysis cancelled",
+    "job.declined": "No model was asked",
+    "job.answered": "Why there is no result was written down, to be sent",
+    "job.unanswerable": "Nothing was written for the archive: no header of the study can be read",
+    "job.superseded": "Superseded by a later analysis",
+    "job.rejected": "Result rejected by a reader; what was not sent yet stays here",
+    "job.retracted": "Rejection note written, to be sent",
     "delivery.sent": "Object sent",
     "delivery.ready": "Sending postponed",
     "delivery.held": "Object held: the destination will not take it",
@@ -193,6 +200,7 @@ DELIVERIES: Mapping[str, str] = {
     DeliveryState.SENDING: "Sending",
     DeliveryState.SENT: "Sent",
     DeliveryState.HELD: "Held",
+    DeliveryState.WITHDRAWN: "Withdrawn",
 }
 
 

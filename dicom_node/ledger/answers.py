@@ -1,0 +1,65 @@
+"""Answers in place of results: why a model did not run, or failed. Silence is never negative."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import select, update
+
+from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.errors import LedgerConflict
+from dicom_node.domain.job import Job, JobState
+from dicom_node.ledger import events
+from dicom_node.ledger.database import Database
+from dicom_node.ledger.jobs import add_results
+from dicom_node.ledger.schema import job
+from dicom_node.ledger.succession import Row, standing, supersede
+
+FAILURES = frozenset({JobState.FAILED, JobState.QUARANTINED})
+
+
+class Answers:
+    """Each failure is answered once; the same failure after a retry needs no second answer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def waiting(self, states: Collection[JobState]) -> list[str]:
+        """Ids of the jobs in one of these states whose reason nobody was told, oldest first."""
+        query = select(job.c.id).where(job.c.state.in_(states), job.c.answered != job.c.reason)
+        with self._database.read() as connection:
+            return list(connection.scalars(query.order_by(job.c.opened_at)))
+
+    def predecessors(self, of: Job) -> list[Row]:
+        """Rows of the SRs that new results of a job take the place of."""
+        with self._database.read() as connection:
+            row = connection.execute(select(job).where(job.c.id == of.id)).mappings().one()
+            found = standing(connection, row)
+        return [old for old in found if old["kind"] == ResultKind.STRUCTURED_REPORT]
+
+    def give(
+        self,
+        of: Job,
+        results: Sequence[StoredResult],
+        destinations: Mapping[str, Sequence[ResultKind]],
+    ) -> None:
+        """Keep an answer to the reason that the job has now, with its deliveries.
+
+        Without results: nothing can be said, and nobody shall try again. Raises
+        ``LedgerConflict`` when the job has moved on or was answered meanwhile.
+        """
+        change = (
+            update(job)
+            .where(job.c.id == of.id, job.c.state == of.state, job.c.reason == of.reason)
+            .where(job.c.answered != of.reason)
+            .values(answered=of.reason)
+            .returning(*job.c)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(change).mappings().first()
+            if row is None:
+                raise LedgerConflict(f"job {of.id} was answered, or has moved on")
+            if results:
+                supersede(connection, row)
+                add_results(connection, of.id, results, destinations)
+            action = "job.answered" if results else "job.unanswerable"
+            uid = of.study_instance_uid
+            events.write(connection, uid, action, job_id=of.id, reason=of.reason)

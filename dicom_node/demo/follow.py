@@ -21,6 +21,9 @@ from dicom_node.testing.pacs import FakePacs
 
 LOOK_S = 0.2
 LONGEST_TRIP_S = 900
+RECORDED_S = 10
+"""An acknowledged image has its row in the ledger within a moment; files that are none of a study
+that the node keeps, such as its own results, never have."""
 UNFINISHED = {"READY", "ANALYSING"}
 
 
@@ -85,7 +88,8 @@ def follow(
             studies = _studies(ledger)
             words, done, total = _stage(studies)
             progress.update(waiting, description=words, completed=done, total=total)
-            if words == "done":
+            recorded = studies or time.monotonic() > last_image + RECORDED_S
+            if words == "done" and recorded:
                 break
             time.sleep(LOOK_S)
     return _trip(studies, archive, last_image)

@@ -28,7 +28,9 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
     ResultKind.REJECTION_NOTE: (9, "KO", "rejection"),
 }
 """Of each kind: offset in our band of series numbers, modality, what it is in words."""
-PLAIN = frozenset({ResultKind.SECONDARY_CAPTURE, ResultKind.ENCAPSULATED_PDF})
+PLAIN = frozenset(
+    {ResultKind.SECONDARY_CAPTURE, ResultKind.ENCAPSULATED_PDF, ResultKind.PARAMETRIC_MAP}
+)
 """Kinds whose series is described by the General Series module (PS3.3 C.7.3.1) alone."""
 
 
@@ -45,7 +47,8 @@ def series_uid(subject: Subject, kind: ResultKind) -> str:
 def series_description(maker: Maker, kind: ResultKind) -> str:
     """``AI``, who, what it is, and the warning: at most 64 characters."""
     tail = f" {SERIES[kind][2]} - not for diagnostic use"
-    return clean(f"AI {maker.title}", LONG_STRING - len(tail)) + tail
+    who, room = clean(f"AI {maker.title}"), LONG_STRING - len(tail)
+    return (who if len(who) <= room else f"{who[: room - 3].rstrip()}...") + tail
 
 
 def identify(

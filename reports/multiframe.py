@@ -154,29 +154,26 @@ def _tag(keyword: str) -> BaseTag:
 
 
 def _shared(case: Case) -> Dataset:
+    """Plane orientation and pixel measures, of images that lie in the patient."""
     shared = Dataset()
-    measures = _pixel_measures(case)
-    if measures is not None:
-        shared.PixelMeasuresSequence = [measures]
     if case.analysis.images.affine is not None:
+        shared.PixelMeasuresSequence = [_pixel_measures(case)]
         facing = Dataset()
-        facing.ImageOrientationPatient = orientation(case.header(0), case.reference(0).frame_number)
+        facing.ImageOrientationPatient = orientation(
+            case.header(0), case.reference(0).frame_number
+        )
         shared.PlaneOrientationSequence = [facing]
     return shared
 
 
-def _pixel_measures(case: Case) -> Dataset | None:
-    """PS3.3 C.7.6.16.2.1; without geometry, the spacing that the source states in the patient."""
+def _pixel_measures(case: Case) -> Dataset:
+    """PS3.3 C.7.6.16.2.1."""
     source = functional_group(case.header(0), case.reference(0).frame_number, PIXEL_MEASURES)
-    spacing = source.get("PixelSpacing")
-    if not spacing:
-        return None
+    between = decimal(case.analysis.images.spacing_mm[0])
     item = Dataset()
-    item.PixelSpacing = [str(value) for value in spacing]
-    if case.analysis.images.affine is not None:
-        between = decimal(case.analysis.images.spacing_mm[0])
-        item.SliceThickness = str(source.get("SliceThickness") or between)
-        item.SpacingBetweenSlices = between
+    item.PixelSpacing = [str(value) for value in source.PixelSpacing]
+    item.SliceThickness = str(source.get("SliceThickness") or between)
+    item.SpacingBetweenSlices = between
     return item
 
 
@@ -202,9 +199,10 @@ class _Plane:
 
     def groups(self, frame: Derived, place: int) -> Dataset:
         content = Dataset()
-        content.DimensionIndexValues = [*frame.index, place]
         if not self.position:
-            content.StackID, content.InStackPositionNumber = "1", frame.source + 1
+            place = frame.source + 1
+            content.StackID, content.InStackPositionNumber = "1", place
+        content.DimensionIndexValues = [*frame.index, place]
         item = Dataset()
         item.DerivationImageSequence = self.derivation
         item.FrameContentSequence = [content]

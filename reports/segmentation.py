@@ -1,188 +1,156 @@
-"""DICOM SEG: the masks, voxel for voxel on the grid of the source (PS3.3 A.51)."""
+"""DICOM SEG: the masks, voxel for voxel on the grid of the source (PS3.3 A.51).
 
-from collections.abc import Mapping, Sequence
+BINARY is what every viewer of segmentations reads. LABELMAP is smaller, FRACTIONAL keeps the
+network's probabilities inside the outlines; a site chooses them for viewers that read them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from highdicom import AlgorithmIdentificationSequence
-from highdicom.color import CIELabColor
-from highdicom.seg import (
-    SegmentAlgorithmTypeValues,
-    SegmentationTypeValues,
-    SegmentDescription,
-)
-from highdicom.seg import (
-    Segmentation as SegmentationImage,
-)
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, SegmentationStorage
 
 from dicom_node.domain.analysis import ResultInstance, SegmentMask
 from dicom_node.domain.delivery import ResultKind
-from dicom_node.domain.errors import UnsupportedGeometry
 from reports.case import Case
-from reports.identity import identify, instance_uid, series_description
-from reports.settings import SHORT_DISCLAIMER
-from reports.source import UTF8
+from reports.identity import identify, series_description
+from reports.multiframe import Derived, Dimension, describe, require_frame_of_reference
+from reports.segments import background, description, overlapping
+
+Segments = Sequence[SegmentMask]
+SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
+LABEL_MAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage (Supplement 243)."""
+FULL = 255
+"""Stored value of a probability of 1."""
+MOST_IN_A_BYTE = 255
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationWriter:
-    """Writes one BINARY SEG, or nothing where no segment was found."""
+    """Writes one SEG, or nothing where no segment was found."""
 
     kind: ClassVar[ResultKind] = ResultKind.SEGMENTATION
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
-        """Return one instance, or none.
+        """Return one instance, or none; a LABELMAP whose segments would overlap becomes BINARY.
 
-        Raises ``UnsupportedGeometry`` where a stack of images names no frame of reference, and
-        where several multi-frame images carry the frames: the class refers to one multi-frame
-        image or to many single-frame ones.
+        Raises ``UnsupportedGeometry`` where a stack of images names no frame of reference.
         """
-        if not case.analysis.segments:
+        segments = sorted(case.analysis.segments, key=lambda segment: segment.number)
+        if not segments:
             return []
-        _require_frame_of_reference(case)
-        dataset = _segmentation(case)
+        require_frame_of_reference(case)
+        dataset = _segmentation(case, segments)
         identify(dataset, case, ResultKind.SEGMENTATION)
-        _fix_dimension_organization(dataset, case)
-        _orient_projection(dataset, case.sources.first)
         return [ResultInstance(ResultKind.SEGMENTATION, dataset)]
 
 
-def _segmentation(case: Case) -> Dataset:
-    sources = _ordered_sources(case)
-    segments = sorted(case.analysis.segments, key=lambda s: s.number)
-    manifest = case.analysis.manifest
-    return SegmentationImage(
-        source_images=sources,
-        pixel_array=_in_file_order(case, sources, _stack(segments)),
-        segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_description(case, segment) for segment in segments],
-        series_instance_uid=case.analysis.provenance.uid(f"series|{ResultKind.SEGMENTATION.value}"),
-        series_number=case.settings.series_number_base + 1,
-        sop_instance_uid=instance_uid(case, ResultKind.SEGMENTATION),
-        instance_number=1,
-        manufacturer=manifest.manufacturer,
-        manufacturer_model_name=manifest.title,
-        software_versions=manifest.id,
-        device_serial_number=case.analysis.provenance.bundle_sha256,
-        content_label="AI_SEGMENTATION",
-        content_description=series_description(case.maker, ResultKind.SEGMENTATION),
-        transfer_syntax_uid=ExplicitVRLittleEndian,
-        specific_character_set=UTF8,
+def _segmentation(case: Case, segments: Segments) -> Dataset:
+    dataset = Dataset()
+    overlap = overlapping(segments)
+    encoding = case.settings.segmentation
+    if encoding == "LABELMAP" and overlap:
+        encoding = "BINARY"
+    dataset.SOPClassUID = SegmentationStorage
+    dataset.ImageType = ["DERIVED", "PRIMARY"]
+    dataset.ContentLabel = "AI_SEGMENTATION"
+    dataset.ContentDescription = series_description(case.maker, ResultKind.SEGMENTATION)
+    dataset.ContentCreatorName = None
+    dataset.SegmentationType = encoding
+    dataset.SegmentsOverlap = "YES" if overlap else "NO"
+    dataset.SegmentSequence = [description(case, segment) for segment in segments]
+    _ENCODINGS[encoding](dataset, case, segments)
+    return dataset
+
+
+def _binary(dataset: Dataset, case: Case, segments: Segments) -> None:
+    """One bit a voxel, and a frame for each slice that a segment touches."""
+    frames = _frames_of_segments(dataset, case, segments)
+    planes = (segment.mask[frame] for segment, frame in frames)
+    _pixels(dataset, 1, _packed(list(planes)))
+
+
+def _fractional(dataset: Dataset, case: Case, segments: Segments) -> None:
+    """The probability of each voxel inside the outline, 0 outside."""
+    dataset.SegmentationFractionalType = "PROBABILITY"
+    dataset.MaximumFractionalValue = FULL
+    frames = _frames_of_segments(dataset, case, segments)
+    _pixels(dataset, 8, b"".join(_probability(case, *each).tobytes() for each in frames))
+
+
+def _label_map(dataset: Dataset, case: Case, segments: Segments) -> None:
+    """The number of the segment at each voxel, and a frame for each slice that any touches."""
+    dataset.SOPClassUID = LABEL_MAP_STORAGE
+    dataset.SegmentSequence = [background(), *dataset.SegmentSequence]
+    dataset.PixelPaddingValue = 0
+    touched = sorted({frame for segment in segments for frame in mask_frames(segment)})
+    frames = [Derived(frame) for frame in touched]
+    describe(dataset, case, frames, derivation=codes.cid7203.SegmentationImageDerivation)
+    deep = segments[-1].number > MOST_IN_A_BYTE
+    planes = (_labels(segments, frame, np.dtype("<u2" if deep else "u1")) for frame in touched)
+    _pixels(dataset, 16 if deep else 8, b"".join(plane.tobytes() for plane in planes))
+
+
+_ENCODINGS: Mapping[str, Callable[[Dataset, Case, Segments], None]] = {
+    "BINARY": _binary,
+    "FRACTIONAL": _fractional,
+    "LABELMAP": _label_map,
+}
+
+
+def _frames_of_segments(
+    dataset: Dataset, case: Case, segments: Segments
+) -> list[tuple[SegmentMask, int]]:
+    """Describe a frame for each segment and slice that it touches; return both in that order."""
+    frames = [(segment, frame) for segment in segments for frame in mask_frames(segment)]
+    identified = {segment.number: _identification(segment.number) for segment in segments}
+    describe(
+        dataset,
+        case,
+        [Derived(frame, (s.number,), identified[s.number]) for s, frame in frames],
+        derivation=codes.cid7203.SegmentationImageDerivation,
+        dimensions=[SEGMENT],
     )
+    return frames
 
 
-def _require_frame_of_reference(case: Case) -> None:
-    """Only a single projection image may go without (PS3.3 C.7.4.1); none is ever made up."""
-    images, first = case.analysis.images, case.sources.first
-    single_projection = images.affine is None and len(images.frames) == 1
-    if "FrameOfReferenceUID" not in first and not single_projection:
-        raise UnsupportedGeometry(
-            f"series {first.SeriesInstanceUID}: its images name no Frame of Reference UID, which "
-            "their class requires; a SEG of them could not say where its voxels lie"
-        )
+def _identification(number: int) -> dict[str, list[Dataset]]:
+    item = Dataset()
+    item.ReferencedSegmentNumber = number
+    return {SEGMENT.group: [item]}
 
 
-def _ordered_sources(case: Case) -> list[Dataset]:
-    """The source images: single frames in the order of the frames, or one multi-frame image."""
-    frames = case.analysis.images.frames
-    headers = {reference.sop_instance_uid: case.header(i) for i, reference in enumerate(frames)}
-    if len(headers) > 1 and len(headers) != len(frames):
-        raise UnsupportedGeometry(
-            f"series {case.sources.first.SeriesInstanceUID}: its frames lie in {len(headers)} "
-            "multi-frame images; a SEG refers to one of them: send one multi-frame image a series"
-        )
-    return list(headers.values())
+def _packed(planes: Sequence[NDArray[np.bool_]]) -> bytes:
+    """Bits of all frames without a gap between them (PS3.5 section 8.2)."""
+    if planes[0].size % 8:
+        planes = [np.concatenate([plane.ravel() for plane in planes])]
+    return b"".join(np.packbits(plane, bitorder="little").tobytes() for plane in planes)
 
 
-def _stack(segments: Sequence[SegmentMask]) -> NDArray[np.unsignedinteger]:
-    """(frames, rows, columns) of segment numbers, with a last axis of 0 and 1 if masks overlap."""
-    dtype = np.uint8 if len(segments) <= np.iinfo(np.uint8).max else np.uint16
-    label_map = np.zeros(segments[0].mask.shape, dtype=dtype)
-    for segment in segments:
-        if np.any(label_map[segment.mask]):
-            return np.stack([s.mask for s in segments], axis=-1).astype(np.uint8)
-        label_map[segment.mask] = segment.number
-    return label_map
+def _probability(case: Case, segment: SegmentMask, frame: int) -> NDArray[np.uint8]:
+    likely = case.analysis.prediction.masks[frame, :, :, segment.channel]
+    return np.where(segment.mask[frame], np.rint(likely * FULL), 0).astype(np.uint8)
 
 
-def _in_file_order(
-    case: Case, sources: Sequence[Dataset], pixels: NDArray[np.unsignedinteger]
+def _labels(
+    segments: Segments, frame: int, dtype: np.dtype[np.unsignedinteger]
 ) -> NDArray[np.unsignedinteger]:
-    """Move frames to where the multi-frame source has them; frames not read stay empty."""
-    numbers = [reference.frame_number for reference in case.analysis.images.frames]
-    if len(sources) > 1 or numbers[0] is None:
-        return pixels
-    placed = np.zeros((int(sources[0].NumberOfFrames), *pixels.shape[1:]), dtype=pixels.dtype)
-    placed[[int(number or 1) - 1 for number in numbers]] = pixels
-    return placed
+    labels = np.zeros(segments[0].mask.shape[1:], dtype)
+    for segment in segments:
+        labels[segment.mask[frame]] = segment.number
+    return labels
 
 
-def _description(case: Case, segment: SegmentMask) -> SegmentDescription:
-    description = SegmentDescription(
-        segment_number=segment.number,
-        segment_label=segment.label,
-        segmented_property_category=segment.category,
-        segmented_property_type=segment.type,
-        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=_algorithm(case, segment),
-        tracking_uid=segment.tracking_uid,
-        tracking_id=segment.tracking_id,
-        anatomic_regions=_sites(case, segment) or None,
-        display_color=CIELabColor.from_rgb(*segment.color),
-    )
-    description.SegmentDescription = (
-        f"Connected part of {segment.label} where the model's output is at least "
-        f"{segment.threshold:g}. {SHORT_DISCLAIMER}"
-    )
-    return description
-
-
-def _algorithm(case: Case, segment: SegmentMask) -> AlgorithmIdentificationSequence:
-    manifest = case.analysis.manifest
-    return AlgorithmIdentificationSequence(
-        name=manifest.title,
-        family=codes.DCM.ArtificialIntelligence,
-        version=manifest.version,
-        source=manifest.manufacturer,
-        parameters=_parameters(case, segment),
-    )
-
-
-def _parameters(case: Case, segment: SegmentMask) -> dict[str, str]:
-    provenance = case.analysis.provenance
-    return {
-        "threshold": f"{segment.threshold:g}",
-        "bundle_sha256": provenance.bundle_sha256,
-        "config_sha256": provenance.config_sha256,
-    }
-
-
-def _sites(case: Case, segment: SegmentMask) -> list[Code]:
-    sites: Mapping[int, Any] = {
-        f.segment.number: f.target.site for f in case.analysis.findings if f.segment is not None
-    }
-    site = sites.get(segment.number)
-    return [site.code] if site is not None else []
-
-
-def _fix_dimension_organization(dataset: Dataset, case: Case) -> None:
-    """The constructor draws a random UID; a second run must write the same bytes."""
-    uid = case.analysis.provenance.uid("dimension-organization")
-    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
-    for item in dataset.DimensionIndexSequence:
-        item.DimensionOrganizationUID = uid
-
-
-def _orient_projection(dataset: Dataset, source: Dataset) -> None:
-    """Without a frame of reference, Patient Orientation is all that says where left is."""
-    if "FrameOfReferenceUID" not in source:
-        dataset.PatientOrientation = source.get("PatientOrientation") or []
+def _pixels(dataset: Dataset, bits: int, data: bytes) -> None:
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit, dataset.PixelRepresentation = bits - 1, 0
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
 
 
 def mask_frames(segment: SegmentMask) -> list[int]:

@@ -7,6 +7,7 @@ from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
+from reports.parametric_map import ParametricMapWriter
 from reports.secondary_capture import SecondaryCaptureWriter
 from reports.segmentation import SegmentationWriter
 from reports.structured_report import StructuredReportWriter
@@ -25,6 +26,7 @@ class ResultWriter(Protocol):
 
 WRITERS: tuple[ResultWriter, ...] = (
     SegmentationWriter(),
+    ParametricMapWriter(),
     SecondaryCaptureWriter(),
     EncapsulatedPdfWriter(),
     StructuredReportWriter(),

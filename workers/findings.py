@@ -191,9 +191,12 @@ def _places(count: int) -> str:
 
 
 def _masks(case: Case) -> Iterator[tuple[Segment, BoolArray]]:
-    segments = case.manifest.segmentation.segments if case.manifest.segmentation else ()
-    for channel, segment in enumerate(segments):
+    for channel, segment in enumerate(_planned(case)):
         yield segment, case.prediction.masks[..., channel] >= segment.threshold
+
+
+def _planned(case: Case) -> Sequence[Segment]:
+    return case.manifest.segmentation.segments if case.manifest.segmentation else ()
 
 
 def _segment_mask(
@@ -210,6 +213,7 @@ def _segment_mask(
         threshold=segment.threshold,
         tracking_id=tracking_id,
         tracking_uid=tracking_uid,
+        channel=_planned(case).index(segment),
     )
 
 

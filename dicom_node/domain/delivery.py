@@ -57,6 +57,7 @@ _LABELS: Mapping[ResultKind, str] = {
 }
 DEFAULT_KINDS: tuple[ResultKind, ...] = (
     ResultKind.SEGMENTATION,
+    ResultKind.PARAMETRIC_MAP,
     ResultKind.SECONDARY_CAPTURE,
     ResultKind.ENCAPSULATED_PDF,
     ResultKind.STRUCTURED_REPORT,

@@ -45,6 +45,7 @@ def test_it_brings_back_every_kind_and_leaves_nothing(tool, tmp_path):
     classes = {dcmread(p).SOPClassUID.name for p in tmp_path.glob("*.dcm")}
     assert classes == {
         "Segmentation Storage",
+        "Parametric Map Storage",
         "Secondary Capture Image Storage",
         "Encapsulated PDF Storage",
         "Comprehensive 3D SR Storage",
@@ -58,7 +59,7 @@ def test_without_redis_it_says_so_and_still_brings_everything_back(tmp_path):
     run = demo("--exit", "--output", str(tmp_path), PATH=str(Path(sys.executable).parent))
     assert run.returncode == 0, run.stdout + run.stderr
     assert "not durable" in re.sub(r"\s+", " ", run.stdout)
-    assert len(list(tmp_path.glob("*.dcm"))) == 4
+    assert len(list(tmp_path.glob("*.dcm"))) == 5
 
 
 @pytest.mark.redis

@@ -30,6 +30,7 @@ pytestmark = [
 KINDS = {
     "Segmentation Storage": "SEG",
     "Comprehensive 3D SR Storage": "SR",
+    "Parametric Map Storage": "PM",
     "Secondary Capture Image Storage": "SC",
     "Encapsulated PDF Storage": "PDF",
 }
@@ -94,8 +95,8 @@ def test_a_real_ct_series_sent_by_dcmtk(series, shared_data, tool, pacs, node):
     _study, returned = come_back(pacs, node, files)
 
     found = kinds_of(returned)
-    assert found.keys() == {"SEG", "SR", "SC", "PDF"}
-    assert found["SEG"] == found["SR"] == found["PDF"] == 1
+    assert found.keys() == {"SEG", "PM", "SR", "SC", "PDF"}
+    assert found["SEG"] == found["PM"] == found["SR"] == found["PDF"] == 1
     source = dcmread(files[0], stop_before_pixels=True)
     for path in returned:
         result = dcmread(path)
@@ -126,7 +127,7 @@ def test_a_planted_lesion_is_where_it_was_planted(geometry, pacs, node, tmp_path
 
     _, returned = come_back(pacs, node, files)
 
-    assert set(kinds_of(returned)) == {"SEG", "SR", "SC", "PDF"}
+    assert set(kinds_of(returned)) == {"SEG", "PM", "SR", "SC", "PDF"}
     assert_valid(files, returned)
     assert dice(truth.lesion, lesion_mask(returned, instances)) > 0.8
 

@@ -5,14 +5,16 @@ import random
 from copy import deepcopy
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import analyses
 import highdicom as hd
 import numpy as np
 import pytest
+import validators
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
 
 from dicom_node.domain.analysis import Analysis, FrameReference, ResultInstance
 from dicom_node.domain.errors import UnsupportedGeometry
@@ -20,6 +22,7 @@ from dicom_node.testing.phantom import Phantom, phantom
 from reports.case import Case
 from reports.part10 import dataset_bytes
 from reports.segmentation import SegmentationWriter
+from reports.settings import ReportSettings
 
 TILT = math.radians(15)
 GRIDS: dict[str, dict[str, Any]] = {
@@ -36,8 +39,8 @@ def source() -> Phantom:
     return phantom(7, lesions=2, slices=24, size=96)
 
 
-def written(given: Analysis) -> list[ResultInstance]:
-    return SegmentationWriter().write(Case(given), [])
+def written(given: Analysis, settings: ReportSettings | None = None) -> list[ResultInstance]:
+    return SegmentationWriter().write(Case(given, settings or ReportSettings()), [])
 
 
 def read_back(result: ResultInstance) -> hd.seg.Segmentation:
@@ -165,17 +168,99 @@ def as_multi_frame(source: Phantom, instances: list[Dataset]) -> tuple[Dataset, 
     return multi, replace(given, images=images)
 
 
-def test_frames_of_several_multi_frame_images_are_refused_with_a_reason(source: Phantom) -> None:
+def test_frames_of_several_multi_frame_images_keep_their_references(source: Phantom) -> None:
     instances = analyses.study(source)
     multi, given = as_multi_frame(source, instances)
     other = deepcopy(multi)
     other.SOPInstanceUID = "2.25.78"
-    frames = [replace(f, sop_instance_uid="2.25.78") for f in given.images.frames[:3]]
+    frames = [replace(f, sop_instance_uid="2.25.78") for f in given.images.frames[:12]]
     images = replace(
-        given.images, datasets=(multi, other), frames=(*frames, *given.images.frames[3:])
+        given.images, datasets=(other, multi), frames=(*frames, *given.images.frames[12:])
     )
-    with pytest.raises(UnsupportedGeometry, match=r"2\.25\.1002"):
-        written(replace(given, images=images))
+    segmentation = read_back(written(replace(given, images=images))[0])
+    for number, mask in enumerate(source.lesions, start=1):
+        assert voxels_in_patient(segmentation, number) == truth_in_patient(instances, mask)
+    touched = {
+        images.frames[frame]
+        for mask in source.lesions
+        for frame in np.flatnonzero(mask.any((1, 2)))
+    }
+    assert references(segmentation) == {(f.sop_instance_uid, f.frame_number) for f in touched}
+
+
+def references(segmentation: Dataset) -> set[tuple[str, int | None]]:
+    """Source image and frame of every frame."""
+    items = (
+        group.DerivationImageSequence[0].SourceImageSequence[0]
+        for group in segmentation.PerFrameFunctionalGroupsSequence
+    )
+    return {(i.ReferencedSOPInstanceUID, i.get("ReferencedFrameNumber")) for i in items}
+
+
+@pytest.mark.parametrize("encoding", ["LABELMAP", "FRACTIONAL"])
+@pytest.mark.parametrize("size", [96, 97])
+def test_other_encodings_hold_the_same_voxels(encoding: Any, size: int) -> None:
+    source = phantom(7, lesions=2, slices=24, size=size)
+    instances = analyses.study(source)
+    given = analyses.analysis(source, instances)
+    segmentation = read_back(written(given, ReportSettings(segmentation=encoding))[0])
+    assert segmentation.SegmentationType == encoding
+    for number, mask in enumerate(source.lesions, start=1):
+        assert voxels_in_patient(segmentation, number) == truth_in_patient(instances, mask)
+
+
+def test_a_fractional_seg_keeps_the_probabilities_inside_the_outline(source: Phantom) -> None:
+    given = analyses.analysis(source)
+    prediction = replace(given.prediction, masks=given.prediction.masks * np.float32(0.8))
+    settings = ReportSettings(segmentation="FRACTIONAL")
+    segmentation = read_back(written(replace(given, prediction=prediction), settings)[0])
+    volume = segmentation.get_volume(rescale_fractional=True)
+    assert np.unique(volume.array) == pytest.approx([0, 0.8], abs=1 / 255)
+    assert segmentation.SegmentationFractionalType == "PROBABILITY"
+
+
+def test_a_label_map_that_cannot_hold_overlapping_segments_becomes_binary(source: Phantom) -> None:
+    given = analyses.analysis(source)
+    wide = replace(given.segments[1], mask=given.segments[0].mask | given.segments[1].mask)
+    overlapping = replace(given, segments=(given.segments[0], wide))
+    segmentation = read_back(written(overlapping, ReportSettings(segmentation="LABELMAP"))[0])
+    assert segmentation.SegmentationType == "BINARY"
+    counts = [len(voxels_in_patient(segmentation, number)) for number in (1, 2)]
+    assert counts == [given.segments[0].mask.sum(), wide.mask.sum()]
+
+
+@pytest.mark.validators
+@pytest.mark.parametrize("encoding", ["BINARY", "FRACTIONAL"])
+def test_a_cine_without_a_frame_of_reference_names_the_frames_it_covers(
+    encoding: Any, tmp_path: Path, tool: validators.Tool
+) -> None:
+    tool("dciodvfy")
+    given = as_cine(analyses.analysis(phantom(7, lesions=1, slices=12, size=97)))
+    (result,) = written(given, ReportSettings(segmentation=encoding))
+    path = tmp_path / "seg.dcm"
+    path.write_bytes(dataset_bytes(result.dataset))
+    assert validators.dciodvfy(path) == []
+    segmentation = read_back(result)
+    assert "FrameOfReferenceUID" not in segmentation
+    mask = given.segments[0].mask
+    frames = [int(frame) + 1 for frame in np.flatnonzero(mask.any(axis=(1, 2)))]
+    pixels = segmentation.get_pixels_by_source_frame("2.25.91", frames)[..., 0]
+    assert ((pixels > 0) == mask[[number - 1 for number in frames]]).all()
+
+
+def as_cine(given: Analysis) -> Analysis:
+    """The same frames as an ultrasound loop, which lies nowhere in the patient."""
+    header = deepcopy(given.images.datasets[0])
+    for keyword in ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient"):
+        delattr(header, keyword)
+    header.SOPClassUID, header.SOPInstanceUID = UltrasoundMultiFrameImageStorage, "2.25.91"
+    header.Modality, header.NumberOfFrames = "US", len(given.images.frames)
+    frames = tuple(
+        FrameReference(str(header.SOPClassUID), "2.25.91", number)
+        for number in range(1, header.NumberOfFrames + 1)
+    )
+    images = replace(given.images, datasets=(header,), frames=frames, affine=None)
+    return replace(given, images=images)
 
 
 def test_a_stack_without_a_frame_of_reference_is_refused_and_none_is_made_up() -> None:

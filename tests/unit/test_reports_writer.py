@@ -132,9 +132,9 @@ def test_the_validators_notice_what_is_wrong(tmp_path: Path, tool: validators.To
     tool("dciodvfy"), tool("dcentvfy")
     results = [result.dataset for result in write_results(Case(study()[1]))]
     results[0].PatientName = "Someone^Else"
-    del results[1].ConversionType
+    del results[2].ConversionType
     paths = save([dataset_bytes(dataset) for dataset in results], tmp_path / "results")
-    assert any("ConversionType" in error for error in validators.dciodvfy(paths[1]))
+    assert any("ConversionType" in error for error in validators.dciodvfy(paths[2]))
     assert any("PatientName" in error for error in validators.dcentvfy(paths))
 
 
@@ -148,6 +148,8 @@ def test_kinds_come_in_the_order_of_sending_and_the_sr_last() -> None:
     results = write_results(Case(study(2)[1]))
     assert [result.kind for result in results] == [
         ResultKind.SEGMENTATION,
+        ResultKind.PARAMETRIC_MAP,
+        ResultKind.PARAMETRIC_MAP,
         ResultKind.SECONDARY_CAPTURE,
         ResultKind.SECONDARY_CAPTURE,
         ResultKind.ENCAPSULATED_PDF,
@@ -161,7 +163,7 @@ def test_other_content_has_other_uids() -> None:
     _, given = study()
     again = replace(given, provenance=replace(given.provenance, generation=2))
     first, second = ({d.SOPInstanceUID for d in read(g)} for g in (given, again))
-    assert len(first) == 4
+    assert len(first) == 5
     assert not first & second
 
 

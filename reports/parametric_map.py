@@ -1,0 +1,166 @@
+"""Parametric Map: the heat map as data, in the source's geometry (PS3.3 A.75).
+
+Only where the images lie in the patient: the class demands a frame of reference, which projection
+images and ultrasound lack. Their map is shown by Secondary Capture, and by no data.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ParametricMapStorage
+
+from dicom_node.domain.analysis import FloatArray, ResultInstance, SaliencyMap
+from dicom_node.domain.delivery import ResultKind
+from reports.case import Case
+from reports.identity import LONG_STRING, code_item, identify, series_description
+from reports.multiframe import Derived, describe, require_frame_of_reference
+from reports.overlay import CLEAR_BELOW
+from reports.planes import decimal
+from reports.settings import SHORT_DISCLAIMER
+
+QUANTITY = Code("246205007", "SCT", "Quantity")
+NO_UNITS = Code("1", "UCUM", "no units")
+STEPS = 2**16 - 1
+"""The highest stored value of the integer form."""
+FLAVOR = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParametricMapWriter:
+    """Writes the maps of images that lie in the patient."""
+
+    kind: ClassVar[ResultKind] = ResultKind.PARAMETRIC_MAP
+
+    def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
+        """Return one instance a map, in the order of ``maps``.
+
+        Raises ``UnsupportedGeometry`` where a stack of images names no frame of reference.
+        """
+        if case.analysis.images.affine is None:
+            return []
+        require_frame_of_reference(case)
+        return [
+            ResultInstance(ResultKind.PARAMETRIC_MAP, _map(case, index, saliency))
+            for index, saliency in enumerate(maps(case))
+        ]
+
+
+def maps(case: Case) -> list[SaliencyMap]:
+    """The maps of the analysis; findings may share one."""
+    explained = (f.explanation.saliency for f in case.analysis.findings if f.explanation)
+    return list({id(saliency): saliency for saliency in explained}.values())
+
+
+def map_frames(case: Case, saliency: SaliencyMap) -> range:
+    """The slices that are written: from the first to the last that shows any heat.
+
+    Without a gap, for viewers take the spacing of the first two frames for that of all; a key
+    slice is among them even if it is cold.
+    """
+    peaks = saliency.values.max(axis=(1, 2))
+    warm = peaks >= CLEAR_BELOW * saliency.full_scale
+    warm[_key_frames(case, saliency)] = True
+    first, last = np.flatnonzero(warm)[[0, -1]]
+    return range(int(first), int(last) + 1)
+
+
+def _key_frames(case: Case, saliency: SaliencyMap) -> list[int]:
+    explained = ((f.frame, f.explanation) for f in case.analysis.findings)
+    return [frame for frame, e in explained if e is not None and e.saliency is saliency]
+
+
+def _map(case: Case, index: int, saliency: SaliencyMap) -> Dataset:
+    dataset = Dataset()
+    dataset.SOPClassUID = ParametricMapStorage
+    dataset.ImageType = FLAVOR
+    dataset.ContentLabel = "AI_HEAT_MAP"
+    dataset.ContentDescription = series_description(case.maker, ResultKind.PARAMETRIC_MAP)
+    dataset.ContentCreatorName = None
+    dataset.ImageComments = f"{saliency.method.meaning} for {saliency.target}. {SHORT_DISCLAIMER}"
+    dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
+    dataset.AcquisitionContextSequence = []
+    frames = map_frames(case, saliency)
+    values = saliency.values[frames.start : frames.stop]
+    derived = [Derived(frame) for frame in frames]
+    shared = describe(dataset, case, derived, derivation=saliency.method)
+    _FORMS[case.settings.parametric_map](dataset, shared, values, saliency)
+    shared.ParametricMapFrameTypeSequence = [_frame_type()]
+    identify(dataset, case, ResultKind.PARAMETRIC_MAP, index)
+    return dataset
+
+
+def _floating(dataset: Dataset, shared: Dataset, values: FloatArray, saliency: SaliencyMap) -> None:
+    """Logit units as they are (PS3.3 C.7.6.24)."""
+    dataset.BitsAllocated = 32
+    dataset.FloatPixelData = values.astype("<f4").tobytes()
+    _meaning(shared, saliency, step=1.0)
+    (mapping,) = shared.RealWorldValueMappingSequence
+    mapping.DoubleFloatRealWorldValueFirstValueMapped = float(values.min())
+    mapping.DoubleFloatRealWorldValueLastValueMapped = float(values.max())
+
+
+def _integer(dataset: Dataset, shared: Dataset, values: FloatArray, saliency: SaliencyMap) -> None:
+    """16 bits from 0 to full scale, or to the peak where it is higher."""
+    step = max(saliency.full_scale, float(values.max())) / STEPS
+    dataset.BitsAllocated = dataset.BitsStored = 16
+    dataset.HighBit, dataset.PixelRepresentation = 15, 0
+    dataset.PixelData = np.rint(values / step).astype("<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    _meaning(shared, saliency, step)
+    (mapping,) = shared.RealWorldValueMappingSequence
+    mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped = 0, STEPS
+
+
+_FORMS: Mapping[str, Callable[[Dataset, Dataset, FloatArray, SaliencyMap], None]] = {
+    "FLOAT": _floating,
+    "INTEGER": _integer,
+}
+
+
+def _meaning(shared: Dataset, saliency: SaliencyMap, step: float) -> None:
+    """What a stored value means, and how it is shown unasked: 0 black, full scale white."""
+    shared.PixelValueTransformationSequence = [_identity()]
+    shared.FrameVOILUTSequence = [_window(saliency.full_scale / step)]
+    shared.RealWorldValueMappingSequence = [_mapping(saliency, step)]
+
+
+def _identity() -> Dataset:
+    item = Dataset()
+    item.RescaleIntercept, item.RescaleSlope, item.RescaleType = "0", "1", "US"
+    return item
+
+
+def _window(full: float) -> Dataset:
+    item = Dataset()
+    item.WindowCenter, item.WindowWidth = decimal(full / 2), decimal(full)
+    item.WindowCenterWidthExplanation = "0 to full scale"
+    item.VOILUTFunction = "LINEAR_EXACT"
+    return item
+
+
+def _mapping(saliency: SaliencyMap, step: float) -> Dataset:
+    item = Dataset()
+    item.LUTExplanation = f"Evidence for {saliency.target}, in units of the logit"[:LONG_STRING]
+    item.LUTLabel = "LOGIT"
+    item.RealWorldValueIntercept, item.RealWorldValueSlope = 0.0, step
+    item.MeasurementUnitsCodeSequence = [code_item(NO_UNITS)]
+    item.QuantityDefinitionSequence = [_quantity(saliency.method)]
+    return item
+
+
+def _quantity(method: Code) -> Dataset:
+    item = Dataset()
+    item.ValueType = "CODE"
+    item.ConceptNameCodeSequence = [code_item(QUANTITY)]
+    item.ConceptCodeSequence = [code_item(method)]
+    return item
+
+
+def _frame_type() -> Dataset:
+    item = Dataset()
+    item.FrameType = FLAVOR
+    return item

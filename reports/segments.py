@@ -1,0 +1,97 @@
+"""The items of the Segment Sequence: what each segment is, who made it, how (PS3.3 C.8.20.4)."""
+
+from collections.abc import Sequence
+
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from dicom_node.domain.analysis import SegmentMask
+from dicom_node.domain.manifest import Target
+from reports.case import Case
+from reports.identity import code_item
+from reports.settings import SHORT_DISCLAIMER
+
+BLACK = CIELabColor(0.0, 0.0, 0.0)
+
+
+def description(case: Case, segment: SegmentMask) -> Dataset:
+    """One segment, with the tracking identifiers of the finding that it shows."""
+    item: Dataset = SegmentDescription(
+        segment_number=segment.number,
+        segment_label=segment.label,
+        segmented_property_category=segment.category,
+        segmented_property_type=segment.type,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=_algorithm(case, segment),
+        tracking_uid=segment.tracking_uid,
+        tracking_id=segment.tracking_id,
+        display_color=CIELabColor.from_rgb(*segment.color),
+    )
+    item.SegmentDescription = (
+        f"Connected part of {segment.label} where the model's output is at least "
+        f"{segment.threshold:g}. {SHORT_DISCLAIMER}"
+    )
+    if regions := _anatomic_regions(case, segment):
+        item.AnatomicRegionSequence = regions
+    return item
+
+
+def background() -> Dataset:
+    """Segment 0, which a label map must describe, too."""
+    item: Dataset = SegmentDescription(
+        segment_number=1,
+        segment_label="Background",
+        segmented_property_category=codes.DCM.Background,
+        segmented_property_type=codes.DCM.Background,
+        algorithm_type=SegmentAlgorithmTypeValues.MANUAL,
+        display_color=BLACK,
+    )
+    item.SegmentNumber, item.SegmentAlgorithmType = 0, SegmentAlgorithmTypeValues.AUTOMATIC.value
+    return item
+
+
+def _algorithm(case: Case, segment: SegmentMask) -> AlgorithmIdentificationSequence:
+    manifest, provenance = case.analysis.manifest, case.provenance
+    return AlgorithmIdentificationSequence(
+        name=manifest.title,
+        family=codes.DCM.ArtificialIntelligence,
+        version=manifest.version,
+        source=manifest.manufacturer,
+        parameters={
+            "threshold": f"{segment.threshold:g}",
+            "bundle_sha256": provenance.bundle_sha256,
+            "config_sha256": provenance.config_sha256,
+        },
+    )
+
+
+def _anatomic_regions(case: Case, segment: SegmentMask) -> list[Dataset]:
+    """The site of the finding that has this segment, with its side."""
+    target = _target(case, segment)
+    if target is None or target.site is None:
+        return []
+    item = code_item(target.site.code)
+    if target.laterality is not None:
+        item.AnatomicRegionModifierSequence = [code_item(target.laterality.code)]
+    return [item]
+
+
+def _target(case: Case, segment: SegmentMask) -> Target | None:
+    findings = case.analysis.findings
+    shown = (
+        f.target for f in findings if f.segment is not None and f.segment.number == segment.number
+    )
+    return next(shown, None)
+
+
+def overlapping(segments: Sequence[SegmentMask]) -> bool:
+    """Whether a voxel belongs to more than one segment."""
+    seen = segments[0].mask.copy()
+    for segment in segments[1:]:
+        if (seen & segment.mask).any():
+            return True
+        seen |= segment.mask
+    return False

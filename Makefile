@@ -14,7 +14,7 @@ RUNTIME_PACKAGES := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-d
 TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lint bench lock clean runtime-packages test-packages
+.PHONY: help demo test test-fast lint bench faults lock clean runtime-packages test-packages
 
 help:
 	@grep -E '^# make' Makefile | sed 's/^# //'
@@ -69,6 +69,9 @@ lint: $(VENV)/.dev
 
 bench: test-packages $(VENV)/.dev
 	$(BIN)/python tests/benchmarks/run.py $(ONLY)
+
+faults: test-packages $(VENV)/.dev
+	FAULTS=full $(BIN)/python -m pytest tests/faults --timeout=7200
 
 lock:
 	@command -v uv >/dev/null || { echo "uv is needed: pip install uv"; exit 1; }

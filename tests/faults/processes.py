@@ -1,0 +1,99 @@
+"""Roles of the node as processes that can be killed, forked from a server that has imported it."""
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+SEGMENT_BYTES = 4 << 20
+"""Small journal segments: quick to make, soon full."""
+PATIENCE_S = 30.0
+CONTEXT = get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    [
+        "alembic.command",
+        "dicom_node.ledger.migrations",
+        "dicom_node.receive.listener",
+        "dicom_node.receive.inquiry",
+        "dicom_node.roles",
+        "dicom_node.sweep",
+    ]
+)
+
+
+@dataclass
+class Running:
+    """A role in a process of its own."""
+
+    process: BaseProcess
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def ended(self, within_s: float = 0) -> bool:
+        """Whether the process has ended, or ends in time."""
+        self.process.join(within_s)
+        return self.process.exitcode is not None
+
+    def ready(self, event: str = "listen.ready") -> bool:
+        """Wait for a line of the log; false when the process ended instead."""
+        wait_until(lambda: self.ended() or event in self.log.read_text(), event)
+        return event in self.log.read_text()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal; wait for the end that it means."""
+        if not self.ended():
+            os.kill(self.pid, number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            assert self.ended(PATIENCE_S), "the process does not end"
+
+
+def start(role: str, config: Path, plan: str = "") -> Running:
+    """Start a role with a fault plan."""
+    log = config.parent / f"{role}-{time.monotonic_ns()}.log"
+    log.touch()
+    process = CONTEXT.Process(target=_become, args=[role, str(config), plan, str(log)], daemon=True)
+    process.start()
+    return Running(process, log)
+
+
+def wait_until(true: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> float:
+    """Wait for a condition; returns how long it took, fails when it took too long."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within_s, f"waited {within_s} s for {what}"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def _become(role: str, config: str, plan: str, log: str) -> None:
+    from dicom_node import faults, roles
+    from dicom_node.observe import set_up_logging
+    from dicom_node.receive.journal import Journal
+    from dicom_node.settings import load_settings
+
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # end with the server that forked us
+    output = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    defaults = Journal.__init__.__kwdefaults__
+    assert defaults is not None
+    defaults["segment_bytes"] = SEGMENT_BYTES
+    path = Path(config)
+    settings = load_settings(path)
+    set_up_logging(settings.log)
+    faults.arm(plan)
+    if role == "listen":
+        roles.run_listener(settings, path, None)
+    elif role == "sweep":
+        roles.run_sweep(settings)

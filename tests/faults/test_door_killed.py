@@ -1,0 +1,109 @@
+"""I1, I2: the listener is killed at every point between a byte and its answer, and at any time.
+
+Whatever it had acknowledged has its row and its file when it runs again.
+"""
+
+import random
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from campaign import often
+from front import Front
+from processes import PATIENCE_S
+
+import dicom_node
+
+pytestmark = pytest.mark.slow
+SMALL, MIDDLE, LARGE = 20_000, 400_000, 1_400_000
+RECOVERY = ("journal.recovered", "journal.cleared", "spool.files_recovered")
+LARGE_ONLY = ("incoming.spilled", "incoming.synced")
+COMMON = (
+    "door.received", "door.checked", "door.answered", "copier.brought", "copier.synced",
+    "copier.recorded", "copier.forgotten", "ledger.committing", "ledger.committed",
+)  # fmt: skip
+JOURNAL = (
+    *COMMON, "door.answering", "journal.appended", "journal.syncing", "journal.synced",
+    "journal.segment_begun", "journal.segment_made", "spool.handed_over", "store.copied",
+    "journal.recovered", "journal.cleared", "incoming.spilled", "incoming.synced",
+)  # fmt: skip
+FILES = (*COMMON, "spool.file_written", "incoming.spilled", "spool.files_recovered")
+ELSEWHERE = re.compile(r"(sweep|ship|worker)\.|store\.(written|kept)|ledger\.migrated")
+"""Points that the other parts of the campaign try."""
+SETTINGS = {
+    "journal": "",
+    "files": 'durability = "os"',
+    "library": "fast_path = false",
+}
+
+
+def test_the_campaign_knows_every_point():
+    sources = Path(dicom_node.__file__).parent.rglob("*.py")
+    named = {n for s in sources for n in re.findall(r'faults\.point\("(.+?)"\)', s.read_text())}
+    assert {n for n in named if not ELSEWHERE.match(n)} == {*JOURNAL, *FILES}
+
+
+@pytest.mark.parametrize("point", JOURNAL)
+def test_killed_at_a_point_of_the_journal(point, campaign, tmp_path):
+    for passage in (1, 2) if point == "journal.segment_made" else (1, 2, 5):
+        kill_at(Front(tmp_path / str(passage), campaign, "door"), point, passage)
+
+
+@pytest.mark.parametrize("point", FILES)
+def test_killed_at_a_point_of_the_files(point, campaign, tmp_path):
+    for passage in (1, 3):
+        kill_at(
+            Front(tmp_path / str(passage), campaign, "door, os", SETTINGS["files"]), point, passage
+        )
+
+
+def kill_at(front: Front, point: str, passage: int) -> None:
+    size = LARGE if point in LARGE_ONLY else MIDDLE if "segment" in point else SMALL
+    if point in RECOVERY:
+        before = "copier.brought" if point.startswith("journal") else "copier.recorded"
+        front.send_until_killed(f"{before}:{passage}", size)
+        passage = 1
+    left = front.send_until_killed(f"{point}:{passage}", size)
+    front.recovered(f"killed at {point}", left)
+
+
+@pytest.mark.parametrize("way", SETTINGS)
+def test_killed_at_any_time_under_load(way, campaign, tmp_path):
+    """Each process recovers what the one before it left, and is killed in its turn."""
+    chance = random.Random(f"killed {way}")
+    front = Front(tmp_path, campaign, f"door, {way}", SETTINGS[way])
+    for _ in range(often(12, 100)):
+        listener = front.listen()
+        after_s = chance.uniform(0, 0.5)
+        images = front.images(60, chance.choice([512, SMALL, SMALL, LARGE]))
+        if listener.ready():
+            timer = threading.Timer(after_s, listener.kill)
+            timer.start()
+            left = front.send(images)
+            timer.join()
+            listener.kill()
+        front.recovered("killed at a random time", left[:10])
+
+
+def test_killed_while_it_starts(campaign, tmp_path):
+    chance = random.Random("start")
+    front = Front(tmp_path, campaign, "door")
+    front.send_until_killed("copier.brought:2", SMALL)
+    for _ in range(often(4, 20)):
+        listener = front.listen()
+        listener.ended(chance.uniform(0, 0.4))
+        listener.kill()
+        front.recovered("killed while it starts", front.images(4))
+
+
+def test_the_senders_of_others(tool, campaign, tmp_path):
+    """DCMTK's storescu, four at once, killed in between: what it says arrived is there."""
+    storescu = tool("storescu")
+    front = Front(tmp_path, campaign, "door, storescu")
+    for passage in range(often(2, 10)):
+        listener = front.listen(f"journal.synced:{5 + 7 * passage}")
+        assert listener.ready()
+        left = front.send_by(storescu, front.images(40))
+        assert listener.ended(PATIENCE_S)
+        front.recovered("killed under storescu", left)

@@ -13,7 +13,7 @@ from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger.opening import input_sha256
-from dicom_node.receive.intake import keep_in
+from dicom_node.receive.part10 import keep_in
 from dicom_node.routing import keywords, route
 from dicom_node.send.command import dicom_files
 from dicom_node.settings import Settings

@@ -8,6 +8,8 @@
     │ ├ UnreadableDataset    0xC000  cannot understand
     │ ├ DatasetMismatch      0xA900  the data set does not match the SOP class or the command
     │ ├ InvalidUID           0x0117  invalid SOP instance UID
+    │ ├ UnsupportedSOPClass  0x0122  SOP class not supported
+    │ ├ UnsupportedSyntax    0xC122  transfer syntax not supported (PS3.18 Table I.2-2)
     │ ├ OutOfSpace           0xA700  out of resources
     │ └ ProcessingFailure    0x0110  processing failure
     ├ Transient            try again: PeerUnreachable, BrokerUnavailable, LedgerBusy,
@@ -66,6 +68,20 @@ class InvalidUID(Refused):
 
     code = "UID_INVALID"
     status = 0x0117
+
+
+class UnsupportedSOPClass(Refused):
+    """Not an instance of a storage SOP class that the node knows."""
+
+    code = "NO_CONTEXT"
+    status = 0x0122
+
+
+class UnsupportedSyntax(Refused):
+    """Encoded in a transfer syntax that this install cannot decode."""
+
+    code = "NO_SYNTAX"
+    status = 0xC122
 
 
 class OutOfSpace(Refused):

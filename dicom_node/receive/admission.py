@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,7 +13,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[attr-defined]
 
 from dicom_node.decoders import NATIVE, image_transfer_syntaxes
-from dicom_node.domain.errors import DatasetMismatch
+from dicom_node.domain.errors import DatasetMismatch, UnsupportedSOPClass, UnsupportedSyntax
 from dicom_node.receive.dataset import Identity, checked_uid
 from dicom_node.settings import Caller, Listen
 
@@ -96,6 +97,28 @@ def check_command(identity: Identity, sop_class_uid: bytes, sop_instance_uid: by
         raise DatasetMismatch(
             "the command names another SOP class than the data set", code="CLASS_MISMATCH"
         )
+
+
+def check_supported(sop_class_uid: str, transfer_syntax_uid: str) -> None:
+    """What the listener would have refused at negotiation (PS3.4 section B.3.1).
+
+    Raises ``UnsupportedSOPClass``, ``UnsupportedSyntax``.
+    """
+    syntaxes = _welcome().get(sop_class_uid)
+    if syntaxes is None:
+        raise UnsupportedSOPClass("this is no storage SOP class that the node knows")
+    if transfer_syntax_uid not in syntaxes:
+        raise UnsupportedSyntax("this install cannot decode it: see `dicom-node doctor`")
+
+
+@cache
+def _welcome() -> dict[str, frozenset[str]]:
+    """Transfer syntaxes by storage SOP class."""
+    return {
+        str(context.abstract_syntax): frozenset(context.transfer_syntax)
+        for context in supported_contexts()
+        if context.abstract_syntax != Verification
+    }
 
 
 def certificate_sha256(transport: Any) -> str:

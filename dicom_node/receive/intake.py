@@ -1,121 +1,143 @@
-"""DICOM files that do not come by C-STORE: the same checks, the same store, the same ledger."""
+"""Where files enter that do not come by C-STORE: same checks, same store, same ledger."""
 
 import mmap
-import zlib
-from dataclasses import asdict, dataclass
-from io import BytesIO
+import os
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import _read_file_meta_info, read_preamble
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
-
-from dicom_node.domain.errors import UnreadableDataset
-from dicom_node.domain.study import Instance
+from dicom_node.domain.errors import (
+    DatasetMismatch,
+    LedgerBusy,
+    OutOfSpace,
+    Refused,
+    UnreadableDataset,
+)
 from dicom_node.ledger import Ledger, Recording
-from dicom_node.receive.admission import check_command
-from dicom_node.receive.dataset import Bytes, Identity, identify
-from dicom_node.receive.incoming import file_head
-from dicom_node.store import InstanceStore
+from dicom_node.observe import log
+from dicom_node.receive.admission import check_supported
+from dicom_node.receive.dataset import Bytes
+from dicom_node.receive.incoming import MOST_BYTES
+from dicom_node.receive.part10 import check_file, is_program, keep_checked, names
+from dicom_node.store import InstanceStore, refusing
 
-MOST_META = 64 << 10
-MOST_INFLATED = 512 << 20
+LEDGER_BUSY = 0xA700
 
 
 @dataclass(frozen=True, slots=True)
-class DicomFile:
-    """A DICOM file that passed the checks."""
+class Outcome:
+    """What became of one file."""
 
-    identity: Identity
-    head: bytes
-    """Our own preamble and file meta information: nothing of the file's is kept."""
-    data: Bytes
-
-
-def check_file(content: Bytes) -> DicomFile:
-    """Check a whole DICOM file (PS3.10) as the listener checks what it receives.
-
-    A deflated data set is inflated, within limits. Raises as ``dataset.identify`` does, and
-    ``DatasetMismatch`` where the meta information names another instance.
-    """
-    syntax, sop_class, instance, offset = _meta(content)
-    data: Bytes = memoryview(content)[offset:]
-    if syntax == DeflatedExplicitVRLittleEndian:
-        data, syntax = _inflated(data), ExplicitVRLittleEndian
-    identity = identify(
-        data, str(syntax), implicit=syntax.is_implicit_VR, little=syntax.is_little_endian
-    )
-    check_command(identity, sop_class, instance)
-    head = file_head(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
-    return DicomFile(identity, head, data)
+    sop_class_uid: str
+    sop_instance_uid: str
+    """Both as the file says, or empty where it does not say."""
+    status: int
+    """As a C-STORE would have been answered; 0: taken."""
+    code: str
+    """NEW, DUP_SAME and so on (``Recording``), or the reason of a refusal."""
+    advice: str = ""
 
 
-def _meta(content: Bytes) -> tuple[UID, bytes, bytes, int]:
-    """Transfer syntax, class and instance of the file meta information, and where it ends."""
-    start = BytesIO(bytes(memoryview(content)[:MOST_META]))
-    try:
-        read_preamble(start, force=False)
-        meta = _read_file_meta_info(start)
-        syntax = UID(meta.TransferSyntaxUID)
-        private = not syntax.is_transfer_syntax or syntax.is_private
-    except (
-        InvalidDicomError,
-        AttributeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        OSError,
-        NotImplementedError,
-        LookupError,
-    ) as error:
-        raise UnreadableDataset("not a DICOM file: no preamble or no meta information") from error
-    if private:
-        raise UnreadableDataset("a private transfer syntax", code="NO_SYNTAX")
-    sop_class = str(meta.get("MediaStorageSOPClassUID", "")).encode("ascii", "replace")
-    instance = str(meta.get("MediaStorageSOPInstanceUID", "")).encode("ascii", "replace")
-    return syntax, sop_class, instance, start.tell()
+class Draft:
+    """A file that is still coming, in the store's incoming folder, where nobody else writes."""
 
+    def __init__(self, store: InstanceStore, reserve_mib: int) -> None:
+        self._store = store
+        self._reserve_mib = reserve_mib
+        self._handle = -1
+        self.path = Path()
+        self.size = 0
+        self.refusal: Refused | None = None
+        """Why what comes is thrown away."""
 
-def _inflated(data: Bytes) -> bytes:
-    try:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        plain = inflater.decompress(data, MOST_INFLATED)
-    except zlib.error as error:
-        raise UnreadableDataset("the deflated data set is broken") from error
-    if inflater.unconsumed_tail:
-        raise UnreadableDataset("the data set inflates beyond 512 MiB", code="INSTANCE_SIZE")
-    return plain
+    def write(self, data: Bytes) -> None:
+        """Take the next bytes; an I/O error becomes the ``refusal``."""
+        self.size += len(data)
+        try:
+            if self.refusal is None:
+                self._write(memoryview(data))
+        except Refused as refusal:
+            self.discard()
+            self.refusal = refusal
+
+    def _write(self, data: memoryview) -> None:
+        if self.size > MOST_BYTES:
+            raise OutOfSpace("the instance is over 2 GiB", code="INSTANCE_SIZE")
+        with refusing():
+            if self._handle < 0:
+                self._begin()
+            while data:
+                data = data[os.write(self._handle, data) :]
+
+    def _begin(self) -> None:
+        if shutil.disk_usage(self._store.root).free >> 20 < self._reserve_mib:
+            raise OutOfSpace("too little space: free some, or move data_dir", code="HIGH_WATER")
+        self._handle, path = self._store.new_file()
+        self.path = Path(path)
+
+    def content(self) -> memoryview:
+        """All of it; the last that looks at it lets go of it. Raises ``Refused``."""
+        if self.refusal is not None:
+            raise self.refusal
+        if self._handle < 0:
+            raise UnreadableDataset("the file is empty", code="NO_DATASET")
+        return memoryview(mmap.mmap(self._handle, self.size, prot=mmap.PROT_READ))
+
+    def discard(self) -> None:
+        """Delete the file."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self.path.unlink(missing_ok=True)
+        self._handle = -1
 
 
 class Intake:
-    """Where files enter: the watched folder, STOW-RS, a folder that is analysed by hand."""
+    """Takes whole files for STOW-RS and ``dicom-node import``. Any number of threads may call."""
 
-    def __init__(self, store: InstanceStore, ledger: Ledger) -> None:
+    def __init__(
+        self, store: InstanceStore, ledger: Ledger, *, reserve_mib: int, role: str
+    ) -> None:
         self._store = store
         self._ledger = ledger
+        self._reserve_mib = reserve_mib
+        self._log = log(role)
 
-    def keep(self, content: Bytes, source: str) -> tuple[Instance, Recording]:
-        """Check a DICOM file and keep it; on return bytes and row are on stable storage.
+    def draft(self) -> Draft:
+        """A file to write to."""
+        return Draft(self._store, self._reserve_mib)
 
-        ``source`` stands where a calling AE title would. Raises ``Refused``, ``LedgerBusy``.
+    def take(self, draft: Draft, *, source: str, peer: str = "", study: str = "") -> Outcome:
+        """Check a file and keep it; when it is taken, bytes and row are on stable storage.
+
+        A refusal is logged and returned. ``source`` stands where a calling AE title would;
+        ``study`` is the only Study Instance UID that is welcome, if one is given.
         """
-        instance = keep_in(self._store, content)
-        return instance, self._ledger.studies.record(instance, source)
+        named = ("", "")
+        about = {"aet": source, "bytes": draft.size} | ({"peer": peer} if peer else {})
+        try:
+            content = draft.content()
+            named = names(content)
+            return self._take(content, source, study, about)
+        except (Refused, LedgerBusy) as refusal:
+            status = refusal.status if isinstance(refusal, Refused) else LEDGER_BUSY
+            self._log.warning("store.reject", reason=refusal.code, status=f"{status:04X}", **about)
+            return Outcome(*named, status, refusal.code, str(refusal))
+        finally:
+            draft.discard()
 
-    def keep_path(self, path: Path, source: str) -> tuple[Instance, Recording]:
-        """The same for a file, without reading all of it at once."""
-        with path.open("rb") as file:
-            try:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except ValueError:
-                raise UnreadableDataset("the file is empty", code="NO_DATASET") from None
-            with mapped, memoryview(mapped) as content:
-                return self.keep(content, source)
-
-
-def keep_in(store: InstanceStore, content: Bytes) -> Instance:
-    """Check a DICOM file and put it into a store, without a row in any ledger."""
-    file = check_file(content)
-    kept = store.keep([file.head, file.data])
-    fields = {n: v for n, v in asdict(file.identity).items() if n != "padded"}
-    return Instance(**fields, sha256=kept.sha256, size_bytes=kept.size_bytes)
+    def _take(self, content: Bytes, source: str, study: str, about: dict[str, Any]) -> Outcome:
+        file = check_file(content)
+        found = file.identity
+        check_supported(found.sop_class_uid, found.transfer_syntax_uid)
+        if study and found.study_instance_uid != study:
+            raise DatasetMismatch("the instance is of another study", code="STUDY_MISMATCH")
+        recording = self._ledger.studies.record(keep_checked(self._store, file), source)
+        notes = {
+            "PREAMBLE": is_program(content),
+            "UID_PADDED": found.padded,
+            recording.value: recording is not Recording.NEW,
+        }
+        for reason in (reason for reason, holds in notes.items() if holds):
+            self._log.info("store.note", reason=reason, sop=found.sop_instance_uid, **about)
+        return Outcome(found.sop_class_uid, found.sop_instance_uid, 0, recording.value)

@@ -22,8 +22,8 @@ from dicom_node.observe import log
 from dicom_node.receive.copier import Arrival, Copier, or_die
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import WHOLE, Incoming, as_refusal
-from dicom_node.receive.intake import check_file
 from dicom_node.receive.journal import Entry, Journal, Segment
+from dicom_node.receive.part10 import check_file
 from dicom_node.store import InstanceStore, Kept
 
 Done = Callable[[Refused | None], None]

@@ -13,7 +13,7 @@ from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
-from dicom_node.web import forms, pages, status
+from dicom_node.web import forms, pages, status, stow
 from dicom_node.web.guard import HEADERS, Guard
 from dicom_node.web.site import Site, templates
 
@@ -44,7 +44,7 @@ def create_app(settings: Settings, ledger: Ledger, store: InstanceStore) -> Fast
     app = FastAPI(title="DICOM node", openapi_url=None)
     app.state.site = Site(settings, ledger, store, templates())
     app.mount("/static", _Static(directory=Path(__file__).parent / "static"), name="static")
-    for part in (pages, forms, status):
+    for part in (pages, forms, status, stow):
         app.include_router(part.router)
     app.add_exception_handler(AnyHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _unfit)

@@ -6,6 +6,7 @@ name for this address is refused (DNS rebinding), and so is every form that it s
 
 import base64
 import binascii
+import re
 import secrets
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -16,13 +17,20 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dicom_node.observe import log
 from dicom_node.settings import Web, is_loopback
 
 MAX_BODY_BYTES = 64 * 1024
 FORM = "application/x-www-form-urlencoded"
+MAX_DEPOSIT_BYTES = 2 << 30
+DEPOSIT = "multipart/related"
+_DEPOSIT_PATH = re.compile(r"/studies(/[^/]*)?").fullmatch
+"""STOW-RS (PS3.18 section 10.5), which programs send, not the forms of these pages."""
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 OPEN_PATHS = {"/healthz"}
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+REASONS = {400: "HOST", 401: "PASSWORD", 403: "CSRF", 413: "BODY_SIZE", 415: "BODY_SIZE"}
+"""Reason codes of the log, by status."""
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
         "default-src 'self'; base-uri 'none'; object-src 'none'; "
@@ -48,8 +56,12 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = refusal(Request(scope), self._web) or self._app
-        await answer(scope, _limited(receive), _with_headers(send))
+        request = Request(scope)
+        refused = refusal(request, self._web)
+        if refused is not None:
+            _note(request, refused.status_code)
+        answer = refused or self._app
+        await answer(scope, _limited(receive, request), _with_headers(send))
 
 
 def refusal(request: Request, web: Web) -> Response | None:
@@ -61,13 +73,27 @@ def refusal(request: Request, web: Web) -> Response | None:
         return _refuse(401, "Log in with the password of this node.", challenge)
     if request.method in SAFE_METHODS:
         return None
-    if not _same_origin(request.headers):
+    by_browser = {"origin", "sec-fetch-site"} & set(request.headers)
+    if (by_browser or not _is_deposit(request)) and not _same_origin(request.headers):
         return _refuse(403, "The form came from another site. Open the page here and try again.")
-    return _unfit_body(request.headers)
+    return _unfit_body(request)
 
 
 def _refuse(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     return PlainTextResponse(f"{text}\n", status, headers)
+
+
+def _note(request: Request, status: int) -> None:
+    peer = request.client.host if request.client else ""
+    log("web").warning("web.reject", reason=REASONS[status], status=status, peer=peer)
+
+
+def _is_deposit(request: Request) -> bool:
+    return request.method == "POST" and _DEPOSIT_PATH(request.url.path) is not None
+
+
+def _most(request: Request) -> int:
+    return MAX_DEPOSIT_BYTES if _is_deposit(request) else MAX_BODY_BYTES
 
 
 def _known_host(headers: Headers, bound_to: str) -> bool:
@@ -102,26 +128,28 @@ def _same_origin(headers: Headers) -> bool:
     return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "")
 
 
-def _unfit_body(headers: Headers) -> Response | None:
+def _unfit_body(request: Request) -> Response | None:
+    headers, wanted = request.headers, DEPOSIT if _is_deposit(request) else FORM
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != FORM or "content-encoding" in headers:
-        return _refuse(415, f"Send a form as {FORM}, not compressed.")
+    if kind != wanted or "content-encoding" in headers:
+        return _refuse(415, f"Send it as {wanted}, not compressed.")
     length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length[:12]) > MAX_BODY_BYTES:
-        return _refuse(413, "That is more than a form of this page can hold.")
+    if not length.isascii() or not length.isdigit() or int(length[:12]) > _most(request):
+        return _refuse(413, f"Send at most {_most(request)} bytes at a time.")
     return None
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, request: Request) -> Receive:
     """Count what arrives: a chunked body says no length beforehand."""
-    received = 0
+    received, most = 0, _most(request)
 
     async def limited() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise HTTPException(413, "That is more than a form of this page can hold.")
+        if received > most:
+            _note(request, 413)
+            raise HTTPException(413, f"Send at most {most} bytes at a time.")
         return message
 
     return limited

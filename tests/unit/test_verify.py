@@ -7,7 +7,7 @@ from ward import POSITIVE, Ward
 from dicom_node import verify as module
 from dicom_node.cli import app
 from dicom_node.ledger import Ledger
-from dicom_node.receive.intake import Intake
+from dicom_node.receive.part10 import keep_in
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
@@ -19,10 +19,10 @@ def data(tmp_path, monkeypatch):
     """A data folder with three received instances; files count as settled at once."""
     monkeypatch.setattr(module, "SETTLED_S", -60.0)
     monkeypatch.setenv("DICOM_NODE__DATA_DIR", str(tmp_path))
-    intake = Intake(store(tmp_path), ledger(tmp_path))
     for seed in range(3):
         (instance,) = make_study(phantom(seed, slices=1, size=16))
-        intake.keep(file_bytes(instance), "FOLDER")
+        kept = keep_in(store(tmp_path), file_bytes(instance))
+        ledger(tmp_path).studies.record(kept, "FOLDER")
     return tmp_path
 
 

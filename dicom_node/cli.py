@@ -112,6 +112,34 @@ def send(
         raise typer.Exit(1)
 
 
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(exists=True, help="A DICOM file, or a folder of them.")],
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Go on: take what comes into the folder once it has stopped changing, then move "
+            "it to taken/ or refused/ inside it.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take files as if they had been sent; exit status 1 when one was refused.
+
+    The files stay where they are, unless --watch is given.
+    """
+    from dicom_node.receive import command
+
+    intake = command.open_intake(_settings(config))
+    if watch:
+        from dicom_node.roles import stop_event
+
+        command.watch(path, intake, stop_event())
+    elif not command.import_files(path, intake, console):
+        raise typer.Exit(1)
+
+
 @app.command()
 def echo(to: Annotated[str, typer.Argument(help="AE@HOST:PORT")]) -> None:
     """C-ECHO to a DICOM peer; exit status 1 when it does not answer."""

@@ -117,9 +117,7 @@ def run_web(settings: Settings) -> None:
     from dicom_node.web.app import create_app
 
     ledger = Ledger.open(settings.ledger_url)
-    store = InstanceStore(settings.store_dir, "web")
-    store.discard_incoming()
-    app = create_app(settings, ledger, store)
+    app = create_app(settings, ledger, InstanceStore(settings.store_dir))
     with SignOfLife(ledger, "web"):
         uvicorn.run(
             app,

@@ -40,13 +40,12 @@ class Outcome:
 
 
 class Draft:
-    """A file that is still coming, in the store's incoming folder, where nobody else writes."""
+    """A file that is still coming, in the store's folder, and without a name there."""
 
     def __init__(self, store: InstanceStore, reserve_mib: int) -> None:
         self._store = store
         self._reserve_mib = reserve_mib
         self._handle = -1
-        self.path = Path()
         self.size = 0
         self.refusal: Refused | None = None
         """Why what comes is thrown away."""
@@ -74,7 +73,7 @@ class Draft:
         if shutil.disk_usage(self._store.root).free >> 20 < self._reserve_mib:
             raise OutOfSpace("too little space: free some, or move data_dir", code="HIGH_WATER")
         self._handle, path = self._store.new_file()
-        self.path = Path(path)
+        Path(path).unlink()  # so that it ends with us, however we end
 
     def content(self) -> memoryview:
         """All of it; the last that looks at it lets go of it. Raises ``Refused``."""
@@ -85,10 +84,9 @@ class Draft:
         return memoryview(mmap.mmap(self._handle, self.size, prot=mmap.PROT_READ))
 
     def discard(self) -> None:
-        """Delete the file."""
+        """Give it up."""
         if self._handle >= 0:
             os.close(self._handle)
-            self.path.unlink(missing_ok=True)
         self._handle = -1
 
 

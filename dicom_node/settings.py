@@ -35,6 +35,7 @@ from pydantic_settings import (
 
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from dicom_node.domain.errors import ConfigurationError
+from dicom_node.domain.job import JobState
 from dicom_node.domain.rule import TagRule
 
 AETitle = Annotated[
@@ -207,6 +208,13 @@ class Results(_Section):
     answers: Literal["every", "failures", "none"] = "every"
     """When an SR is sent in place of a result: also of studies that no model reads, or only where
     a model that took the study failed."""
+
+    @property
+    def answered(self) -> frozenset[JobState]:
+        """States of jobs whose reason is told in place of a result."""
+        failures = {JobState.FAILED, JobState.QUARANTINED}
+        states = {"every": failures | {JobState.DECLINED}, "failures": failures, "none": set()}
+        return frozenset(states[self.answers])
 
     @property
     def sha256(self) -> str:

@@ -17,7 +17,6 @@ from dicom_node.domain.job import JobState
 from dicom_node.domain.study import Study
 from dicom_node.headers import GuardedReader, read_study
 from dicom_node.ledger import Ledger
-from dicom_node.ledger.answers import FAILURES
 from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
 from dicom_node.receive.promises import promises
@@ -100,16 +99,22 @@ class Sweep:
 
     def _open_jobs(self, ready: Ready, study: Study) -> None:
         proposals = route(study, self._bundles)
-        config = self._settings.results.sha256
+        results = self._settings.results
         faults.point("sweep.routed")
-        opened = self._ledger.studies.close(ready.study, study, proposals, config)
+        opened = self._ledger.studies.close(
+            ready.study,
+            study,
+            proposals,
+            results.sha256,
+            decline=JobState.DECLINED in results.answered,
+        )
         faults.point("sweep.closed")
         uid = study.study_instance_uid
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
     def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
         results = self._settings.results
-        told = results.answers == "every" and reason in TELLABLE
+        told = JobState.DECLINED in results.answered and reason in TELLABLE
         declined_under = results.sha256 if told else ""
         self._ledger.studies.quarantine(ready.study, study, reason, declined_under)
         self._log.warning("study.quarantine", study=study.study_instance_uid, reason=reason)
@@ -141,7 +146,8 @@ class Sweep:
         calls: dict[Hashable, Callable[[], None]] = {
             job_id: partial(self._broker.ring_job, job_id) for job_id in self._ledger.jobs.waiting()
         }
-        for job_id in (*self._unanswered(), *self._ledger.rejections.waiting()):
+        unanswered = self._ledger.answers.waiting(self._settings.results.answered)
+        for job_id in (*unanswered, *self._ledger.rejections.waiting()):
             calls["words", job_id] = partial(self._broker.ring_job, job_id)
         for shipment in self._ledger.deliveries.waiting():
             calls[shipment] = partial(self._broker.ring_shipment, *shipment)
@@ -151,10 +157,6 @@ class Sweep:
                 self._ring_one(key, call)
         except BrokerUnavailable as error:
             self._log.warning("broker.unavailable", reason=error.code)
-
-    def _unanswered(self) -> list[str]:
-        wanted = {"every": {*FAILURES, JobState.DECLINED}, "failures": FAILURES, "none": ()}
-        return self._ledger.answers.waiting(wanted[self._settings.results.answers])
 
     def _ring_one(self, key: Hashable, call: Callable[[], None]) -> None:
         now = self._clock()
@@ -172,12 +174,12 @@ def contradiction(study: Study) -> str | None:
     UID_CONFLICT: one SOP Instance UID with two contents. PATIENT_MIX: two patients under one
     Study Instance UID. UNPARSEABLE: no header can be read.
     """
-    uids = [i.sop_instance_uid for i in study.instances]
-    if len(set(uids)) < len(uids):
-        return "UID_CONFLICT"
     patients = study.attributes.get("Patients", 0)
     if isinstance(patients, int) and patients > 1:
         return "PATIENT_MIX"
+    uids = [i.sop_instance_uid for i in study.instances]
+    if len(set(uids)) < len(uids):
+        return "UID_CONFLICT"
     if all(s.unreadable == len(s.instances) for s in study.series):
         return "UNPARSEABLE"
     return None

@@ -26,7 +26,7 @@ class Case:
     analysis: Analysis
     settings: ReportSettings = field(default_factory=ReportSettings)
     predecessors: tuple[Reference, ...] = ()
-    """The SRs that this one takes the place of: of an earlier generation, or an answer."""
+    """What these results take the place of: of an earlier generation, or an answer."""
 
     @property
     def provenance(self) -> Provenance:

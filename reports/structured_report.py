@@ -26,8 +26,10 @@ from reports.case import Case
 from reports.identity import LONG_STRING, identify, instance_uid
 from reports.image_library import container, image_library
 from reports.measurement_groups import COMMENT, measurement_group
+from reports.predecessors import name_predecessors
 from reports.settings import DISCLAIMER
 from reports.source import UTF8
+from reports.subject import Maker
 from reports.wording import summary
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -58,6 +60,7 @@ class StructuredReportWriter:
         """Return one instance; everything in ``earlier`` is listed as evidence."""
         dataset = _document(case, earlier)
         identify(dataset, case, ResultKind.STRUCTURED_REPORT)
+        name_predecessors(dataset, case.predecessors)
         return [ResultInstance(ResultKind.STRUCTURED_REPORT, dataset)]
 
 
@@ -73,15 +76,15 @@ def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
         is_complete=True,
         is_final=False,
         is_verified=False,
-        performed_procedure_codes=_stated_procedures(case.sources.first),
+        performed_procedure_codes=stated_procedures(case.sources.first),
         specific_character_set=UTF8,
     )
 
 
 def _content(case: Case, earlier: Sequence[ResultInstance]) -> MeasurementReport:
     report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_observer(case)),
-        procedure_reported=_procedures_reported(case.sources.first),
+        observation_context=ObservationContext(observer_device_context=observer(case.maker)),
+        procedure_reported=procedures_reported(case.sources.first),
         imaging_measurements=[measurement_group(case, f, earlier) for f in case.analysis.findings],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
@@ -94,28 +97,28 @@ def _content(case: Case, earlier: Sequence[ResultInstance]) -> MeasurementReport
     return report
 
 
-def _observer(case: Case) -> ObserverContext:
+def observer(maker: Maker) -> ObserverContext:
     """TID 1004: the model is the observer; its UID stays for one version of its bytes."""
-    manifest = case.analysis.manifest
     return ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=case.maker.device_uid,
-            name=manifest.title,
-            manufacturer_name=manifest.manufacturer,
-            model_name=manifest.id,
-            serial_number=case.analysis.provenance.bundle_sha256[:LONG_STRING],
+            uid=maker.device_uid,
+            name=maker.title,
+            manufacturer_name=maker.manufacturer,
+            model_name=maker.id,
+            serial_number=maker.serial_number[:LONG_STRING],
         ),
     )
 
 
-def _procedures_reported(source: Dataset) -> Sequence[Code]:
+def procedures_reported(source: Dataset) -> Sequence[Code]:
     """What was done, in the words of CID 100: a site's own codes stand in the header instead."""
-    known = [code for code in _stated_procedures(source) if code in codes.cid100]
+    known = [code for code in stated_procedures(source) if code in codes.cid100]
     return known or [PROCEDURES.get(source.Modality, codes.cid100.ImagingProcedure)]
 
 
-def _stated_procedures(source: Dataset) -> list[Code]:
+def stated_procedures(source: Dataset) -> list[Code]:
+    """The codes of the procedure that the source states."""
     items = source.get("ProcedureCodeSequence") or ()
     return [code for code in map(_code, items) if code is not None]
 

@@ -1,6 +1,6 @@
 """Composition root of the worker: the only place that chooses implementations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,12 +11,14 @@ from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.job import Claim, Job
 from dicom_node.ledger import Ledger
+from dicom_node.ledger.succession import Row
 from dicom_node.settings import Results, Settings
 from dicom_node.store import InstanceStore
 from reports import wording
 from reports.case import Case
 from reports.html import report_html
 from reports.part10 import dataset_bytes
+from reports.references import Reference
 from reports.settings import ReportSettings
 from reports.writer import WRITERS, write_results
 from workers.analysis import analyse
@@ -50,9 +52,10 @@ class Worker:
         """
         job = self.ledger.jobs.get(claim.id)
         analysis = self._analyse(job)
-        case = Case(analysis, report_settings(self.settings.results))
+        predecessors = references(job, self.ledger.answers.predecessors(job))
+        case = Case(analysis, report_settings(self.settings.results), predecessors)
         results = write_results(case, writers(self.settings.results.kinds))
-        stored = [self._keep(result, place) for place, result in enumerate(in_order(results))]
+        stored = [self.keep(result, place) for place, result in enumerate(in_order(results))]
         report = self.store.keep([report_html(case).encode()])
         self.ledger.jobs.complete(
             claim,
@@ -66,16 +69,19 @@ class Worker:
         bundle = self._bundle(job)
         if bundle.sha256 not in self._models:
             self._models[bundle.sha256] = load_model(bundle)
-        provenance = Provenance(
+        paths = [self.store.path(sha256) for s in job.inputs for _, sha256 in s.instances]
+        return analyse(paths, self._models[bundle.sha256], self.provenance(job), job.selection)
+
+    def provenance(self, job: Job) -> Provenance:
+        """What the UIDs of a job's results are made of."""
+        return Provenance(
             study_instance_uid=job.study_instance_uid,
             generation=job.generation,
             input_sha256=job.input_sha256,
-            bundle_sha256=bundle.sha256,
+            bundle_sha256=job.bundle_sha256,
             config_sha256=self.settings.results.sha256,
             opened_at=job.opened_at,
         )
-        paths = [self.store.path(sha256) for s in job.inputs for _, sha256 in s.instances]
-        return analyse(paths, self._models[bundle.sha256], provenance, job.selection)
 
     def _bundle(self, job: Job) -> BundleFolder:
         try:
@@ -88,7 +94,8 @@ class Worker:
             )
         return bundle
 
-    def _keep(self, result: ResultInstance, position: int) -> StoredResult:
+    def keep(self, result: ResultInstance, position: int) -> StoredResult:
+        """Store the bytes of a result; ``position`` is its place in the order of sending."""
         data = result.dataset
         kept = self.store.keep([dataset_bytes(data)])
         return StoredResult(
@@ -106,6 +113,12 @@ class Worker:
 def in_order(results: Sequence[ResultInstance]) -> list[ResultInstance]:
     """Results in the order of sending: what is referred to before what refers to it."""
     return sorted(results, key=lambda result: result.kind.rank)
+
+
+def references(job: Job, rows: Iterable[Row]) -> tuple[Reference, ...]:
+    """Results of a job's study, as documents refer to them."""
+    names = ("series_instance_uid", "sop_class_uid", "sop_instance_uid")
+    return tuple(Reference(job.study_instance_uid, *(row[n] for n in names)) for row in rows)
 
 
 def report_settings(results: Results) -> ReportSettings:

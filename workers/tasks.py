@@ -48,9 +48,14 @@ def register(app: Celery, settings: Settings) -> None:
 
 
 def analyse(worker: Worker, job_id: str) -> None:
-    """Claim a job, analyse it, close it with results or with a reason."""
+    """Claim a job, analyse it, close it with results or with a reason.
+
+    A job that nobody may claim may owe its readers a word: why it has no result, or that its
+    result was taken back.
+    """
     claim = worker.ledger.jobs.claim(job_id)
     if claim is None:
+        _speak(worker, job_id)
         return
     log("worker").info("job.claimed", job=job_id, attempt=claim.attempt)
     with Heartbeat(lambda: worker.ledger.jobs.beat(claim), worker.settings.sweep.lease_s):
@@ -58,6 +63,17 @@ def analyse(worker: Worker, job_id: str) -> None:
             _close(worker, claim)
         except LedgerConflict:
             log("worker").warning("job.claim_lost", job=job_id)
+
+
+def _speak(worker: Worker, job_id: str) -> None:
+    from workers.statements import speak
+
+    try:
+        speak(worker, job_id)
+    except LedgerConflict:
+        log("worker").info("job.said_before", job=job_id)
+    except Exception as error:  # noqa: BLE001 - the sweep rings again, and the log says why
+        log("worker").warning("job.speechless", job=job_id, reason="INTERNAL", exc_info=error)
 
 
 def _close(worker: Worker, claim: Claim) -> None:

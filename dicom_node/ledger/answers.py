@@ -13,8 +13,6 @@ from dicom_node.ledger.jobs import add_results
 from dicom_node.ledger.schema import job
 from dicom_node.ledger.succession import Row, standing, supersede
 
-FAILURES = frozenset({JobState.FAILED, JobState.QUARANTINED})
-
 
 class Answers:
     """Each failure is answered once; the same failure after a retry needs no second answer."""
@@ -29,11 +27,10 @@ class Answers:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
 
     def predecessors(self, of: Job) -> list[Row]:
-        """Rows of the SRs that new results of a job take the place of."""
+        """Rows of the results that new ones of a job take the place of."""
         with self._database.read() as connection:
             row = connection.execute(select(job).where(job.c.id == of.id)).mappings().one()
-            found = standing(connection, row)
-        return [old for old in found if old["kind"] == ResultKind.STRUCTURED_REPORT]
+            return standing(connection, row)
 
     def give(
         self,

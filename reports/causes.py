@@ -1,0 +1,58 @@
+"""Why there is no result: reason codes of the node as coded outcome, coded cause and sentence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+NOT_ATTEMPTED = codes.cid6042.NotAttempted
+FAILED = codes.cid6042.Failed
+"""CID 6042 Status of Results."""
+NOT_SUPPORTED = Code("110522", "DCM", "Object Types not supported")
+INCORRECT = Code("110521", "DCM", "Objects incorrectly formatted")
+INCOMPLETE = Code("110523", "DCM", "Object Set incomplete")
+RESOURCE = Code("110527", "DCM", "Resource inadequate")
+"""CID 9300 Procedure Discontinuation Reason."""
+SOFTWARE = codes.cid6135.SoftwareFailure
+"""CID 6135 Reason for Failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A reason code, said in DICOM's codes and in words."""
+
+    outcome: Code
+    code: Code
+    words: str
+
+
+_NOT_ELIGIBLE: Mapping[str, tuple[Code, str]] = {
+    "NO_MODEL": (NOT_SUPPORTED, "No model of this node reads this kind of study."),
+    "UNSUPPORTED": (NOT_SUPPORTED, "The images are of a kind that the model cannot read."),
+    "GEOMETRY": (NOT_SUPPORTED, "The images form no regular volume."),
+    "DECODER": (NOT_SUPPORTED, "No decoder of this node reads the pixel data."),
+    "INCOMPLETE": (INCOMPLETE, "Images that the analysis needs are missing."),
+    "SLICE_SET": (INCOMPLETE, "The images of the series do not fit together."),
+    "UID_CONFLICT": (INCORRECT, "One image arrived twice with different content."),
+    "UNPARSEABLE": (INCORRECT, "Images cannot be read as DICOM."),
+    "VALUE": (INCORRECT, "A header value that the analysis needs is not usable."),
+    "FRAME_COUNT": (INCORRECT, "The pixel data contradict the header."),
+    "PIXEL_LENGTH": (INCORRECT, "The pixel data contradict the header."),
+    "PIXEL_ATTR": (INCORRECT, "The pixel data contradict the header."),
+    "PIXEL_LIMIT": (RESOURCE, "The series has more pixels than this node may read."),
+    "UNUSABLE": (NOT_SUPPORTED, "The images cannot be analysed."),
+}
+_FAILED: Mapping[str, tuple[Code, str]] = {
+    "MEMORY": (RESOURCE, "The node ran out of memory."),
+    "DEVICE_MEMORY": (RESOURCE, "The node ran out of memory."),
+    "TIME_LIMIT": (RESOURCE, "The analysis took longer than it may."),
+    "BUNDLE_GONE": (SOFTWARE, "The model is not installed any more."),
+}
+
+
+def cause(reason: str) -> Cause:
+    """What a reason code of a job or a study means; an unknown one is a failure of the node."""
+    if reason in _NOT_ELIGIBLE:
+        return Cause(NOT_ATTEMPTED, *_NOT_ELIGIBLE[reason])
+    return Cause(FAILED, *_FAILED.get(reason, (SOFTWARE, "The analysis failed.")))

@@ -1,0 +1,146 @@
+"""What the node says without a model: why there is no result, and that a result is taken back."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node.domain.analysis import Provenance
+from dicom_node.domain.errors import ConfigurationError, UndecodablePixels
+from dicom_node.domain.job import NODE, Job
+from dicom_node.domain.manifest import ModelManifest, Target
+from dicom_node.ledger.succession import Row
+from dicom_node.observe import log
+from reports.answer import Answer, answer_document
+from reports.references import Reference
+from reports.rejection import Rejection, rejection_note
+from reports.source import Sources, repaired_sources
+from reports.subject import Maker
+from workers.bootstrap import Worker, references, report_settings
+
+MOST_HEADERS = 20
+"""Images whose headers are tried for the patient and the study."""
+
+
+def speak(worker: Worker, job_id: str) -> None:
+    """Write what is owed of a job that nobody may claim; nothing, if nothing is."""
+    job = worker.ledger.jobs.get(job_id)
+    if job_id in worker.ledger.rejections.waiting():
+        _retract(worker, job)
+    elif job_id in worker.ledger.answers.waiting(worker.settings.results.answered):
+        _answer(worker, job)
+
+
+def _answer(worker: Worker, job: Job) -> None:
+    destinations = {d.name: d.kinds for d in worker.settings.destinations}
+    try:
+        sources = _sources(worker, job)
+    except UndecodablePixels as error:
+        log("worker").warning("job.unanswerable", job=job.id, reason=error.code)
+        worker.ledger.answers.give(job, [], destinations)
+        return
+    result = answer_document(_what_is_known(worker, job, sources))
+    worker.ledger.answers.give(job, [worker.keep(result, 0)], destinations)
+    log("worker").info("job.answered", job=job.id, reason=job.reason)
+
+
+def _what_is_known(worker: Worker, job: Job, sources: Sources) -> Answer:
+    predecessors = references(job, worker.ledger.answers.predecessors(job))
+    manifest = _manifest(worker, job)
+    return Answer(
+        reason=job.reason,
+        sources=sources,
+        images=_images(worker, job),
+        maker=_maker(job, manifest),
+        provenance=_depending_on(worker, job, predecessors),
+        settings=report_settings(worker.settings.results),
+        model_name=job.model_name,
+        targets=_targets(manifest),
+        selection=job.selection,
+        predecessors=predecessors,
+    )
+
+
+def _depending_on(worker: Worker, job: Job, predecessors: Iterable[Reference]) -> Provenance:
+    """Another reason, or another document to replace, makes another document."""
+    parts = [job.input_sha256, job.reason, *(p.sop_instance_uid for p in predecessors)]
+    digest = hashlib.sha256("|".join(parts).encode()).hexdigest()
+    return replace(worker.provenance(job), input_sha256=digest)
+
+
+def _images(worker: Worker, job: Job) -> tuple[Reference, ...]:
+    classes = {
+        i.sop_instance_uid: i.sop_class_uid
+        for i in worker.ledger.studies.instances(job.study_instance_uid)
+    }
+    return tuple(
+        Reference(job.study_instance_uid, series.series_instance_uid, classes[uid], uid)
+        for series in job.inputs
+        for uid, _ in series.instances
+        if uid in classes
+    )
+
+
+def _sources(worker: Worker, job: Job) -> Sources:
+    """The first header that can be read; ``UndecodablePixels`` (UNPARSEABLE) if none can."""
+    hashes = [sha256 for series in job.inputs for _, sha256 in series.instances]
+    for sha256 in hashes[:MOST_HEADERS]:
+        try:
+            header = dcmread(worker.store.path(sha256), stop_before_pixels=True)
+            return repaired_sources([header])
+        except Exception:  # noqa: BLE001, S112 - whatever is wrong with it, the next may do
+            continue
+    raise UndecodablePixels(f"no header of job {job.id} can be read", code="UNPARSEABLE")
+
+
+def _manifest(worker: Worker, job: Job) -> ModelManifest | None:
+    try:
+        return worker.catalog.find(f"{job.model_name}@{job.model_version}").manifest
+    except ConfigurationError:
+        return None
+
+
+def _maker(job: Job, manifest: ModelManifest | None) -> Maker:
+    if manifest is not None:
+        return Maker.model(manifest, job.bundle_sha256)
+    if job.model_name == NODE:
+        return Maker.node()
+    name = f"{job.model_name}@{job.model_version}"
+    return replace(Maker.node(), title=job.model_name, id=name, version=job.model_version)
+
+
+def _targets(manifest: ModelManifest | None) -> tuple[Target, ...]:
+    plan = manifest.classification if manifest else None
+    return plan.targets if plan else ()
+
+
+def _retract(worker: Worker, job: Job) -> None:
+    rejections = worker.ledger.rejections
+    word, sent = rejections.word(job.id), rejections.sent(job.id)
+    note = rejection_note(_rejection(worker, job, word, [_data(worker, row) for row in sent]))
+    told = [row["sop_instance_uid"] for row in sent]
+    last = 1 + max(row["position"] for row in sent)
+    rejections.tell(job.id, worker.keep(note, last), told)
+    log("worker").info("job.retracted", job=job.id, count=len(told))
+
+
+def _data(worker: Worker, row: Row) -> Dataset:
+    return dcmread(worker.store.path(row["sha256"]), stop_before_pixels=True)
+
+
+def _rejection(
+    worker: Worker, job: Job, word: Mapping[str, object], sent: list[Dataset]
+) -> Rejection:
+    return Rejection(
+        sent=tuple(sent),
+        reader=str(word["reader"]),
+        comment=str(word["comment"]),
+        rejected_at=datetime.fromtimestamp(float(str(word["at"])), UTC),
+        sources=repaired_sources(sent[-1:]),
+        maker=_maker(job, _manifest(worker, job)),
+        provenance=worker.provenance(job),
+        settings=report_settings(worker.settings.results),
+    )

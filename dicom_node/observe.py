@@ -8,9 +8,11 @@ name of the logger that spoke, for they quote what they choke on.
 
 import logging
 import sys
+import threading
 import unicodedata
 import warnings
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -49,7 +51,7 @@ def set_up_logging(settings: Log) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(settings.level)),
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=_Logger,
     )
     _quiet_libraries()
 
@@ -89,6 +91,22 @@ def printable(text: str, longest: int) -> str:
         for c in text[: longest + 1]
     )
     return clean if len(clean) <= longest else clean[: longest - 1] + "…"
+
+
+class _Logger:
+    """Writes lines to stderr; a full disk behind it costs the line, never the work."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, *_: object) -> None:
+        """Take the arguments of ``structlog.get_logger``, of which there are none."""
+
+    def msg(self, line: str) -> None:
+        with self._lock, suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = log = msg
 
 
 class _LibraryHandler(logging.Handler):

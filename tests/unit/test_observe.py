@@ -3,6 +3,8 @@
 import json
 import logging
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import structlog
@@ -49,3 +51,11 @@ def test_libraries_are_named_but_not_quoted(lines):
 def test_control_characters_do_not_reach_the_terminal():
     assert printable("a\nb\x1b[31m\u202ec", 50) == "a\ufffdb\ufffd[31m\ufffdc"
     assert printable("x" * 500, 10) == "x" * 9 + "…"
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(lines, monkeypatch):
+    with monkeypatch.context() as patch, suppress(OSError), Path("/dev/full").open("w") as full:
+        patch.setattr("sys.stderr", full)
+        log("listen").warning("store.reject", reason="NO_SPACE")
+    log("listen").warning("store.reject", reason="EMPTY_AGAIN")
+    assert [line["reason"] for line in lines()] == ["EMPTY_AGAIN"]

@@ -1,0 +1,69 @@
+"""``strace`` on a running process: what it asked of the system, and errors put in its way."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+CALL = re.compile(r"^\d+ +(?:<\.\.\. )?(\w+)(.*)$")
+
+
+@dataclass
+class Trace:
+    """The calls, as strace writes them; a call that waited stands where it came back."""
+
+    file: Path
+
+    def calls(self) -> Iterator[tuple[str, str]]:
+        """(name, arguments and result) in the order of completion."""
+        begun: dict[str, str] = {}
+        for line in self.file.read_text(errors="replace").splitlines():
+            thread = line.partition(" ")[0]
+            if line.endswith("<unfinished ...>"):
+                begun[thread] = line
+            elif (found := CALL.match(line)) and "resumed>" in line:
+                yield found[1], begun.pop(thread, "") + line
+            elif found:
+                yield found[1], found[2]
+
+    @property
+    def injected(self) -> int:
+        """How many calls were answered with an error of ours."""
+        return self.file.read_text(errors="replace").count("(INJECTED)")
+
+
+@contextmanager
+def traced(program: str, pid: int, file: Path, *options: str) -> Iterator[Trace]:
+    """Trace a process and its threads while the block runs."""
+    command = [program, "-f", "-y", "-s", "24", "-o", str(file), *options, "-p", str(pid)]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
+    assert tracer.stderr is not None
+    try:
+        _wait_for_attachment(tracer)
+        yield Trace(file)
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+        tracer.stderr.close()
+
+
+def _wait_for_attachment(tracer: "subprocess.Popen[bytes]") -> None:
+    assert tracer.stderr is not None
+    said, deadline = b"", time.monotonic() + 10
+    while b"attached" not in said:
+        ready = select.select([tracer.stderr], [], [], max(0, deadline - time.monotonic()))[0]
+        chunk = os.read(tracer.stderr.fileno(), 4096) if ready else b""
+        assert chunk, f"strace did not attach: {said.decode()}"
+        said += chunk
+
+
+def injecting(calls: Sequence[str], error: str, when: str) -> list[str]:
+    """Options that make calls fail."""
+    names = ",".join(calls)
+    return ["-e", f"trace={names}", "-e", f"inject={names}:error={error}:when={when}"]

@@ -99,6 +99,7 @@ IMAGE = (
     "Modality",
     "BodyPartExamined",
     "Laterality",
+    "ImageLaterality",
     "InstanceNumber",
     "FrameOfReferenceUID",
     "PositionReferenceIndicator",

@@ -26,10 +26,17 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
     ResultKind.COLOR_PRESENTATION_STATE: (7, "PR", "heat map colours"),
     ResultKind.KEY_OBJECTS: (8, "KO", "key images"),
     ResultKind.REJECTION_NOTE: (9, "KO", "rejection"),
+    ResultKind.FLAT_REPORT: (10, "SR", "findings"),
 }
 """Of each kind: offset in our band of series numbers, modality, what it is in words."""
 PLAIN = frozenset(
-    {ResultKind.SECONDARY_CAPTURE, ResultKind.ENCAPSULATED_PDF, ResultKind.PARAMETRIC_MAP}
+    {
+        ResultKind.SECONDARY_CAPTURE,
+        ResultKind.ENCAPSULATED_PDF,
+        ResultKind.PARAMETRIC_MAP,
+        ResultKind.PRESENTATION_STATE,
+        ResultKind.COLOR_PRESENTATION_STATE,
+    }
 )
 """Kinds whose series is described by the General Series module (PS3.3 C.7.3.1) alone."""
 

@@ -22,6 +22,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from reports.case import Case
+from reports.planes import functional_group
 
 SOURCE = Code("260753009", "SCT", "Source")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
@@ -67,17 +68,19 @@ def _shared(header: Dataset) -> list[ContentItem]:
         items.append(_uid(codes.DCM.FrameOfReferenceUID, str(header.FrameOfReferenceUID)))
     items.append(_number(codes.DCM.PixelDataRows, header.Rows, PIXELS))
     items.append(_number(codes.DCM.PixelDataColumns, header.Columns, PIXELS))
-    return items + _spacing(header) + _orientation(header)
+    measures = functional_group(header, 1, "PixelMeasuresSequence")
+    facing = functional_group(header, 1, "PlaneOrientationSequence")
+    return items + _spacing(measures) + _orientation(facing)
 
 
-def _spacing(header: Dataset) -> list[ContentItem]:
-    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
+def _spacing(measures: Dataset) -> list[ContentItem]:
+    spacing = measures.get("PixelSpacing") or measures.get("ImagerPixelSpacing")
     if not spacing:
         return []
     return [
         _number(codes.DCM.HorizontalPixelSpacing, spacing[1], codes.UCUM.Millimeter),
         _number(codes.DCM.VerticalPixelSpacing, spacing[0], codes.UCUM.Millimeter),
-        *_thickness(header),
+        *_thickness(measures),
     ]
 
 

@@ -1,18 +1,23 @@
-"""One finding as one Measurement Group: TID 1411 where a segment shows it, else TID 1501."""
+"""One finding as one Measurement Group.
+
+TID 1411 where a segment shows it in a volume, TID 1410 where it shows it in one image, else
+TID 1501. Each says where the finding lies by a point, which a reader of the SR alone can go to.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 from highdicom.sr import (
     AlgorithmIdentification,
-    CodeContentItem,
     ContentItem,
     ContentSequence,
     FindingSite,
-    ImageContentItem,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
     QualitativeEvaluation,
     ReferencedSegment,
+    ReferencedSegmentationFrame,
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
     SourceImageForSegmentation,
@@ -24,12 +29,13 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Explanation, Finding, Presence, ResultInstance, SegmentMask
+from dicom_node.domain.analysis import Finding, Presence, ResultInstance, SegmentMask
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import Target
 from reports.case import Case
-from reports.identity import instance_uid
-from reports.segmentation import mask_frames
+from reports.location import center
+from reports.segmentation import frame_number, mask_frames
+from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text
 
 PRESENCE = {
@@ -38,53 +44,54 @@ PRESENCE = {
     Presence.UNDETERMINED: Code("373068000", "SCT", "Undetermined"),
 }
 """CID 240 Present-Absent."""
+SIDES = {"L": codes.SCT.Left, "R": codes.SCT.Right, "B": codes.SCT.Bilateral}
+"""CID 244, by the values of Laterality and Image Laterality."""
 PROBABILITY = Code("122157", "DCM", "Probability")
 PRESENCE_OF_PROPERTY = Code("121052", "DCM", "Presence of property")
-VISUAL_EXPLANATION = Code("130401", "DCM", "Visual explanation")
 COMMENT = Code("121106", "DCM", "Comment")
-MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 CONTAINS = RelationshipTypeValues.CONTAINS
 
-Group = MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
+Group = (
+    MeasurementsAndQualitativeEvaluations
+    | PlanarROIMeasurementsAndQualitativeEvaluations
+    | VolumetricROIMeasurementsAndQualitativeEvaluations
+)
 
 
-def measurement_group(case: Case, finding: Finding, earlier: Sequence[ResultInstance]) -> Group:
-    """Encode one finding; ``earlier`` holds the SEG and the captures that it may refer to.
+def measurement_group(
+    case: Case, finding: Finding, earlier: Sequence[ResultInstance], *, flat: bool = False
+) -> Group:
+    """Encode one finding; ``earlier`` holds the SEG, maps and captures that it may refer to.
 
-    An absent finding is a whole-image group that says Absent: silence never reads as negative.
+    ``flat``: without coordinates in the patient, which Comprehensive SR does not know. An absent
+    finding is a whole-image group that says Absent: silence never reads as negative.
     """
-    segmentation = _of_kind(earlier, ResultKind.SEGMENTATION)
-    group: Group = (
-        _on_segment(case, finding, finding.segment, segmentation[0])
-        if finding.segment is not None and segmentation
-        else _on_images(case, finding)
-    )
+    segmentation = next((r.dataset for r in earlier if r.kind is ResultKind.SEGMENTATION), None)
+    segment = finding.segment
+    if segment is None or segmentation is None:
+        group: Group = _on_images(case, finding)
+    else:
+        group = _on_segment(case, finding, segment, segmentation)
+        group[0].ContentSequence.append(center(case, segment, flat=flat))
     group[0].ContentSequence.extend(_explanation(case, finding, earlier))
     return group
 
 
-def _of_kind(earlier: Sequence[ResultInstance], kind: ResultKind) -> list[Dataset]:
-    return [result.dataset for result in earlier if result.kind is kind]
-
-
-def _on_segment(
-    case: Case, finding: Finding, segment: SegmentMask, segmentation: Dataset
-) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """TID 1411; the plain constructor, for ``from_segmentation`` fails on a single segment."""
-    return VolumetricROIMeasurementsAndQualitativeEvaluations(
-        referenced_segment=ReferencedSegment(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            segment_number=segment.number,
-            source_images=_segmented_images(case, segment),
-        ),
-        tracking_identifier=TrackingIdentifier(finding.tracking_uid, finding.tracking_id),
-        finding_type=finding.target.finding.code,
-        finding_category=finding.target.category.code,
-        finding_sites=_sites(finding.target),
-        algorithm_id=algorithm(case, finding.target),
-        measurements=_measurements(finding),
-        qualitative_evaluations=[_presence(finding)],
+def _on_segment(case: Case, finding: Finding, segment: SegmentMask, segmentation: Dataset) -> Group:
+    """The plain constructors, for ``from_segmentation`` fails on a single segment."""
+    images = _segmented_images(case, segment)
+    reference = (segmentation.SOPClassUID, segmentation.SOPInstanceUID)
+    frames = mask_frames(segment)
+    if len(frames) > 1:
+        return VolumetricROIMeasurementsAndQualitativeEvaluations(
+            referenced_segment=ReferencedSegment(*reference, segment.number, source_images=images),
+            **_common(case, finding),
+        )
+    frame = frame_number(segmentation, segment, case.reference(frames[0]))
+    shown = ReferencedSegmentationFrame(*reference, frame, segment.number, source_image=images[0])
+    del shown[0].ReferencedSOPSequence[0].ReferencedSegmentNumber  # never beside a frame number
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=shown, **_common(case, finding)
     )
 
 
@@ -93,14 +100,21 @@ def _on_images(case: Case, finding: Finding) -> MeasurementsAndQualitativeEvalua
     present = finding.presence is not Presence.ABSENT
     return MeasurementsAndQualitativeEvaluations(
         source_images=[_key_image(case, finding.frame)] if present else None,
-        tracking_identifier=TrackingIdentifier(finding.tracking_uid, finding.tracking_id),
-        finding_type=finding.target.finding.code,
-        finding_category=finding.target.category.code,
-        finding_sites=_sites(finding.target),
-        algorithm_id=algorithm(case, finding.target),
-        measurements=_measurements(finding),
-        qualitative_evaluations=[_presence(finding)],
+        **_common(case, finding),
     )
+
+
+def _common(case: Case, finding: Finding) -> dict[str, Any]:
+    """What the three templates share."""
+    return {
+        "tracking_identifier": TrackingIdentifier(finding.tracking_uid, finding.tracking_id),
+        "finding_type": finding.target.finding.code,
+        "finding_category": finding.target.category.code,
+        "finding_sites": _sites(case, finding),
+        "algorithm_id": algorithm(case, finding.target),
+        "measurements": _measurements(finding),
+        "qualitative_evaluations": [_presence(finding)],
+    }
 
 
 def _segmented_images(case: Case, segment: SegmentMask) -> list[SourceImageForSegmentation]:
@@ -126,8 +140,14 @@ def _key_image(case: Case, frame: int) -> SourceImageForMeasurementGroup:
     )
 
 
-def _sites(target: Target) -> list[FindingSite] | None:
-    return [FindingSite(anatomic_location=target.site.code)] if target.site else None
+def _sites(case: Case, finding: Finding) -> list[FindingSite] | None:
+    """The site with its side: of the model, else of an image that shows one side alone."""
+    target, header = finding.target, case.header(finding.frame)
+    if target.site is None:
+        return None
+    stated = SIDES.get(header.get("ImageLaterality") or header.get("Laterality") or "")
+    side = target.laterality.code if target.laterality else stated
+    return [FindingSite(anatomic_location=target.site.code, laterality=side)]
 
 
 def algorithm(case: Case, target: Target) -> AlgorithmIdentification:
@@ -149,10 +169,22 @@ def algorithm(case: Case, target: Target) -> AlgorithmIdentification:
 
 
 def _measurements(finding: Finding) -> list[Measurement]:
-    percent = round(100 * finding.probability, 1)
-    probability = Measurement(name=PROBABILITY, value=percent, unit=codes.UCUM.Percent)
     others = [Measurement(name=m.name, value=m.value, unit=m.unit) for m in finding.measurements]
-    return [probability, *others]
+    return [_probability(finding), *others]
+
+
+def _probability(finding: Finding) -> Measurement:
+    """As a number, with what makes it comparable: calibration and operating point."""
+    target = finding.target
+    percent = round(100 * finding.probability, 1)
+    measurement = Measurement(name=PROBABILITY, value=percent, unit=codes.UCUM.Percent)
+    text = (
+        f"Calibrated by temperature scaling with T = {target.temperature:g}. At or above "
+        f"{100 * target.threshold:g} % the target counts as present."
+    )
+    item = TextContentItem(COMMENT, text, RelationshipTypeValues.HAS_PROPERTIES)
+    measurement[0].ContentSequence = ContentSequence([item])
+    return measurement
 
 
 def _presence(finding: Finding) -> QualitativeEvaluation:
@@ -162,41 +194,8 @@ def _presence(finding: Finding) -> QualitativeEvaluation:
 def _explanation(
     case: Case, finding: Finding, earlier: Sequence[ResultInstance]
 ) -> list[ContentItem]:
-    """The picture of the map (TID 1501 row 9d), its method, and how far it can be believed."""
+    """The map, its method, and how far it can be believed."""
     if finding.explanation is None:
         return []
-    captures = _of_kind(earlier, ResultKind.SECONDARY_CAPTURE)
-    text = TextContentItem(
-        name=COMMENT,
-        value=explanation_text(case.analysis, finding),
-        relationship_type=CONTAINS,
-    )
-    return [*_visual_explanation(case, finding, finding.explanation, captures), text]
-
-
-def _visual_explanation(
-    case: Case, finding: Finding, explanation: Explanation, captures: Sequence[Dataset]
-) -> list[ImageContentItem]:
-    numbers = [key.number for key in case.key_slices if any(f is finding for f in key.findings)]
-    uids = {instance_uid(case, ResultKind.SECONDARY_CAPTURE, n - 1) for n in numbers}
-    items = [
-        ImageContentItem(
-            name=VISUAL_EXPLANATION,
-            referenced_sop_class_uid=capture.SOPClassUID,
-            referenced_sop_instance_uid=capture.SOPInstanceUID,
-            relationship_type=CONTAINS,
-        )
-        for capture in captures
-        if capture.SOPInstanceUID in uids
-    ]
-    for item in items:
-        item.ContentSequence = ContentSequence([_method(explanation)])
-    return items
-
-
-def _method(explanation: Explanation) -> CodeContentItem:
-    return CodeContentItem(
-        name=MEASUREMENT_METHOD,
-        value=explanation.saliency.method,
-        relationship_type=RelationshipTypeValues.HAS_CONCEPT_MOD,
-    )
+    text = TextContentItem(COMMENT, explanation_text(case.analysis, finding), CONTAINS)
+    return [*visual_explanations(case, finding, finding.explanation, earlier), text]

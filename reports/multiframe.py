@@ -159,9 +159,7 @@ def _shared(case: Case) -> Dataset:
     if case.analysis.images.affine is not None:
         shared.PixelMeasuresSequence = [_pixel_measures(case)]
         facing = Dataset()
-        facing.ImageOrientationPatient = orientation(
-            case.header(0), case.reference(0).frame_number
-        )
+        facing.ImageOrientationPatient = orientation(case.header(0), case.reference(0).frame_number)
         shared.PlaneOrientationSequence = [facing]
     return shared
 

@@ -1,88 +1,126 @@
-"""RGB Secondary Capture of the key slices: what every PACS shows (PS3.3 A.8.1, C.8.6)."""
+"""RGB Secondary Capture of the key slices: what every PACS shows (PS3.3 A.8.1, A.8.5, C.8.6)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.tag import Tag
+from pydicom.uid import (
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+)
 
-from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.analysis import Finding, ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.compass import edge_letters
-from reports.identity import copy_element, identify, image_reference
+from reports.identity import identify, image_reference, instance_uid
+from reports.key_slices import KeySlice
+from reports.multiframe import copy_compression
 from reports.pictures import Picture
 from reports.settings import SHORT_DISCLAIMER
+
+MOST_SINGLE = 4
+"""More key slices than these become the frames of one image, to be paged through."""
+LONG_TEXT = 10240
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryCaptureWriter:
-    """Writes one image for each key slice."""
+    """Writes an image for each key slice, or one of many frames where there are many."""
 
     kind: ClassVar[ResultKind] = ResultKind.SECONDARY_CAPTURE
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
-        """Return one instance a key slice; instance numbers follow the order of the report."""
+        """Return instances whose images follow the order of the report."""
+        pictures = case.pictures
+        batches = [pictures] if _long(case) else [(picture,) for picture in pictures]
         return [
-            ResultInstance(ResultKind.SECONDARY_CAPTURE, _capture(case, picture))
-            for picture in case.pictures
+            ResultInstance(ResultKind.SECONDARY_CAPTURE, _capture(case, index, batch))
+            for index, batch in enumerate(batches)
         ]
 
 
-def _capture(case: Case, picture: Picture) -> Dataset:
+def captured(case: Case, finding: Finding) -> list[tuple[str, int | None]]:
+    """SOP Instance UIDs of the captures that show a finding, and the frame where there are many."""
+    numbers = [key.number for key in case.key_slices if any(f is finding for f in key.findings)]
+    if _long(case):
+        uid = instance_uid(case, ResultKind.SECONDARY_CAPTURE)
+        return [(uid, number) for number in numbers]
+    kind = ResultKind.SECONDARY_CAPTURE
+    return [(instance_uid(case, kind, number - 1), None) for number in numbers]
+
+
+def _long(case: Case) -> bool:
+    return len(case.key_slices) > MOST_SINGLE
+
+
+def _capture(case: Case, index: int, pictures: Sequence[Picture]) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = SecondaryCaptureImageStorage
-    identify(dataset, case, ResultKind.SECONDARY_CAPTURE, picture.key.number - 1)
-    _image(dataset, case, picture)
-    _derivation(dataset, case, picture)
-    _pixels(dataset, picture.panel)
+    identify(dataset, case, ResultKind.SECONDARY_CAPTURE, index)
+    _image(dataset, case, pictures)
+    _derivation(dataset, case, [picture.key for picture in pictures])
+    panels = [np.asarray(picture.panel, dtype=np.uint8) for picture in pictures]
+    _pixels(dataset, _same_size(panels))
+    if len(pictures) > 1:
+        _frames(dataset, len(pictures))
     return dataset
 
 
-def _image(dataset: Dataset, case: Case, picture: Picture) -> None:
-    source = case.header(picture.key.frame)
+def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
+    source = case.header(pictures[0].key.frame)
     dataset.ConversionType = "SYN"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     letters = edge_letters(case.analysis.images, source)
     dataset.PatientOrientation = [letters[1], letters[3]] if letters else []
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = source.get("RecognizableVisualFeatures") or "NO"
-    dataset.ImageComments = f"{SHORT_DISCLAIMER}. {picture.place}"
-    _compression(dataset, source)
+    places = "; ".join(picture.place for picture in pictures)
+    dataset.ImageComments = f"{SHORT_DISCLAIMER}. {places}"[:LONG_TEXT]
+    copy_compression(dataset, source)
 
 
-def _compression(dataset: Dataset, source: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
-    dataset.LossyImageCompression = source.get("LossyImageCompression") or "00"
-    if dataset.LossyImageCompression == "01":
-        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if keyword in source:
-                copy_element(dataset, source, keyword)
-
-
-def _derivation(dataset: Dataset, case: Case, picture: Picture) -> None:
-    explanation = picture.key.explanation
+def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:
+    explanation = keys[0].explanation
     what = explanation.saliency.method.meaning if explanation else "outlines"
-    manifest = case.analysis.manifest
+    targets = ", ".join(dict.fromkeys(key.findings[0].target.label for key in keys))
     dataset.DerivationDescription = (
-        f"{what} of {manifest.id} for {picture.key.findings[0].target.label}, drawn over the "
-        f"windowed source image. {SHORT_DISCLAIMER}"
-    )
+        f"{what} of {case.maker.id} for {targets}, drawn over the windowed source image. "
+        f"{SHORT_DISCLAIMER}"
+    )[:1024]
     purpose = codes.DCM.SourceImageForImageProcessingOperation
-    dataset.SourceImageSequence = [image_reference(case, picture.key.frame, purpose)]
+    dataset.SourceImageSequence = [image_reference(case, key.frame, purpose) for key in keys]
 
 
-def _pixels(dataset: Dataset, panel: Image.Image) -> None:
-    pixels = np.asarray(panel, dtype=np.uint8)
+def _same_size(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """(frames, rows, columns, 3): shorter and narrower panels get a margin in their last colour."""
+    rows, columns = (max(panel.shape[axis] for panel in panels) for axis in (0, 1))
+    grown = np.empty((len(panels), rows, columns, 3), np.uint8)
+    for frame, panel in zip(grown, panels, strict=True):
+        frame[:] = panel[-1, -1]
+        frame[: panel.shape[0], : panel.shape[1]] = panel
+    return grown
+
+
+def _pixels(dataset: Dataset, frames: NDArray[np.uint8]) -> None:
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3, "RGB"
     dataset.PlanarConfiguration = 0
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.Rows, dataset.Columns = frames.shape[1:3]
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
     dataset.PixelRepresentation = 0
-    data = pixels.tobytes()
+    data = frames.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB"
+
+
+def _frames(dataset: Dataset, count: int) -> None:
+    """PS3.3 C.8.6.3, C.8.6.4: frames are pages."""
+    dataset.SOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
+    dataset.NumberOfFrames = count
+    dataset.FrameIncrementPointer = Tag("PageNumberVector")
+    dataset.PageNumberVector = list(range(1, count + 1))

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, SegmentationStorage
 
-from dicom_node.domain.analysis import ResultInstance, SegmentMask
+from dicom_node.domain.analysis import FrameReference, ResultInstance, SegmentMask
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import identify, series_description
@@ -156,3 +156,22 @@ def _pixels(dataset: Dataset, bits: int, data: bytes) -> None:
 def mask_frames(segment: SegmentMask) -> list[int]:
     """Indices of the frames that a segment touches."""
     return [int(frame) for frame in np.flatnonzero(np.any(segment.mask, axis=(1, 2)))]
+
+
+def frame_number(segmentation: Dataset, segment: SegmentMask, source: FrameReference) -> int:
+    """The frame, from 1, of a SEG that shows a segment in a source image.
+
+    Raises ``StopIteration`` where there is none.
+    """
+    groups = segmentation.PerFrameFunctionalGroupsSequence
+    return next(n for n, group in enumerate(groups, 1) if _shows(group, segment, source))
+
+
+def _shows(group: Dataset, segment: SegmentMask, source: FrameReference) -> bool:
+    numbers = [i.ReferencedSegmentNumber for i in group.get("SegmentIdentificationSequence", ())]
+    image = group.DerivationImageSequence[0].SourceImageSequence[0]
+    there = (image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber"))
+    return segment.number in (numbers or [segment.number]) and there == (
+        source.sop_instance_uid,
+        source.frame_number,
+    )

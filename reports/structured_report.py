@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
+    ComprehensiveSR,
     ContentItem,
     DeviceObserverIdentifyingAttributes,
     LanguageOfContentItemAndDescendants,
@@ -23,7 +24,7 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
-from reports.identity import LONG_STRING, identify, instance_uid
+from reports.identity import LONG_STRING, identify, instance_uid, series_uid
 from reports.image_library import container, image_library
 from reports.measurement_groups import COMMENT, measurement_group
 from reports.predecessors import name_predecessors
@@ -46,31 +47,39 @@ PROCEDURES: Mapping[str, Code] = {
     "NM": codes.cid100.NMUnspecifiedBodyRegion,
     "CR": codes.cid100.XRUnspecifiedBodyRegion,
     "DX": codes.cid100.XRUnspecifiedBodyRegion,
+    "MG": codes.cid100.XRUnspecifiedBodyRegion,
 }
 """CID 100, where the source states no procedure code of that group."""
+
+FORMS: Mapping[ResultKind, type[Dataset]] = {
+    ResultKind.STRUCTURED_REPORT: Comprehensive3DSR,
+    ResultKind.FLAT_REPORT: ComprehensiveSR,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class StructuredReportWriter:
     """Writes the root of the results: it names all findings and refers to all other objects."""
 
-    kind: ClassVar[ResultKind] = ResultKind.STRUCTURED_REPORT
+    kind: ResultKind = ResultKind.STRUCTURED_REPORT
+    """Or FLAT_REPORT: the same as Comprehensive SR, for peers that refuse Comprehensive 3D SR."""
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
-        """Return one instance; everything in ``earlier`` is listed as evidence."""
-        dataset = _document(case, earlier)
-        identify(dataset, case, ResultKind.STRUCTURED_REPORT)
+        """Return one instance; everything in ``earlier`` but its other form is evidence."""
+        others = [r for r in earlier if r.kind not in FORMS]
+        dataset = _document(case, others, self.kind)
+        identify(dataset, case, self.kind)
         name_predecessors(dataset, case.predecessors)
-        return [ResultInstance(ResultKind.STRUCTURED_REPORT, dataset)]
+        return [ResultInstance(self.kind, dataset)]
 
 
-def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
-    return Comprehensive3DSR(
+def _document(case: Case, earlier: Sequence[ResultInstance], kind: ResultKind) -> Dataset:
+    return FORMS[kind](
         evidence=[*case.sources.headers, *(result.dataset for result in earlier)],
-        content=_content(case, earlier)[0],
-        series_instance_uid=case.analysis.provenance.uid("series|STRUCTURED_REPORT"),
-        series_number=case.settings.series_number_base + 4,
-        sop_instance_uid=instance_uid(case, ResultKind.STRUCTURED_REPORT),
+        content=_content(case, earlier, flat=kind is ResultKind.FLAT_REPORT)[0],
+        series_instance_uid=series_uid(case, kind),
+        series_number=case.settings.series_number_base,
+        sop_instance_uid=instance_uid(case, kind),
         instance_number=1,
         manufacturer=case.analysis.manifest.manufacturer,
         is_complete=True,
@@ -81,11 +90,14 @@ def _document(case: Case, earlier: Sequence[ResultInstance]) -> Dataset:
     )
 
 
-def _content(case: Case, earlier: Sequence[ResultInstance]) -> MeasurementReport:
+def _content(case: Case, earlier: Sequence[ResultInstance], *, flat: bool) -> MeasurementReport:
     report = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=observer(case.maker)),
         procedure_reported=procedures_reported(case.sources.first),
-        imaging_measurements=[measurement_group(case, f, earlier) for f in case.analysis.findings],
+        imaging_measurements=[
+            measurement_group(case, finding, earlier, flat=flat)
+            for finding in case.analysis.findings
+        ],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
             LANGUAGES[case.settings.language]

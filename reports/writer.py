@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dicom_node.domain.analysis import ResultInstance
-from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
+from reports.heat_colors import HeatColorsWriter
+from reports.key_objects import KeyObjectsWriter
+from reports.outlines import OutlinesWriter
 from reports.parametric_map import ParametricMapWriter
 from reports.secondary_capture import SecondaryCaptureWriter
 from reports.segmentation import SegmentationWriter
@@ -28,13 +31,20 @@ WRITERS: tuple[ResultWriter, ...] = (
     SegmentationWriter(),
     ParametricMapWriter(),
     SecondaryCaptureWriter(),
+    OutlinesWriter(),
+    HeatColorsWriter(),
+    KeyObjectsWriter(),
     EncapsulatedPdfWriter(),
     StructuredReportWriter(),
+    StructuredReportWriter(ResultKind.FLAT_REPORT),
 )
 """The SR comes last: it refers to all others, and seen in a PACS it means a complete set."""
+DEFAULT_WRITERS = tuple(writer for writer in WRITERS if writer.kind in DEFAULT_KINDS)
 
 
-def write_results(case: Case, writers: Sequence[ResultWriter] = WRITERS) -> list[ResultInstance]:
+def write_results(
+    case: Case, writers: Sequence[ResultWriter] = DEFAULT_WRITERS
+) -> list[ResultInstance]:
     """Run the writers in order; the same analysis gives the same bytes every time.
 
     Raises ``UnsupportedGeometry`` where a source cannot be expressed in a class.

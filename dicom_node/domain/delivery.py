@@ -31,6 +31,7 @@ class ResultKind(StrEnum):
     KEY_OBJECTS = "KEY_OBJECTS"
     ENCAPSULATED_PDF = "ENCAPSULATED_PDF"
     STRUCTURED_REPORT = "STRUCTURED_REPORT"
+    FLAT_REPORT = "FLAT_REPORT"
     REJECTION_NOTE = "REJECTION_NOTE"
 
     @property
@@ -53,6 +54,7 @@ _LABELS: Mapping[ResultKind, str] = {
     ResultKind.KEY_OBJECTS: "KOS",
     ResultKind.ENCAPSULATED_PDF: "PDF",
     ResultKind.STRUCTURED_REPORT: "SR",
+    ResultKind.FLAT_REPORT: "SR 2D",
     ResultKind.REJECTION_NOTE: "REJECT",
 }
 DEFAULT_KINDS: tuple[ResultKind, ...] = (
@@ -64,7 +66,8 @@ DEFAULT_KINDS: tuple[ResultKind, ...] = (
 )
 """What a site gets unless it chooses. Presentation states are left to the site, for many viewers
 apply them unasked, and an overlay that is there before the first look misleads readers; key
-objects are, for a PACS hands them on to referrers as if a radiologist had picked them."""
+objects are, for a PACS hands them on to referrers as if a radiologist had picked them. The flat
+report is the SR once more, as Comprehensive SR, for a destination that refuses Comprehensive 3D."""
 
 
 class DeliveryState(StrEnum):

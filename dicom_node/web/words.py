@@ -193,6 +193,7 @@ KINDS: Mapping[str, str] = {
     ResultKind.KEY_OBJECTS: "Key images",
     ResultKind.ENCAPSULATED_PDF: "PDF report",
     ResultKind.STRUCTURED_REPORT: "Structured report",
+    ResultKind.FLAT_REPORT: "Structured report without 3D",
     ResultKind.REJECTION_NOTE: "Rejection note",
 }
 DELIVERIES: Mapping[str, str] = {

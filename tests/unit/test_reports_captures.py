@@ -10,13 +10,14 @@ import pytest
 import validators
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from dicom_node.domain.analysis import Analysis, FrameReference
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
 from reports.part10 import dataset_bytes
-from reports.secondary_capture import SecondaryCaptureWriter
+from reports.secondary_capture import SecondaryCaptureWriter, captured
 from reports.segmentation import SegmentationWriter
 from reports.writer import ResultWriter, write_results
 
@@ -47,6 +48,36 @@ def test_captures_of_one_run_are_one_series_numbered_as_in_the_report() -> None:
     )
     assert [capture.InstanceNumber for capture in captures] == [1, 2]
     assert len({capture.SeriesInstanceUID for capture in captures}) == 1
+
+
+@pytest.mark.validators
+def test_many_key_slices_are_the_frames_of_one_image(tmp_path: Path, tool: validators.Tool) -> None:
+    tool("dciodvfy")
+    given = _many(6)
+    case = Case(given)
+    (result,) = write_results(case, (SecondaryCaptureWriter(),))
+    path = tmp_path / "capture.dcm"
+    path.write_bytes(dataset_bytes(result.dataset))
+    assert validators.dciodvfy(path) == []
+    capture = dcmread(path)
+    assert capture.SOPClassUID == MultiFrameTrueColorSecondaryCaptureImageStorage
+    assert capture.pixel_array.shape[0] == capture.NumberOfFrames == 6
+    for frame, picture in zip(capture.pixel_array, case.pictures, strict=True):
+        panel = np.asarray(picture.panel)
+        assert (frame[: panel.shape[0], : panel.shape[1]] == panel).all()
+    assert captured(case, given.findings[4]) == [
+        (capture.SOPInstanceUID, 1 + [k.frame for k in case.key_slices].index(4))
+    ]
+
+
+def _many(count: int) -> Analysis:
+    """A finding in each of the first slices."""
+    given = analyses.analysis()
+    findings = [
+        replace(given.findings[0], frame=frame, probability=0.5 + frame / 100, segment=None)
+        for frame in range(count)
+    ]
+    return replace(given, findings=tuple(findings))
 
 
 def test_an_absent_target_has_its_capture_too() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import analyses
 import highdicom as hd
+import numpy as np
 import pytest
 import validators
 from pydicom.dataset import Dataset
@@ -15,6 +16,7 @@ from dicom_node.domain.analysis import Analysis, Presence
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
+from reports.parametric_map import ParametricMapWriter
 from reports.part10 import dataset_bytes
 from reports.secondary_capture import SecondaryCaptureWriter
 from reports.segmentation import SegmentationWriter
@@ -23,6 +25,7 @@ from reports.writer import ResultWriter, write_results
 
 WRITERS: tuple[ResultWriter, ...] = (
     SegmentationWriter(),
+    ParametricMapWriter(),
     SecondaryCaptureWriter(),
     StructuredReportWriter(),
 )
@@ -60,7 +63,7 @@ def number(item: Dataset, name: str) -> float:
 def test_a_present_finding_refers_to_its_segment_and_its_map() -> None:
     given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
     results = write_results(Case(given), WRITERS)
-    segmentation, first_capture = results[0].dataset, results[1].dataset
+    segmentation, first_map, _, first_capture = (result.dataset for result in results[:4])
     report = document(given).content
     assert isinstance(report, hd.sr.MeasurementReport)
     found = report.get_volumetric_roi_measurement_groups()
@@ -68,9 +71,11 @@ def test_a_present_finding_refers_to_its_segment_and_its_map() -> None:
     reference = found[1].referenced_segment[0]
     assert reference.referenced_sop_instance_uid == segmentation.SOPInstanceUID
     assert reference.referenced_segment_numbers == [2]
-    image = found[0][0].ContentSequence.find(codes.DCM.VisualExplanation)[0]
-    assert image.referenced_sop_instance_uid == first_capture.SOPInstanceUID
-    assert image.ContentSequence[0].value == codes.DCM.GradientWeightedClassActivation
+    images = found[0][0].ContentSequence.find(codes.DCM.VisualExplanation)
+    shown = [image.referenced_sop_instance_uid for image in images]
+    assert shown == [first_map.SOPInstanceUID, first_capture.SOPInstanceUID]
+    for image in images:
+        assert image.ContentSequence[0].value == codes.DCM.GradientWeightedClassActivation
 
 
 def test_a_present_finding_has_its_answer_probability_and_measurements() -> None:
@@ -87,6 +92,71 @@ def test_a_present_finding_has_its_answer_probability_and_measurements() -> None
     (text,) = children(group, "Comment")
     assert "inside segment 1" in text.TextValue
     assert "checks passed" in text.TextValue
+
+
+def test_a_present_finding_says_where_its_centre_is() -> None:
+    given = analyses.analysis()
+    (group,) = groups(document(given))
+    (point,) = children(group, "Center")
+    truth = np.argwhere(given.segments[0].mask).mean(axis=0)
+    assert list(point.GraphicData) == pytest.approx(given.images.to_patient(truth), abs=1e-3)
+    assert point.ReferencedFrameOfReferenceUID == "2.25.1003"
+
+
+def test_a_probability_states_its_calibration_and_its_operating_point() -> None:
+    (group,) = groups(document(analyses.analysis()))
+    (probability,) = children(group, "Probability")
+    (comment,) = children(probability, "Comment")
+    assert "T = 1.3" in comment.TextValue
+    assert "50 %" in comment.TextValue
+
+
+@pytest.mark.parametrize(
+    ("model", "image", "side"),
+    [("Left", None, "Left"), (None, "R", "Right"), ("Left", "R", "Left")],
+)
+def test_a_site_has_its_side(model: str | None, image: str | None, side: str) -> None:
+    given = analyses.analysis()
+    target = given.findings[0].target
+    laterality = {"value": "7771000", "scheme": "SCT", "meaning": model} if model else None
+    changed = type(target).model_validate(target.model_dump() | {"laterality": laterality})
+    sided = analyses.with_finding(given, target=changed)
+    (group,) = groups(document(analyses.with_text(sided, {"ImageLaterality": image})))
+    (site,) = children(group, "Finding Site")
+    assert coded(site, "Laterality") == side
+
+
+def test_a_segment_in_one_image_is_a_planar_group_that_names_its_frame() -> None:
+    given = analyses.analysis()
+    mask = np.zeros_like(given.segments[0].mask)
+    mask[5, 20:30, 40:50] = True
+    segment = replace(given.segments[0], mask=mask)
+    planar = analyses.with_finding(replace(given, segments=(segment,)), segment=segment, frame=5)
+    report = document(planar)
+    (group,) = report.content.get_planar_roi_measurement_groups()
+    reference = group.referenced_segmentation_frame
+    assert reference.referenced_frame_numbers == [1]
+    (source,) = children(groups(report)[0], "Source Image for Segmentation")
+    there = source.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert there == given.images.frames[5].sop_instance_uid
+
+
+def test_the_flat_report_says_the_same_without_coordinates_in_the_patient() -> None:
+    given = analyses.analysis()
+    writers = (*WRITERS, StructuredReportWriter(ResultKind.FLAT_REPORT))
+    spatial, flat = (r.dataset for r in write_results(Case(given), writers)[-2:])
+    assert flat.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.33"
+    assert flat.SOPInstanceUID != spatial.SOPInstanceUID
+    assert flat.SeriesInstanceUID != spatial.SeriesInstanceUID
+    (group,) = groups(flat)
+    (point,) = children(group, "Center")
+    assert point.ValueType == "SCOORD"
+    frame, row, column = np.argwhere(given.segments[0].mask).mean(axis=0)
+    assert list(point.GraphicData) == pytest.approx([column + 0.5, row + 0.5])
+    (image,) = point.ContentSequence
+    there = image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+    assert there == given.images.frames[round(frame)].sop_instance_uid
+    assert coded(group, "Presence of property") == "Present"
 
 
 def test_an_absent_target_is_written_as_absent() -> None:

@@ -1,0 +1,160 @@
+"""Outlines, heat colours and key images: what a viewer applies to images it already has."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import analyses
+import numpy as np
+import pytest
+import validators
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
+from dicom_node.testing.phantom import phantom
+from reports.case import Case
+from reports.colormap import INFERNO
+from reports.heat_colors import HeatColorsWriter
+from reports.key_objects import KeyObjectsWriter
+from reports.outlines import OutlinesWriter
+from reports.parametric_map import ParametricMapWriter
+from reports.part10 import dataset_bytes
+from reports.settings import SHORT_DISCLAIMER
+from reports.writer import DEFAULT_WRITERS, WRITERS, ResultWriter, write_results
+
+WRITTEN = (ParametricMapWriter(), OutlinesWriter(), HeatColorsWriter(), KeyObjectsWriter())
+
+
+def written(given: Analysis, *kinds: ResultWriter) -> list[Dataset]:
+    """What the last writer wrote."""
+    results = write_results(Case(given), kinds)
+    datasets = [dcmread(BytesIO(dataset_bytes(result.dataset))) for result in results]
+    return [d for d, r in zip(datasets, results, strict=True) if r.kind is kinds[-1].kind]
+
+
+def test_the_site_chooses_these_kinds_and_gets_the_others_unasked() -> None:
+    assert {writer.kind for writer in DEFAULT_WRITERS} == set(DEFAULT_KINDS)
+    assert {writer.kind for writer in WRITERS} == set(ResultKind) - {ResultKind.REJECTION_NOTE}
+
+
+def test_outlines_enclose_the_masks_on_their_images() -> None:
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
+    (state,) = written(given, OutlinesWriter())
+    enclosed: dict[str, float] = {}
+    for annotation in state.GraphicAnnotationSequence:
+        (image,) = annotation.ReferencedImageSequence
+        for graphic in annotation.GraphicObjectSequence:
+            x, y = np.reshape(graphic.GraphicData, (-1, 2)).T
+            area = float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+            key = f"{image.ReferencedSOPInstanceUID} {graphic.TrackingUID}"
+            enclosed[key] = enclosed.get(key, 0) + area
+    expected = {
+        f"{frame.sop_instance_uid} {segment.tracking_uid}": float(plane.sum())
+        for segment in given.segments
+        for frame, plane in zip(given.images.frames, segment.mask, strict=True)
+        if plane.any()
+    }
+    assert enclosed == expected
+
+
+def test_outlines_are_shown_as_the_source_is() -> None:
+    (state,) = written(analyses.analysis(), OutlinesWriter())
+    assert (state.RescaleIntercept, state.RescaleSlope, state.RescaleType) == (-1024, 1, "HU")
+    (window,) = state.SoftcopyVOILUTSequence
+    assert (window.WindowCenter, window.WindowWidth) == (40, 400)
+    assert state.PresentationLUTShape == "IDENTITY"
+    texts = state.GraphicAnnotationSequence[0].TextObjectSequence
+    assert [text.UnformattedTextValue for text in texts] == [SHORT_DISCLAIMER, "1 lesion"]
+
+
+def test_a_monochrome1_source_stays_as_bright_as_it_was() -> None:
+    negative = analyses.with_text(analyses.analysis(), {"PhotometricInterpretation": "MONOCHROME1"})
+    (state,) = written(negative, OutlinesWriter())
+    assert state.PresentationLUTShape == "INVERSE"
+
+
+def test_pixels_that_are_not_square_are_shown_in_their_proportions() -> None:
+    given = analyses.analysis()
+    affine = given.images.affine @ np.diag([1, 2, 1, 1])
+    (state,) = written(
+        replace(given, images=replace(given.images, affine=affine)), OutlinesWriter()
+    )
+    height, width = state.DisplayedAreaSelectionSequence[0].PresentationPixelSpacing
+    assert height == pytest.approx(2 * width)
+
+
+def test_images_that_are_rescaled_differently_have_outlines_of_their_own() -> None:
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
+    for number, header in enumerate(given.images.datasets):
+        header.RescaleSlope = 1 + number % 2
+    states = written(given, OutlinesWriter())
+    assert sorted(state.RescaleSlope for state in states) == [1, 2]
+    assert len({state.SOPInstanceUID for state in states}) == 2
+
+
+def test_a_window_is_made_where_the_source_names_none() -> None:
+    given = analyses.analysis()
+    for header in given.images.datasets:
+        del header.WindowCenter, header.WindowWidth
+    (state,) = written(given, OutlinesWriter())
+    assert all(window.WindowWidth > 1 for window in state.SoftcopyVOILUTSequence)
+
+
+def test_without_segments_there_is_nothing_to_outline() -> None:
+    none = analyses.analysis(phantom(7, lesions=0, slices=12, size=96))
+    assert written(none, OutlinesWriter()) == []
+
+
+def test_heat_colours_are_those_of_the_pictures_over_the_same_scale() -> None:
+    results = write_results(Case(analyses.analysis()), (ParametricMapWriter(), HeatColorsWriter()))
+    heat, state = (result.dataset for result in results)
+    (series,) = state.ReferencedSeriesSequence
+    assert series.ReferencedImageSequence[0].ReferencedSOPInstanceUID == heat.SOPInstanceUID
+    assert series.SeriesInstanceUID == heat.SeriesInstanceUID
+    (window,) = state.SoftcopyVOILUTSequence
+    assert float(window.WindowWidth) == analyses.FULL_SCALE
+    for channel, name in enumerate(("Red", "Green", "Blue")):
+        table = np.frombuffer(state[f"{name}PaletteColorLookupTableData"].value, "<u2")
+        assert (table >> 8 == INFERNO[:, channel]).all()
+
+
+def test_key_objects_are_the_slices_of_the_findings_and_their_maps() -> None:
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
+    results = write_results(Case(given), (ParametricMapWriter(), KeyObjectsWriter()))
+    *maps, selection = (result.dataset for result in results)
+    named = [
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in selection.ContentSequence
+        if "ReferencedSOPSequence" in item
+    ]
+    slices = {given.images.frames[f.frame].sop_instance_uid for f in given.findings}
+    assert set(named) == slices | {heat.SOPInstanceUID for heat in maps}
+    assert selection.ConceptNameCodeSequence[0].CodeValue == "113000"
+
+
+def test_an_absence_has_no_key_image() -> None:
+    none = analyses.analysis(phantom(7, lesions=0, slices=12, size=96))
+    assert written(none, KeyObjectsWriter()) == []
+
+
+def test_what_is_undetermined_has_one() -> None:
+    given = analyses.with_finding(analyses.analysis(), presence=Presence.UNDETERMINED)
+    assert len(written(given, KeyObjectsWriter())) == 1
+
+
+@pytest.mark.validators
+@pytest.mark.parametrize("lesions", [1, 2])
+def test_no_validator_finds_an_error(
+    lesions: int, tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    tool("dciodvfy"), tool("dcentvfy")
+    given = analyses.analysis(phantom(7, lesions=lesions, slices=24, size=96))
+    paths = []
+    for number, result in enumerate(write_results(Case(given), WRITTEN)):
+        paths.append(tmp_path / f"{number}.dcm")
+        paths[-1].write_bytes(dataset_bytes(result.dataset))
+        assert validators.dciodvfy(paths[-1]) == []
+    assert validators.dcentvfy(paths) == []

@@ -254,6 +254,8 @@ class Web(_Section):
     port: Port = 8080
     password: SecretStr | None = None
     """Asked for by HTTP Basic with any user name; must be set when ``host`` is not loopback."""
+    rejection_password: SecretStr | None = None
+    """Asked for before a result is rejected, of those who may retract; none: whoever may review."""
 
     @model_validator(mode="after")
     def _password_beyond_loopback(self) -> Self:

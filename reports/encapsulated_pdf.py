@@ -14,6 +14,7 @@ from reports.case import Case
 from reports.html import report_html
 from reports.identity import LONG_STRING, code_item, identify
 from reports.pdf import html_to_pdf
+from reports.predecessors import name_predecessors
 from reports.settings import SHORT_DISCLAIMER
 from reports.text import clean
 
@@ -30,6 +31,7 @@ class EncapsulatedPdfWriter:
         dataset.SOPClassUID = EncapsulatedPDFStorage
         identify(dataset, case, ResultKind.ENCAPSULATED_PDF)
         _document(dataset, case, html_to_pdf(report_html(case)))
+        name_predecessors(dataset, case.predecessors)
         return [ResultInstance(ResultKind.ENCAPSULATED_PDF, dataset)]
 
 

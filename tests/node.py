@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from dicom_node.ledger.pages import StudyPage
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Answer, Outcome, Peer, echo, send
 from dicom_node.settings import Settings, load_settings
+from dicom_node.store import InstanceStore
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Node:
         """Where to send studies to."""
         listen = self.settings.listen
         return Peer(listen.host, listen.port, listen.ae_title, "MODALITY")
+
+    @property
+    def store(self) -> InstanceStore:
+        """Where its objects are."""
+        return InstanceStore(self.settings.store_dir)
 
     @property
     def page(self) -> str:
@@ -55,13 +61,21 @@ class Node:
             time.sleep(0.25)
         raise TimeoutError(self.log.read_text()[-4000:])
 
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Until a condition holds."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.25)
+
 
 def ended(page: StudyPage) -> bool:
     """Whether the study, its jobs and its deliveries have come to an end."""
     return (
         page.study["state"] != "RECEIVING"
         and all(job["state"] not in ("READY", "ANALYSING") for job in page.jobs)
-        and all(d["state"] in ("SENT", "HELD") for d in page.deliveries)
+        and all(job["answered"] or job["state"] in ("ANALYSED", "CANCELLED") for job in page.jobs)
+        and all(d["state"] in ("SENT", "HELD", "WITHDRAWN") for d in page.deliveries)
     )
 
 

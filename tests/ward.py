@@ -83,11 +83,15 @@ class Ward:
         for number in range(first, first + images):
             self.ledger.studies.record(_instance(uid, number), "MODALITY")
 
-    def close(self, uid: str, *models: str, reason: str = "fits") -> list[str]:
+    def close(
+        self, uid: str, *models: str, reason: str = "fits", decline: bool = False
+    ) -> list[str]:
         """Close the study and open a job for each model; without models, none wants it."""
         choices = [(name, True) for name in models] or [(MODEL, False)]
         proposals = [self._propose(uid, name, taken, reason) for name, taken in choices]
-        return self.ledger.studies.close(self._seen(uid), self._study(uid), proposals, "c" * 64)
+        return self.ledger.studies.close(
+            self._seen(uid), self._study(uid), proposals, "c" * 64, decline=decline
+        )
 
     def quarantine(self, uid: str, reason: str) -> None:
         """Close the study as one that contradicts itself."""

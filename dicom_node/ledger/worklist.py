@@ -207,7 +207,7 @@ def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Pro
             func.max(case((held | postponed, delivery.c.reason), else_="")),
         )
         .join(delivery, delivery.c.job_id == job.c.id)
-        .where(uid.in_(uids))
+        .where(uid.in_(uids), delivery.c.state != DeliveryState.WITHDRAWN)
         .group_by(uid, destination)
         .order_by(destination)
     )

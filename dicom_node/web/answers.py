@@ -105,6 +105,8 @@ def _finding(told: Mapping[str, Any]) -> FindingLine:
 
 
 def _state(job: Row, summary: Mapping[str, Any], findings: Sequence[FindingLine]) -> State:
+    if job["rejected"]:
+        return State(Tone.UNSURE, "Rejected", "A reader rejected this result: do not use it.")
     if job["state"] == JobState.ANALYSED:
         return _said(str(summary.get("line") or ""), {f.state.tone for f in findings})
     why = reason(job["reason"])

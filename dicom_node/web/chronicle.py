@@ -8,6 +8,7 @@ from typing import Any
 from pydicom.uid import UID
 
 from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.review import Verdict
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.ledger.worklist import Progress, Row
 from dicom_node.web.answers import Answer, State, Tone, answers
@@ -55,6 +56,14 @@ class JobSection:
     def retryable_objects(self) -> int:
         """How many objects a person may send again now."""
         return sum(line.retryable for line in self.objects)
+
+    @property
+    def rejecters(self) -> tuple[str, ...]:
+        """Readers who disagree and may therefore reject the result, each once."""
+        if not self.objects or self.answer.job["rejected"]:
+            return ()
+        names = (row["reader"] for row in self.reviews if row["verdict"] == Verdict.DISAGREE)
+        return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,8 @@ def _series_order(line: SeriesLine) -> tuple[float, str]:
 
 def progress(page: StudyPage) -> tuple[Progress, ...]:
     """How far the study's objects are, by destination."""
-    found = _by(page.deliveries, "destination")
+    wanted = (row for row in page.deliveries if row["state"] != DeliveryState.WITHDRAWN)
+    found = _by(wanted, "destination")
     return tuple(_progress(name, found[name]) for name in sorted(found))
 
 

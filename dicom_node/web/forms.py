@@ -64,7 +64,7 @@ def review(
     site: Here,
     job_id: UUID,
     reader: Annotated[str, Form(min_length=1, max_length=MAX_READER)],
-    verdict: Annotated[Verdict, Form()],
+    verdict: Annotated[Literal[Verdict.AGREE, Verdict.DISAGREE], Form()],
     comment: Annotated[str, Form(max_length=MAX_COMMENT)] = "",
     back: Annotated[Literal["study", "job"], Form()] = "study",
 ) -> RedirectResponse:
@@ -75,6 +75,47 @@ def review(
     said = Review(str(job_id), _name(reader), verdict, _lines(comment), datetime.now(UTC))
     site.ledger.pages.review(said)
     return _to_study(job) if back == "study" else _to(f"/jobs/{job_id}#reviews")
+
+
+@router.post("/jobs/{job_id}/reject")
+def reject(
+    site: Here,
+    job_id: UUID,
+    reader: Annotated[str, Form(min_length=1, max_length=MAX_READER)],
+    sure: Annotated[Literal["yes"], Form()],
+    comment: Annotated[str, Form(max_length=MAX_COMMENT)] = "",
+    password: Annotated[str, Form(max_length=256)] = "",
+) -> RedirectResponse:
+    """Retract a result that this reader disagrees with; there is no way back.
+
+    409 without a disagreement, and where there is nothing to reject any more.
+    """
+    _may_reject(site, password)
+    job, name = known_job(site, job_id), _name(reader)
+    if not _disagrees(site, job, name):
+        raise HTTPException(409, "Say first, under the same name, that you disagree, and why.")
+    said = Review(str(job_id), name, Verdict.REJECT, _lines(comment), datetime.now(UTC))
+    if not site.ledger.rejections.ask(said):
+        raise HTTPException(409, MOVED_ON)
+    return _to_study(job)
+
+
+def _may_reject(site: Site, password: str) -> None:
+    wanted = site.settings.web.rejection_password
+    if wanted is None:
+        return
+    if not secrets.compare_digest(password.encode(), wanted.get_secret_value().encode()):
+        raise HTTPException(403, "Only who knows the rejection password may retract a result.")
+
+
+def _disagrees(site: Site, job: Row, reader: str) -> bool:
+    page = site.ledger.pages.study(job["study_instance_uid"])
+    return any(
+        row["job_id"] == job["id"]
+        and row["reader"] == reader
+        and row["verdict"] == Verdict.DISAGREE
+        for row in (page.reviews if page else ())
+    )
 
 
 def known_job(site: Site, job_id: UUID) -> Row:

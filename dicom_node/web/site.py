@@ -40,7 +40,12 @@ class Site:
         """A template as an answer, with the token that its forms send back."""
         known = request.cookies.get(TOKEN, "")
         token = known if len(known) == TOKEN_LENGTH else secrets.token_urlsafe(32)
-        html = self.templates.get_template(name).render(now=time.time(), token=token, **values)
+        html = self.templates.get_template(name).render(
+            now=time.time(),
+            token=token,
+            guarded=self.settings.web.rejection_password is not None,
+            **values,
+        )
         response = HTMLResponse(html, status_code)
         if token != known:
             secure = request.url.scheme == "https"

@@ -12,6 +12,7 @@ from ward import MODEL, NEGATIVE, POSITIVE, REPORT, Visitor, Ward, every_state
 from dicom_node.domain.delivery import DeliveryState
 from dicom_node.domain.job import JobState
 from dicom_node.domain.review import Review, Verdict
+from dicom_node.settings import Web
 from dicom_node.web.text import LONGEST
 
 SAID_OF_STATE = {
@@ -321,6 +322,84 @@ def test_a_job_without_result_takes_no_review(ward: Ward, visitor: Visitor) -> N
     assert page
     path = f"/jobs/{page.jobs[0]['id']}/review"
     assert visitor.post(path, reader="Weber", verdict="AGREE").status_code == 409
+
+
+def disagree(visitor: Visitor, job_id: str, reader: str = "Weber") -> None:
+    visitor.post(f"/jobs/{job_id}/review", reader=reader, verdict="DISAGREE", comment="A cyst.")
+
+
+def test_a_reader_who_disagrees_may_reject_and_every_page_says_so(
+    ward: Ward, visitor: Visitor
+) -> None:
+    uid, job_id = finished(ward)
+    ward.send(job_id, "pacs", "", "", "!NO_CONTEXT", "PEER_UNREACHABLE")
+    path = f"/jobs/{job_id}/reject"
+    assert path not in visitor.get(f"/jobs/{job_id}").text
+    disagree(visitor, job_id)
+    assert path in visitor.get(f"/studies/{uid}").text
+    assert visitor.post(path, reader="Weber", sure="yes").status_code == 303
+    assert ward.ledger.rejections.waiting() == [job_id]
+    assert [s for s, _ in states_of(ward, uid)] == ["SENT", "SENT", "WITHDRAWN", "WITHDRAWN"]
+    page = plain(visitor.get(f"/studies/{uid}").text)
+    assert "Rejected" in page
+    assert "Weber" in page
+    assert "2 of 2" in page
+    row = row_of(visitor.get().text, uid)
+    assert "do not use it" in row
+    assert "Positive" not in row
+    assert visitor.post(path, reader="Weber", sure="yes").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"reader": "Weber"}, 422),
+        ({"reader": "Weber", "sure": "no"}, 422),
+        ({"reader": "Other", "sure": "yes"}, 409),
+        ({"sure": "yes"}, 422),
+    ],
+)
+def test_a_rejection_is_a_deliberate_act_of_who_disagreed(
+    ward: Ward, visitor: Visitor, fields: dict[str, str], status: int
+) -> None:
+    uid, job_id = finished(ward)
+    disagree(visitor, job_id)
+    assert visitor.post(f"/jobs/{job_id}/reject", **fields).status_code == status
+    assert "WITHDRAWN" not in [s for s, _ in states_of(ward, uid)]
+
+
+def test_agreement_rejects_nothing_and_a_review_alone_neither(ward: Ward, visitor: Visitor) -> None:
+    _, job_id = finished(ward)
+    visitor.post(f"/jobs/{job_id}/review", reader="Weber", verdict="AGREE")
+    assert visitor.post(f"/jobs/{job_id}/reject", reader="Weber", sure="yes").status_code == 409
+    answer = visitor.post(f"/jobs/{job_id}/review", reader="Weber", verdict="REJECT")
+    assert answer.status_code == 422
+
+
+def test_only_who_knows_the_rejection_password_rejects(ward: Ward) -> None:
+    visitor = Visitor(ward, Web(rejection_password="only-chiefs"))
+    _, job_id = finished(ward)
+    disagree(visitor, job_id)
+    assert 'name="password"' in visitor.get(f"/jobs/{job_id}").text
+    path, fields = f"/jobs/{job_id}/reject", {"reader": "Weber", "sure": "yes"}
+    assert visitor.post(path, **fields).status_code == 403
+    assert visitor.post(path, **fields, password="wrong").status_code == 403
+    assert visitor.post(path, **fields, password="only-chiefs").status_code == 303
+
+
+def test_a_job_that_no_model_had_says_why_like_any_other(ward: Ward, visitor: Visitor) -> None:
+    uid = ward.receive("Declined^Dan", ModalitiesInStudy=["US"])
+    ward.close(uid, reason="modality US, not CT", decline=True)
+    for html in (visitor.get().text, visitor.get(f"/studies/{uid}").text):
+        page = plain(html)
+        assert "Not analysed. This is not a negative result." in page
+        assert "No model reads this kind of study" in page
+    ward.add_images(uid, 1, first=90)
+    (job_id,) = ward.close(uid, MODEL)
+    ward.complete(job_id, NEGATIVE)
+    row = row_of(visitor.get().text, uid)
+    assert "Negative" in row
+    assert "Not analysed" not in row
 
 
 def test_the_report_is_served_as_stored_and_locked_in(ward: Ward, visitor: Visitor) -> None:

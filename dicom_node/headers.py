@@ -105,7 +105,7 @@ def read_study(
 
     ``keywords`` are read beside the usual ones. An instance that cannot be read is counted in its
     series' ``unreadable``. Patients that contradict each other appear in the study's attribute
-    ``Patients`` as their number.
+    ``Patients`` as their number, what is odd and harmless in ``Notes`` as reason codes.
     """
     wanted = [*SHOWN, *ROUTED, *keywords]
     ordered = sorted(instances, key=lambda i: (i.series_instance_uid, i.sop_instance_uid))
@@ -140,7 +140,12 @@ def _study_attributes(headers: list[Header]) -> dict[str, AttributeValue]:
     patients = {(str(h.get("PatientID")), str(h.get("IssuerOfPatientID"))) for h in headers}
     attributes["ModalitiesInStudy"] = sorted(modalities)
     attributes["Patients"] = len(patients)
+    attributes["Notes"] = sorted({str(code) for h in headers for code in _listed(h.get("Notes"))})
     return attributes
+
+
+def _listed(value: AttributeValue) -> Sequence[str | float]:
+    return value if isinstance(value, list) else ()
 
 
 def _frames(header: Header) -> int:

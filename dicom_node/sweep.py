@@ -13,10 +13,10 @@ from dicom_node import faults
 from dicom_node.broker import Broker
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
-from dicom_node.domain.job import JobState
+from dicom_node.domain.job import MAX_ATTEMPTS, JobState
 from dicom_node.domain.study import Study
 from dicom_node.headers import GuardedReader, read_study
-from dicom_node.ledger import Ledger
+from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
 from dicom_node.receive.promises import promises
@@ -76,6 +76,8 @@ class Sweep:
     def _close(self, ready: Ready) -> None:
         uid = ready.study.study_instance_uid
         study = self._read(uid)
+        for code in notes(ready.study, study):
+            self._log.info("study.note", study=uid, reason=code)
         if reason := contradiction(study):
             self._hold_back(ready, study, reason)
         elif ready.why is Why.DEADLINE:
@@ -129,6 +131,8 @@ class Sweep:
                 self._log.warning("job.lease_lost", job=job_id, attempt=claim.attempt)
                 faults.point("sweep.freeing")
                 self._ledger.jobs.release(claim, "LEASE_LOST")
+                if claim.attempt >= MAX_ATTEMPTS:
+                    self._log.warning("job.quarantine", job=job_id, reason="POISON")
         for _, token in self._dead(shipments):
             self._ledger.deliveries.give_back(token)
 
@@ -166,6 +170,19 @@ class Sweep:
             call()
             faults.point("sweep.rung")
             self._rung[key] = now
+
+
+def notes(seen: OpenStudy, study: Study) -> list[str]:
+    """Reason codes of what the log should tell of a study that harms nothing.
+
+    LATE: it was closed before. NOT_IMAGE: it holds a series without images. CHARSET, MARKUP,
+    CONTROL_CHARS, TEXT_LONG, CLOCK_SKEW: what its headers hold.
+    """
+    found = study.attributes.get("Notes")
+    codes = [str(code) for code in found] if isinstance(found, list) else []
+    read = [s for s in study.series if s.unreadable < len(s.instances)]
+    codes += ["NOT_IMAGE"] if any(s.attributes.get("Rows") is None for s in read) else []
+    return [*codes, *(["LATE"] if seen.generation else [])]
 
 
 def contradiction(study: Study) -> str | None:

@@ -13,6 +13,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 from dicom_node import faults
 from dicom_node.broker import ANALYSE, DELIVER
 from dicom_node.domain.errors import LedgerConflict, Transient, Unusable
+from dicom_node.domain.job import MAX_ATTEMPTS
 from dicom_node.observe import log, set_up_logging
 from workers.heartbeat import Heartbeat
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from dicom_node.domain.job import Claim
+    from dicom_node.ledger.jobs import Jobs
     from dicom_node.settings import Settings
     from workers.bootstrap import Worker
 
@@ -88,18 +90,24 @@ def _close(worker: Worker, claim: Claim) -> None:
         jobs.fail(claim, error.code)
     except Transient as error:
         _note(claim, error.code, error)
-        jobs.release(claim, error.code, pause_s=TRANSIENT_PAUSE_S)
+        _release(jobs, claim, error.code, TRANSIENT_PAUSE_S)
     except SoftTimeLimitExceeded as error:
         _note(claim, "TIME_LIMIT", error)
-        jobs.release(claim, "TIME_LIMIT")
+        _release(jobs, claim, "TIME_LIMIT")
     except MemoryError as error:
         _note(claim, "MEMORY", error)
-        jobs.release(claim, "MEMORY", pause_s=TRANSIENT_PAUSE_S)
+        _release(jobs, claim, "MEMORY", TRANSIENT_PAUSE_S)
     except Exception as error:  # noqa: BLE001 - whatever it was, the ledger must hear of it
         _note(claim, "INTERNAL", error)
-        jobs.release(claim, "INTERNAL")
+        _release(jobs, claim, "INTERNAL")
     else:
         log("worker").info("job.analysed", job=claim.id, attempt=claim.attempt)
+
+
+def _release(jobs: Jobs, claim: Claim, reason: str, pause_s: float = 0) -> None:
+    jobs.release(claim, reason, pause_s=pause_s)
+    if claim.attempt >= MAX_ATTEMPTS:
+        log("worker").warning("job.quarantine", job=claim.id, reason="POISON")
 
 
 def _note(claim: Claim, reason: str, error: BaseException) -> None:

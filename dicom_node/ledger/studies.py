@@ -36,6 +36,8 @@ class OpenStudy:
     study_instance_uid: str
     arrivals: int
     first_received_at: float
+    generation: int = 0
+    """How often it was closed before with something to do."""
 
 
 class Studies:
@@ -87,7 +89,7 @@ class Studies:
 
     def receiving(self) -> list[OpenStudy]:
         """Every study that is not closed."""
-        columns = (study.c.study_instance_uid, study.c.arrivals, study.c.first_received_at)
+        columns = (getattr(study.c, name) for name in OpenStudy.__slots__)
         query = select(*columns).where(study.c.state == StudyState.RECEIVING)
         with self._database.read() as connection:
             return [OpenStudy(*row) for row in connection.execute(query)]

@@ -66,6 +66,10 @@ _TOLD = {
         "The pixel data cannot be decoded by this install, or are damaged.",
         "`dicom-node doctor` lists what can be decoded; let the sender use one of these.",
     ),
+    "NO_SYNTAX": (
+        "The images are encoded in a transfer syntax that this install cannot decode.",
+        "`dicom-node doctor` lists what can be decoded; let the sender use one of these.",
+    ),
     # of models and workers
     "BUNDLE": (
         "The model bundle is damaged or may not be loaded.",
@@ -82,6 +86,10 @@ _TOLD = {
     "BUNDLE_SIZE": (
         "The model bundle is larger than it may be.",
         "Ask its maker for a smaller one.",
+    ),
+    "BUNDLE_WEIGHTS": (
+        "The model's weights file names other files, or claims more numbers than it may hold.",
+        "Ask its maker for a file that `model.save('model.keras')` wrote.",
     ),
     "BUNDLE_PATH": (
         "The model bundle holds files that do not belong there.",

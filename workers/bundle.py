@@ -1,4 +1,4 @@
-"""Write a model bundle, and look into its weights before Keras does."""
+"""Write a model bundle, and look for code in it before Keras does."""
 
 import hashlib
 import json

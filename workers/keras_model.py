@@ -16,6 +16,7 @@ from dicom_node.domain.manifest import ModelManifest
 from explain.gradcam import GradCam
 from workers.bundle import refuse_code
 from workers.model import Output
+from workers.weights import refuse_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class KerasModel:
     def load(cls, bundle: BundleFolder) -> Self:
         """Load the weights of a verified bundle in safe mode, without custom objects."""
         refuse_code(bundle.path / WEIGHTS)
+        refuse_weights(bundle.path / WEIGHTS)
         try:
             network = keras.saving.load_model(
                 bundle.path / WEIGHTS, custom_objects=None, compile=False, safe_mode=True

@@ -7,12 +7,15 @@ import sys
 import zipfile
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from dicom_node.catalog import CHECKED, SUMS, Catalog, open_bundle, shipped_bundles
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from workers.bundle import refuse_code, write_bundle
 from workers.training.phantom_text import manifest_text
+from workers.weights import refuse_weights
 
 STOCK = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
 
@@ -52,44 +55,44 @@ def test_the_checksums_are_those_of_sha256sum(bundle):
 
 
 @pytest.mark.parametrize("name", sorted(CHECKED))
-def test_one_changed_byte_is_noticed(bundle, name):
+def test_72_one_changed_byte_is_noticed(bundle, name):
     with (bundle / name).open("ab") as file:
         file.write(b"\n")
     assert code_of(bundle) == "SIGNATURE"
 
 
 @pytest.mark.parametrize("name", sorted(CHECKED | {SUMS}))
-def test_a_missing_file_is_noticed(bundle, name):
+def test_72_a_missing_file_is_noticed(bundle, name):
     (bundle / name).unlink()
     assert code_of(bundle) == "SIGNATURE"
 
 
-def test_a_checksum_left_out_is_noticed(bundle):
+def test_72_a_checksum_left_out_is_noticed(bundle):
     lines = (bundle / SUMS).read_text().splitlines()[:-1]
     (bundle / SUMS).write_text("\n".join(lines) + "\n")
     assert code_of(bundle) == "SIGNATURE"
 
 
 @pytest.mark.parametrize("name", ["extra.py", ".hidden", "weights.h5"])
-def test_an_extra_file_is_refused(bundle, name):
+def test_73_an_extra_file_is_refused(bundle, name):
     (bundle / name).write_bytes(b"")
     assert code_of(bundle) == "BUNDLE_PATH"
 
 
-def test_an_extra_folder_is_refused(bundle):
+def test_73_an_extra_folder_is_refused(bundle):
     (bundle / "assets").mkdir()
     assert code_of(bundle) == "BUNDLE_PATH"
 
 
 @pytest.mark.parametrize("name", sorted(CHECKED | {SUMS}))
-def test_a_link_is_refused(bundle, tmp_path, name):
+def test_73_a_link_is_refused(bundle, tmp_path, name):
     (bundle / name).rename(tmp_path / name)
     (bundle / name).symlink_to(tmp_path / name)
     assert code_of(bundle) == "BUNDLE_PATH"
 
 
 @pytest.mark.parametrize("name", ["../manifest.toml", "/etc/passwd", "a/b"])
-def test_a_checksum_of_a_file_elsewhere_is_refused(bundle, name):
+def test_73_a_checksum_of_a_file_elsewhere_is_refused(bundle, name):
     with (bundle / SUMS).open("a") as file:
         file.write(f"{'0' * 64}  {name}\n")
     assert code_of(bundle) == "BUNDLE_PATH"
@@ -140,24 +143,108 @@ def test_a_catalog_refuses_one_id_twice(bundle):
     ],
     ids=["lambda", "tfsm", "os", "builtin", "registered", "lambda activation", "nested"],
 )
-def test_code_in_a_model_is_refused(tmp_path, layer):
+def test_74_code_in_a_model_is_refused(tmp_path, layer):
     with pytest.raises(CorruptBundle) as caught:
         refuse_code(keras_file(tmp_path / "model.keras", layer))
     assert caught.value.code == "BUNDLE_CODE"
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "assets/vocabulary.txt"])
-def test_other_members_are_refused(tmp_path, name):
+def test_73_other_members_are_refused(tmp_path, name):
     with pytest.raises(CorruptBundle, match="members"):
         refuse_code(keras_file(tmp_path / "model.keras", extra=(name,)))
 
 
 @pytest.mark.parametrize("data", [b"\x89HDF\r\n\x1a\n", b"\x80\x04pickle", b""])
-def test_other_formats_are_refused(tmp_path, data):
+def test_74_other_formats_are_refused(tmp_path, data):
     path = tmp_path / "model.keras"
     path.write_bytes(data)
     with pytest.raises(CorruptBundle, match="Keras 3"):
         refuse_code(path)
+
+
+def test_73_a_member_that_unpacks_beyond_any_model_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("workers.bundle.MAX_BYTES", 1 << 20)
+    path = keras_file(tmp_path / "model.keras")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(2 << 20))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(CorruptBundle) as caught:
+        refuse_code(path)
+    assert caught.value.code == "BUNDLE_SIZE"
+
+
+def huge(file, _):
+    file.create_dataset("layers/kernel", (1 << 40,), "f4", chunks=(1024,))
+
+
+def external_link(file, other):
+    file["layers"] = h5py.ExternalLink(str(other), "/secret")
+
+
+def soft_link(file, _):
+    file["layers"] = h5py.SoftLink("/elsewhere")
+
+
+def external_storage(file, other):
+    file.create_dataset("kernel", (4,), "u1", external=[(str(other), 0, 4)])
+
+
+def virtual(file, other):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource(str(other), "secret", (4,))
+    file.create_virtual_dataset("kernel", layout)
+
+
+def reference(file, _):
+    file.create_dataset("kernel", (4,), h5py.ref_dtype)
+
+
+def one_dataset_by_many_names(file, _):
+    file["kernel"] = np.zeros(1000, "f4")
+    for number in range(100):
+        file[f"kernel{number}"] = file["kernel"]
+
+
+HOSTILE = [
+    huge, external_link, soft_link, external_storage, virtual, reference, one_dataset_by_many_names
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)
+def test_75_weights_that_reach_beyond_their_file_are_refused(tmp_path, make):
+    (tmp_path / "other.h5").write_bytes(b"secret")
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        make(file, tmp_path / "other.h5")
+    assert weights_code(tmp_path, (tmp_path / "model.weights.h5").read_bytes()) == "BUNDLE_WEIGHTS"
+
+
+@pytest.mark.parametrize("data", [b"", b"weights", b"\x89HDF\r\n\x1a\n" + bytes(500)])
+def test_75_weights_that_are_no_hdf5_are_refused(tmp_path, data):
+    assert weights_code(tmp_path, data) == "BUNDLE_WEIGHTS"
+
+
+def test_groups_that_hold_each_other_end(tmp_path):
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        file["a/kernel"] = np.zeros(4, "f4")
+        file["a/b"] = file["a"]
+    path = with_weights(tmp_path, (tmp_path / "model.weights.h5").read_bytes())
+    refuse_weights(path)
+
+
+def with_weights(folder: Path, data: bytes) -> Path:
+    path = folder / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", data)
+    return path
+
+
+def weights_code(folder: Path, data: bytes) -> str:
+    with pytest.raises(CorruptBundle) as caught:
+        refuse_weights(with_weights(folder, data))
+    return caught.value.code
 
 
 def test_shipped_bundles_are_found_and_verified_without_importing_their_package():

@@ -105,7 +105,7 @@ def test_a_layer_that_is_not_there_is_refused_by_name():
         model(keras.Model(net.inputs[0], net.outputs[0]))
 
 
-def test_another_number_of_targets_is_refused():
+def test_67_another_number_of_targets_is_refused():
     with pytest.raises(UnsupportedModel) as caught:
         model(network(units=2))
     assert caught.value.code == "MODEL_OUTPUT"
@@ -118,7 +118,7 @@ def test_another_input_is_refused():
         model(keras.Model(image, head))
 
 
-def test_an_answer_that_is_no_number_is_refused():
+def test_67_an_answer_that_is_no_number_is_refused():
     net = network()
     net.get_layer("head").bias.assign([np.nan])
     with pytest.raises(UnsupportedModel) as caught:
@@ -136,7 +136,7 @@ def test_a_saved_bundle_gives_the_numbers_of_the_network_in_memory(tmp_path):
     assert served.versions["keras"] == keras.__version__
 
 
-def test_a_lambda_is_refused(tmp_path):
+def test_74_a_lambda_is_refused(tmp_path):
     net = network()
     doubled = keras.layers.Lambda(lambda values: values * 2)(net.outputs[0])
     with pytest.raises(CorruptBundle) as caught:
@@ -144,7 +144,7 @@ def test_a_lambda_is_refused(tmp_path):
     assert caught.value.code == "BUNDLE_CODE"
 
 
-def test_a_custom_layer_is_refused_even_where_it_is_registered(tmp_path):
+def test_74_a_custom_layer_is_refused_even_where_it_is_registered(tmp_path):
     @keras.saving.register_keras_serializable("ours")
     class Doubled(keras.layers.Layer):
         def call(self, values):

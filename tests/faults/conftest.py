@@ -1,6 +1,7 @@
 """One campaign for the session; its table at the end, and ``faults.json`` where all of it ran."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from campaign import FULL, Campaign
+from processes import kill_all
 
 CAMPAIGN = Campaign()
 REPORT = Path(__file__).parent.parent.parent / "faults.json"
@@ -16,6 +18,12 @@ REPORT = Path(__file__).parent.parent.parent / "faults.json"
 @pytest.fixture(scope="session")
 def campaign() -> Campaign:
     return CAMPAIGN
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    yield
+    kill_all()
 
 
 def pytest_terminal_summary(terminalreporter):

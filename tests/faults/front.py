@@ -71,6 +71,12 @@ class Front:
             f"reserve_mib = 1\n{self.settings}\n"
         )
 
+    def send_again(self, images: list[Image]) -> list[Image]:
+        """As a modality does: what was refused goes again until it is taken, or 20 s are over."""
+        with suppress(AssertionError):
+            wait_until(lambda: not self.send(images), "a place for what was refused", 20)
+        return [i for i in images if i.uid not in self.acknowledged]
+
     def listen(self, plan: str = "") -> Running:
         """Start a listener."""
         return start("listen", self.config, plan)

@@ -15,6 +15,7 @@ SEGMENT_BYTES = 4 << 20
 """Small journal segments: quick to make, soon full."""
 PATIENCE_S = 30.0
 CONTEXT = get_context("forkserver")
+STARTED: list[BaseProcess] = []
 CONTEXT.set_forkserver_preload(
     [
         "alembic.command",
@@ -64,7 +65,16 @@ def start(role: str, config: Path, plan: str = "") -> Running:
     log.touch()
     process = CONTEXT.Process(target=_become, args=[role, str(config), plan, str(log)], daemon=True)
     process.start()
+    STARTED.append(process)
     return Running(process, log)
+
+
+def kill_all() -> None:
+    """End what a failed test left running."""
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.join()
 
 
 def wait_until(true: Callable[[], Any], what: str, within_s: float = PATIENCE_S) -> float:

@@ -142,6 +142,19 @@ def analysis(
     given = list(instances if instances is not None else study(source))
     images, order = _images(source, given)
     masks = tuple(mask[order] for mask in source.lesions)
+    return of_images(images, masks, manifest(), localised=localised, explained=explained)
+
+
+def of_images(
+    images: SourceImages,
+    masks: Sequence[np.ndarray],
+    model: ModelManifest,
+    *,
+    localised: bool = True,
+    explained: bool = True,
+) -> Analysis:
+    """What a perfect model says of images that hold these lesions."""
+    given = images.datasets
     provenance = Provenance(
         study_instance_uid=str(given[0].StudyInstanceUID),
         generation=1,
@@ -150,7 +163,7 @@ def analysis(
         config_sha256="c" * 64,
         opened_at=AT,
     )
-    parts = _Parts(images, manifest(), provenance, localised=localised, explained=explained)
+    parts = _Parts(images, model, provenance, localised=localised, explained=explained)
     segments = tuple(parts.segment(n, mask) for n, mask in enumerate(masks, start=1))
     return Analysis(
         manifest=parts.manifest,
@@ -170,6 +183,12 @@ def with_finding(given: Analysis, index: int = 0, **changes: Any) -> Analysis:
     findings = list(given.findings)
     findings[index] = replace(findings[index], **changes)
     return replace(given, findings=tuple(findings))
+
+
+def without_segments(given: Analysis) -> Analysis:
+    """The same with findings that name no place."""
+    findings = tuple(replace(f, segment=None) for f in given.findings[:1])
+    return replace(given, segments=(), findings=findings)
 
 
 def with_text(given: Analysis, attributes: Mapping[str, Any]) -> Analysis:

@@ -1,0 +1,183 @@
+"""Every transfer syntax ends where the catalogue says, by C-STORE and as a file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from door import Door, open_door
+from pydicom import dcmread
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+)
+from wire import AC, command, pdv
+
+from dicom_node.domain.errors import Unusable
+from dicom_node.ledger import Ledger
+from dicom_node.receive.intake import Intake, Outcome
+from dicom_node.receive.part10 import check_file
+from dicom_node.send.cstore import Answer, Peer, send
+from dicom_node.store import InstanceStore
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import file_bytes, make_study
+from workers.pixels import read_pixels
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+HERE = "dicom-pydicom/test_files"
+TAKEN = {
+    "implicit": f"{HERE}/MR_small_implicit.dcm",
+    "big endian": f"{HERE}/MR_small_bigendian.dcm",
+    "RLE": f"{HERE}/MR_small_RLE.dcm",
+    "JPEG Lossless": "dicom-dicom2nifti/generic/compressed_jpeg/001/IM-0001-0001-0001.dcm",
+    "JPEG-LS": f"{HERE}/MR_small_jpeg_ls_lossless.dcm",
+    "JPEG-LS, near": f"{HERE}/JPEGLSNearLossless_16.dcm",
+    "JPEG 2000 lossless": f"{HERE}/MR_small_jp2klossless.dcm",
+    "JPEG 2000": f"{HERE}/JPEG2000.dcm",
+    "JPEG Extended": f"{HERE}/JPGExtended.dcm",
+    "JPEG Baseline": f"{HERE}/SC_rgb_jpeg_gdcm.dcm",
+    "HTJ2K lossless": "HTJ2KLossless_08_RGB.dcm",
+    "HTJ2K": "HTJ2K_08_RGB.dcm",
+}
+COLOUR = ("JPEG Baseline", "HTJ2K lossless", "HTJ2K")
+GREY = [name for name in TAKEN if name not in (*COLOUR, "JPEG Extended")]
+PRIVATE, JPIP = "1.2.840.113619.5.2", "1.2.840.10008.1.2.4.94"
+DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
+
+
+def found(shared_data: Path, name: str) -> Path:
+    path = shared_data / name
+    return path if path.exists() else next(shared_data.rglob(Path(name).name))
+
+
+def whole(path: Path, folder: Path) -> Path:
+    """The file, or a copy of one that lacks the UIDs of its study."""
+    data = dcmread(path)
+    if "StudyInstanceUID" in data:
+        return path
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    data.save_as(folder / path.name)
+    return folder / path.name
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    with open_door(tmp_path) as opened:
+        yield opened
+
+
+def peer(door: Door) -> Peer:
+    return Peer("127.0.0.1", door.settings.port, door.settings.ae_title, "MODALITY")
+
+
+@pytest.fixture
+def intake(tmp_path: Path) -> Iterator[tuple[Intake, Ledger]]:
+    (tmp_path / "files").mkdir()
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'files' / 'ledger.sqlite3'}")
+    yield (
+        Intake(InstanceStore(tmp_path / "files" / "store"), ledger, reserve_mib=1, role="import"),
+        ledger,
+    )
+    ledger.close()
+
+
+def take(intake: Intake, raw: bytes) -> Outcome:
+    draft = intake.draft()
+    draft.write(raw)
+    return intake.take(draft, source="IMPORT")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_this_install_decodes_is_kept_as_it_came_and_twice_the_same(
+    door, intake, shared_data, tmp_path, name
+):
+    """Both doors make the same file of it: sent twice, it is one instance."""
+    path = whole(found(shared_data, TAKEN[name]), tmp_path)
+    sent = dcmread(path)
+    (outcome,) = send(peer(door), [path])
+    assert outcome.answer is Answer.SENT
+    (study,) = door.arrived(1)
+    (received,) = door.ledger.studies.instances(study.study_instance_uid)
+    stored = door.store.path(received.sha256).read_bytes()
+    assert received.transfer_syntax_uid == sent.file_meta.TransferSyntaxUID
+    assert dcmread(door.store.path(received.sha256)).PixelData == sent.PixelData
+    taken, ledger = intake
+    assert take(taken, stored).code == "NEW"
+    assert ledger.studies.instances(study.study_instance_uid) == [received]
+    assert take(taken, path.read_bytes()).status == 0
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", GREY)
+def test_its_pixels_are_read(shared_data, name):
+    data = dcmread(found(shared_data, TAKEN[name]))
+    assert read_pixels(data).shape[1:] == (data.Rows, data.Columns)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "code"), [("JPEG Extended", "DECODER"), *((name, "UNSUPPORTED") for name in COLOUR)]
+)
+def test_or_the_reason_is_told(shared_data, name, code):
+    """12 bits of JPEG Extended are more than the decoders take; colour is for no model."""
+    with pytest.raises(Unusable) as caught:
+        read_pixels(dcmread(found(shared_data, TAKEN[name])))
+    assert caught.value.code == code
+
+
+@pytest.mark.shared
+def test_17_deflated_is_refused_at_the_door_and_inflated_from_a_file(door, intake, shared_data):
+    path = found(shared_data, f"{HERE}/image_dfl.dcm")
+    (outcome,) = send(peer(door), [path])
+    assert outcome.answer is not Answer.SENT
+    door.said("NO_SYNTAX")
+    taken, ledger = intake
+    assert take(taken, path.read_bytes()).code == "NEW"
+    (study,) = ledger.studies.receiving()
+    (instance,) = ledger.studies.instances(study.study_instance_uid)
+    assert instance.transfer_syntax_uid == ExplicitVRLittleEndian
+
+
+@pytest.mark.parametrize(
+    "syntax",
+    [
+        DeflatedExplicitVRLittleEndian,
+        JPIP,
+        PRIVATE,
+        DEFLATED_FRAMES,
+    ],
+    ids=["deflated", "JPIP", "GE private", "deflated frames"],
+)
+def test_17_a_syntax_that_nothing_here_decodes_is_refused_at_the_door(door, syntax):
+    with door.wire() as wire:
+        assert wire.associate((CTImageStorage, [syntax])) == AC
+        wire.send(pdv(command(), command=True))
+        assert wire.is_closed(3)
+    door.said("NO_SYNTAX")
+
+
+@pytest.mark.parametrize("syntax", [JPIP, PRIVATE, DEFLATED_FRAMES])
+def test_17_a_syntax_that_nothing_here_decodes_is_refused_as_a_file(intake, syntax):
+    (data,) = make_study(phantom(1, slices=1, size=16, lesions=0))
+    raw = file_bytes(data)
+    start = raw.index(b"\x02\0\x10\0UI")
+    length = int.from_bytes(raw[start + 6 : start + 8], "little")
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    size = len(value).to_bytes(2, "little")
+    raw = raw[: start + 6] + size + value + raw[start + 8 + length :]
+    outcome = take(intake[0], raw)
+    assert (outcome.status, outcome.code) == (0xC122, "NO_SYNTAX")
+
+
+def test_a_bomb_is_refused_as_a_file(intake):
+    import zlib
+
+    (data,) = make_study(phantom(1, slices=1, size=16, lesions=0))
+    head = check_file(file_bytes(data)).head
+    head = head.replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99")
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    bomb = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(300)) + deflate.flush()
+    assert len(bomb) < 1 << 20
+    outcome = take(intake[0], head + bomb)
+    assert (outcome.status, outcome.code) == (0xA700, "INSTANCE_SIZE")

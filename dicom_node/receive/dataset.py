@@ -25,6 +25,9 @@ LONGEST_UID = 64
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 WANTED = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
+SPECIFIC_CHARACTER_SET = 0x00080005
+READ = WANTED | {SPECIFIC_CHARACTER_SET}
+DELIMITERS = 0xFFFE
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
 
@@ -89,6 +92,11 @@ def check_structure(data: Bytes, *, implicit: bool, little: bool) -> None:
     _Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
 
 
+def begins_with_meta(data: Bytes) -> bool:
+    """Whether file meta information (group 0002) precedes the data set, where it has no place."""
+    return bytes(data[:2]) in (b"\2\0", b"\0\2")
+
+
 def checked_uid(raw: bytes) -> str:
     """A UID without its padding, or ``InvalidUID`` (PS3.5 section 9.1)."""
     plain = raw.rstrip(b"\0 ")
@@ -136,7 +144,9 @@ class _Walk:
                 group, element, vr, length = header(data, position)
                 value = position + 8
             tag = group << 16 | element
-            if tag == ITEM_END and undefined:
+            if group == DELIMITERS:
+                if tag != ITEM_END or not undefined:
+                    _refuse("UNPARSEABLE", "an item or delimiter stands where an element should")
                 self._count(count)
                 return position + 8
             if vr is not None:
@@ -156,14 +166,21 @@ class _Walk:
             position = value + length
             if position > end:
                 _overrun(tag, depth, value, end)
-            if not depth and tag in WANTED:
-                if tag in self.uids:
-                    _refuse("UNPARSEABLE", "a UID of the instance is given twice")
-                self.uids[tag] = bytes(data[value:position])
+            if tag in READ:
+                self._note(tag, bytes(data[value:position]), depth)
         if undefined:
             _refuse("NO_DELIMITER", "an item of undefined length is not closed")
         self._count(count)
         return position
+
+    def _note(self, tag: int, raw: bytes, depth: int) -> None:
+        if tag == SPECIFIC_CHARACTER_SET:
+            if b"\0" in raw.rstrip(b"\0 "):
+                _refuse("UNPARSEABLE", "the name of the character set holds a NUL")
+        elif not depth:
+            if tag in self.uids:
+                _refuse("UNPARSEABLE", "a UID of the instance is given twice")
+            self.uids[tag] = raw
 
     def _count(self, elements: int) -> None:
         self.count += elements

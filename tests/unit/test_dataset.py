@@ -201,3 +201,24 @@ def test_any_mutation_is_answered():
             look(bytes(mutant))
         except Refused:
             continue
+
+
+def test_a_delimiter_that_ends_nothing():
+    raw = element(0xFFFE, 0xE0DD, "UN", b"")
+    assert code(encoded(data_set()) + raw) == "UNPARSEABLE"
+    implicit = encoded(data_set(), ImplicitVRLittleEndian)
+    assert code(implicit + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0), ImplicitVRLittleEndian) == (
+        "UNPARSEABLE"
+    )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_character_set_that_no_library_can_look_up(nested):
+    data = data_set()
+    raw = element(0x0008, 0x0005, "CS", b"ISO\0\0100")
+    if nested:
+        item = element(0xFFFE, 0xE000, "UN", b"")[:4] + struct.pack("<I", len(raw)) + raw
+        raw = element(0x0008, 0x1110, "SQ", item)
+        del data.ReferencedStudySequence
+    assert code(raw + encoded(data)) == "UNPARSEABLE"
+    assert look(element(0x0008, 0x0005, "CS", b"ISO_IR 100\0\0") + encoded(data_set()))

@@ -1,0 +1,107 @@
+"""Seeded damage to what a sender says: to its bytes as a whole, or to the data set inside."""
+
+import random
+import struct
+
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+)
+from wire import RELEASE_RQ, command, encoded, pdv, request
+
+SYNTAXES = (
+    ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit
+)  # fmt: skip
+TELLING = (
+    b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xfe\xff\xdd\xe0",
+    b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"SQ\0\0", b"UN\0\0", b"../", b"\\",
+)  # fmt: skip
+
+
+def sample(syntax: str) -> bytes:
+    """A data set with what parsers trip over: sequences, private elements, fragments, text."""
+    inner = Dataset()
+    inner.CodeValue, inner.CodeMeaning = "1", "Müller"
+    outer = Dataset()
+    outer.ConceptNameCodeSequence = Sequence([inner])
+    data = Dataset()
+    data.SpecificCharacterSet = "ISO_IR 100"
+    data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, "1.2.3.4"
+    data.StudyInstanceUID, data.SeriesInstanceUID = "1.2.3", "1.2.3.1"
+    data.PatientName, data.PatientID, data.StudyDate = "Müller^A", "P-1", "20260131"
+    data.ContentSequence = Sequence([outer, outer])
+    data["ContentSequence"].is_undefined_length = True
+    data.Rows = data.Columns = 8
+    data.PixelSpacing = ["0.5", "0.5"]
+    data.add_new(0x00090010, "LO", "MAKER")
+    data.add_new(0x00091001, "UN", b"secret")
+    data.PixelData = bytes(128)
+    data["PixelData"].VR = "OW"
+    if syntax == JPEGBaseline8Bit:
+        data.PixelData = encapsulate([b"\xff\xd8" + bytes(60) + b"\xff\xd9"])
+        data["PixelData"].VR = "OB"
+        data["PixelData"].is_undefined_length = True
+    return encoded(data, syntax)
+
+
+SAMPLES = {syntax: sample(syntax) for syntax in SYNTAXES}
+REQUESTS = {syntax: request((CTImageStorage, [syntax])) for syntax in SYNTAXES}
+COMMAND = pdv(command(), command=True)
+RELEASE = struct.pack(">BxI4x", RELEASE_RQ, 4)
+
+
+def hostile(seed: int) -> bytes:
+    """All that one connection says."""
+    chance = random.Random(seed)
+    syntax = chance.choice(SYNTAXES)
+    begin, data = REQUESTS[syntax], SAMPLES[syntax]
+    if chance.random() < 0.7:
+        return begin + COMMAND + pdv(mutated(chance, data)) + RELEASE
+    return mutated(chance, begin + COMMAND + pdv(data) + RELEASE)
+
+
+def mutated(chance: random.Random, data: bytes) -> bytes:
+    """One to six changes."""
+    changed = bytearray(data)
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
+        chance.choice(CHANGES)(chance, changed)
+    return bytes(changed)
+
+
+def _flip(chance: random.Random, data: bytearray) -> None:
+    if data:
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def _overwrite(chance: random.Random, data: bytearray) -> None:
+    place = chance.randrange(len(data) + 1)
+    what = chance.choice(TELLING) if chance.random() < 0.6 else chance.randbytes(4)
+    data[place : place + len(what)] = what
+
+
+def _insert(chance: random.Random, data: bytearray) -> None:
+    place = chance.randrange(len(data) + 1)
+    data[place:place] = chance.choice((chance.choice(TELLING), chance.randbytes(9), bytes(300)))
+
+
+def _remove(chance: random.Random, data: bytearray) -> None:
+    place = chance.randrange(len(data) + 1)
+    del data[place : place + chance.choice((1, 2, 4, 8, 40))]
+
+
+def _repeat(chance: random.Random, data: bytearray) -> None:
+    place = chance.randrange(len(data) + 1)
+    data[place:place] = data[place : place + chance.choice((2, 8, 60))] * chance.choice((1, 2, 50))
+
+
+def _cut(chance: random.Random, data: bytearray) -> None:
+    del data[chance.randrange(len(data) + 1) :]
+
+
+CHANGES = (_flip, _flip, _overwrite, _overwrite, _insert, _remove, _repeat, _cut)

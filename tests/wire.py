@@ -145,6 +145,14 @@ class Wire:
         self.send(pdv(command(**said), command=True), pdv(data))  # type: ignore[arg-type]
         return self.status()
 
+    def send_large(self, data: bytes) -> int | None:
+        """C-STORE of these bytes, in as many PDUs as they need."""
+        self.send(pdv(command(), command=True))
+        size = 100_000
+        for start in range(0, max(1, len(data)), size):
+            self.send(pdv(data[start : start + size], last=start + size >= len(data)))
+        return self.status()
+
     def status(self) -> int | None:
         """Status of the next response."""
         answer = self.receive()

@@ -14,7 +14,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[
 
 from dicom_node.decoders import NATIVE, image_transfer_syntaxes
 from dicom_node.domain.errors import DatasetMismatch, UnsupportedSOPClass, UnsupportedSyntax
-from dicom_node.receive.dataset import Identity, checked_uid
+from dicom_node.receive.dataset import Bytes, Identity, checked_uid
 from dicom_node.settings import Caller, Listen
 
 CALLING_AE, CALLED_AE = (1, 1, 3), (1, 1, 7)
@@ -87,6 +87,11 @@ def supported_contexts(others: Sequence[str] = ()) -> list[PresentationContext]:
 def asks_for(contexts: Sequence[PresentationContext], classes: Sequence[str]) -> bool:
     """Whether a request asks for one of these SOP classes."""
     return any(context.abstract_syntax in classes for context in contexts)
+
+
+def begins_with_meta(data: Bytes) -> bool:
+    """Whether file meta information (group 0002) precedes the data set, where it has no place."""
+    return bytes(data[:2]) in (b"\2\0", b"\0\2")
 
 
 def check_command(identity: Identity, sop_class_uid: bytes, sop_instance_uid: bytes) -> None:

@@ -92,11 +92,6 @@ def check_structure(data: Bytes, *, implicit: bool, little: bool) -> None:
     _Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
 
 
-def begins_with_meta(data: Bytes) -> bool:
-    """Whether file meta information (group 0002) precedes the data set, where it has no place."""
-    return bytes(data[:2]) in (b"\2\0", b"\0\2")
-
-
 def checked_uid(raw: bytes) -> str:
     """A UID without its padding, or ``InvalidUID`` (PS3.5 section 9.1)."""
     plain = raw.rstrip(b"\0 ")

@@ -18,7 +18,7 @@ from pynetdicom.transport import AddressInformation, AssociationSocket
 from dicom_node.domain.errors import LedgerBusy, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
-from dicom_node.receive.admission import check_command, supported_contexts
+from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import identify
 from dicom_node.receive.incoming import Incoming
@@ -91,10 +91,10 @@ class Library:
         try:
             self._keep(event)
         except Refused as refusal:
-            self._note(event, refusal.code, refusal.status)
+            self._note(event, "store.reject", refusal.code, refusal.status)
             return refusal.status
         except LedgerBusy as busy:
-            self._note(event, busy.code, LEDGER_BUSY)
+            self._note(event, "store.reject", busy.code, LEDGER_BUSY)
             return LEDGER_BUSY
         except Exception as error:  # noqa: BLE001 - the sender must get an answer
             self._log.error("store.reject", reason="INTERNAL", status="0110", exc_info=error)
@@ -113,6 +113,9 @@ class Library:
         )
         sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         check_command(identity, sop_class.encode(), instance.encode())
+        notes = {"UID_PADDED": identity.padded, "GROUP2": begins_with_meta(data)}
+        for code in (code for code, holds in notes.items() if holds):
+            self._note(event, "store.note", code, SUCCESS)
         incoming = Incoming(self._store)
         incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
         incoming.write(memoryview(data))
@@ -123,11 +126,14 @@ class Library:
         if failure := incoming.refusal if ticket.safe else answers.get():
             raise failure
 
-    def _note(self, event: Event, code: str, status: int) -> None:
-        self._log.warning(
-            "store.reject",
+    def _note(self, event: Event, name: str, code: str, status: int) -> None:
+        tell = self._log.warning if status else self._log.info
+        data: Any = event.request.DataSet
+        tell(
+            name,
             reason=code,
             status=f"{status:04X}",
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
+            bytes=data.getbuffer().nbytes if data else 0,
         )

@@ -11,7 +11,7 @@ from typing import Protocol
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, UnreadableDataset
 from dicom_node.receive import dimse
-from dicom_node.receive.admission import check_command
+from dicom_node.receive.admission import begins_with_meta, check_command
 from dicom_node.receive.connection import Connection, ProtocolError
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
@@ -158,6 +158,8 @@ class StoreScp:
             identity = identify(
                 data, syntax.transfer, implicit=syntax.implicit, little=syntax.little
             )
+            if begins_with_meta(data):
+                self._note("store.note", "GROUP2", 0)
         check_command(identity, command.sop_class, command.sop_instance)
         return identity
 

@@ -14,6 +14,7 @@ from pydicom.uid import (
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     MRImageStorage,
 )
 from wire import ABORT, AC, RELEASE_RP, RJ, command, element, encoded, pdv, request
@@ -35,6 +36,36 @@ def instance(uid: str = "1.2.3.4", **attributes: object) -> bytes:
     data.PixelData = b"\1\2" * 256
     data["PixelData"].VR = "OW"
     return encoded(data)
+
+
+def nested(depth: int) -> bytes:
+    """Sequences in sequences."""
+    inner = b""
+    for _ in range(depth):
+        item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+        inner = element(0x0008, 0x1110, "SQ", item)
+    return inner
+
+
+OPEN_END = 0xFFFFFFFF
+EMPTY_ITEMS = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 400_000
+REFUSED = {
+    23: [b""],
+    24: [b"GET / HTTP/1.1\r\n\r\n", b"MZ" * 50],
+    25: [encoded(Dataset.from_json({"00100010": {"vr": "PN"}}), ImplicitVRLittleEndian)],
+    26: [instance()[:-10]],
+    27: [element(0x0010, 0x0010, "PN", b"x", length=60000) + instance()],
+    28: [element(0x0008, 0x1110, "SQ", b"", length=OPEN_END)],
+    29: [nested(300)],
+    30: [element(0x0008, 0x1110, "SQ", EMPTY_ITEMS)],
+    31: [b"".join(element(0x0009, n % 65536, "LO", b"") for n in range(100_001))],
+    33: [instance("1.2.3.5")],
+    34: [instance(SOPClassUID=MRImageStorage)],
+    35: [instance().replace(element(0x20, 0xD, "UI", b"1.2.3\0"), b"")],
+    36: [instance("../../escaped"), instance("/escaped"), instance("1.2\0escaped")],
+    37: [instance("1." + "1" * 64)],
+}
+"""Data sets by their case."""
 
 
 @pytest.fixture(params=["fast path", "library"])
@@ -282,44 +313,43 @@ class TestStore:
         fast.said("NO_DATASET")
 
     @pytest.mark.parametrize(
-        ("data", "status", "code"),
+        ("case", "status", "code"),
         [
-            (b"", 0xC000, "NO_DATASET"),
-            (b"GET / HTTP/1.1\r\n\r\n", 0xC000, "UNPARSEABLE"),
-            (instance()[:-10], 0xC000, "TRUNCATED"),
-            (
-                element(0x0010, 0x0010, "PN", b"x", length=60000) + instance(),
-                0xC000,
-                "LENGTH_OVERRUN",
-            ),
-            (element(0x0008, 0x1110, "SQ", b"", length=0xFFFFFFFF), 0xC000, "NO_DELIMITER"),
-            (instance(uid="../../escaped"), 0x0117, "UID_INVALID"),
-            (instance(uid="1." + "1" * 64), 0x0117, "UID_INVALID"),
-            (instance(uid="1.2.3.5"), 0xA900, "UID_MISMATCH"),
-            (instance(SOPClassUID=MRImageStorage), 0xA900, "CLASS_MISMATCH"),
-            (instance(StudyInstanceUID=None), 0xA900, "UID_MISSING"),
+            (23, 0xC000, "NO_DATASET"),
+            (24, 0xC000, "UNPARSEABLE"),
+            (25, 0xC000, "UNPARSEABLE"),
+            (26, 0xC000, "TRUNCATED"),
+            (27, 0xC000, "LENGTH_OVERRUN"),
+            (28, 0xC000, "NO_DELIMITER"),
+            (29, 0xC000, "DEPTH_LIMIT"),
+            (30, 0xC000, "ITEM_LIMIT"),
+            (31, 0xC000, "ELEMENT_LIMIT"),
+            (33, 0xA900, "UID_MISMATCH"),
+            (34, 0xA900, "CLASS_MISMATCH"),
+            (35, 0xA900, "UID_MISSING"),
+            (36, 0x0117, "UID_INVALID"),
+            (37, 0x0117, "UID_INVALID"),
         ],
-        ids=lambda v: v if isinstance(v, str) else "",
     )
-    def test_24_to_37_what_is_refused(self, door, data, status, code, tmp_path):
-        if code == "UID_MISSING":
-            data = data.replace(struct.pack("<HH2sH", 0x20, 0xD, b"UI", 0), b"")
+    def test_23_to_37_what_is_refused(self, door, case, status, code, tmp_path):
         with door.associated() as wire:
-            assert wire.store(data) == status
+            for data in REFUSED[case]:
+                assert wire.send_large(data) == status
+                line = door.said(code)
+                door.lines.clear()
+                assert (line["event"], line["status"]) == ("store.reject", f"{status:04X}")
+                assert line["bytes"] == len(data) or not data
             assert wire.store(instance("1.2.3.4")) == 0
-        line = door.said(code)
-        assert line["event"] == "store.reject"
-        assert line["status"] == f"{status:04X}"
         door.arrived(1)
         assert not list(tmp_path.rglob("*escaped*"))
 
-    def test_38_a_padded_uid(self, fast):
+    def test_38_a_padded_uid(self, door):
         padded = instance().replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")
-        with fast.associated() as wire:
+        with door.associated() as wire:
             assert wire.store(padded) == 0
-        fast.said("UID_PADDED")
-        (study,) = fast.arrived(1)
-        (kept,) = fast.ledger.studies.instances(study.study_instance_uid)
+        door.said("UID_PADDED")
+        (study,) = door.arrived(1)
+        (kept,) = door.ledger.studies.instances(study.study_instance_uid)
         assert kept.sop_instance_uid == "1.2.3.4"
 
     def test_39_the_same_uid_with_other_bytes(self, door):
@@ -332,6 +362,23 @@ class TestStore:
     def test_40_meta_information_in_the_data_set(self, door):
         with door.associated() as wire:
             assert wire.store(element(2, 0x10, "UI", b"1.2.840.10008.1.2.4.50") + instance()) == 0
+        assert door.said("GROUP2")["event"] == "store.note"
+
+    @pytest.mark.parametrize("durability", ["full", "os"])
+    def test_41_a_disk_that_is_full(self, tmp_path, monkeypatch, durability):
+        """With a disk that is: tests/faults/test_full_disk.py."""
+
+        def full(*_: object) -> int:
+            raise OSError(28, "no space left")
+
+        with open_door(tmp_path, durability=durability) as door, door.associated() as wire:
+            with monkeypatch.context() as broken:
+                for name in ("writev", "pwritev", "write", "pwrite"):
+                    broken.setattr(os, name, full)
+                assert wire.store(instance()) == 0xA700
+            assert wire.store(instance()) == 0
+            line = door.said("NO_SPACE")
+            assert (line["event"], line["status"]) == ("store.reject", "A700")
 
     def test_32_an_instance_that_is_too_large(self, fast, monkeypatch):
         monkeypatch.setattr(incoming_module, "MOST_BYTES", 200_000)

@@ -128,12 +128,12 @@ class Library:
 
     def _note(self, event: Event, name: str, code: str, status: int) -> None:
         tell = self._log.warning if status else self._log.info
-        data: Any = event.request.DataSet
+        request: Any = event.request
         tell(
             name,
             reason=code,
             status=f"{status:04X}",
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
-            bytes=data.getbuffer().nbytes if data else 0,
+            bytes=len(request.DataSet.getvalue()) if request.DataSet else 0,
         )

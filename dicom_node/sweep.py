@@ -17,6 +17,7 @@ from dicom_node.domain.job import MAX_ATTEMPTS, JobState
 from dicom_node.domain.study import Study
 from dicom_node.headers import GuardedReader, read_study
 from dicom_node.ledger import Ledger, OpenStudy
+from dicom_node.ledger.breaker import REASON
 from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
 from dicom_node.receive.promises import promises
@@ -53,6 +54,7 @@ class Sweep:
         self._claims = Watch()
         self._reader = GuardedReader()
         self._rung: dict[Hashable, float] = {}
+        self._paused: set[str] = set()
         self._log = log("sweep")
 
     def close(self) -> None:
@@ -63,6 +65,7 @@ class Sweep:
         """One pass."""
         self.close_ready_studies()
         self.free_dead_claims()
+        self.tell_of_paused_models()
         self.ring()
 
     def close_ready_studies(self) -> None:
@@ -144,6 +147,13 @@ class Sweep:
             for key, beat in beats.items()
             if self._claims.still_s(key, beat, now) >= lease_s
         ]
+
+    def tell_of_paused_models(self) -> None:
+        """One line for each model whose circuit breaker has opened."""
+        paused = {model.id for model in self._ledger.breaker.paused()}
+        for model in sorted(paused - self._paused):
+            self._log.error("model.paused", model=model, reason=REASON)
+        self._paused = paused
 
     def ring(self) -> None:
         """Ring for each waiting job and shipment: once, and again when nobody came."""

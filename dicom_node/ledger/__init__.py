@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from dicom_node.ledger.answers import Answers
+from dicom_node.ledger.breaker import Breaker
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
 from dicom_node.ledger.expectations import Expectations
@@ -36,6 +37,7 @@ class Ledger:
     answers: Answers
     rejections: Rejections
     inventory: Inventory
+    breaker: Breaker
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -53,6 +55,7 @@ class Ledger:
             Answers(database),
             Rejections(database),
             Inventory(database),
+            Breaker(database),
         )
 
     def close(self) -> None:

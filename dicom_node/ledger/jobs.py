@@ -20,7 +20,7 @@ from dicom_node.domain.job import (
     SelectedSeries,
     SeriesChoice,
 )
-from dicom_node.ledger import events
+from dicom_node.ledger import breaker, events
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import delivery, job, result, selection
 from dicom_node.ledger.succession import supersede
@@ -42,7 +42,9 @@ class Jobs:
 
     def waiting(self) -> list[str]:
         """Ids of the jobs that may be claimed now, oldest first."""
-        query = select(job.c.id).where(job.c.state == JobState.READY, job.c.next_at <= time.time())
+        query = select(job.c.id).where(
+            job.c.state == JobState.READY, job.c.next_at <= time.time(), _may_run()
+        )
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
 
@@ -57,7 +59,7 @@ class Jobs:
         token = str(uuid.uuid4())
         values = {"attempt": job.c.attempt + 1, "token": token, "beat": 0, "reason": ""}
         change = _move(JobState.READY, JobState.ANALYSING, values).where(
-            job.c.id == job_id, job.c.next_at <= time.time()
+            job.c.id == job_id, job.c.next_at <= time.time(), _may_run()
         )
         with self._database.write() as connection:
             row = connection.execute(
@@ -126,7 +128,10 @@ class Jobs:
         return None if attempt is None else Claim(job_id, token, attempt)
 
     def retry(self, job_id: str) -> bool:
-        """A person's word: FAILED, QUARANTINED or CANCELLED -> READY with one more attempt."""
+        """A person's word: FAILED, QUARANTINED or CANCELLED -> READY with one more attempt.
+
+        Its model runs again, if it was paused.
+        """
         states = [s for s, to in TRANSITIONS.items() if JobState.READY in to]
         states.remove(JobState.ANALYSING)
         change = (
@@ -139,13 +144,14 @@ class Jobs:
                 next_at=0.0,
                 updated_at=time.time(),
             )
-            .returning(job.c.study_instance_uid)
+            .returning(job.c.study_instance_uid, job.c.bundle_sha256)
         )
         with self._database.write() as connection:
-            uid = connection.scalar(change)
-            if uid is not None:
-                events.write(connection, uid, "job.retried", job_id=job_id)
-            return uid is not None
+            row = connection.execute(change).first()
+            if row is not None:
+                breaker.forgive(connection, row.bundle_sha256)
+                events.write(connection, row.study_instance_uid, "job.retried", job_id=job_id)
+            return row is not None
 
     def _leave(
         self,
@@ -160,8 +166,13 @@ class Jobs:
         uid = connection.scalar(change.returning(job.c.study_instance_uid))
         if uid is None:
             raise LedgerConflict(f"the claim on job {claim.id} was lost")
+        breaker.count(connection, self._database, claim.id, state)
         action = f"job.{state.lower()}"
         events.write(connection, uid, action, job_id=claim.id, reason=reason)
+
+
+def _may_run() -> Any:
+    return job.c.bundle_sha256.not_in(breaker.of_paused_models())
 
 
 def _move(before: JobState, after: JobState, values: Mapping[str, Any]) -> Update:

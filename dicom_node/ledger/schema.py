@@ -108,6 +108,15 @@ job = Table(
     UniqueConstraint("study_instance_uid", "generation", "model_name", "model_version"),
 )
 
+strike = Table(
+    "strike",
+    metadata,
+    Column("bundle_sha256", SHA256, primary_key=True),
+    Column("study_instance_uid", UID, primary_key=True),
+    Column("job_id", String(36), ForeignKey(job.c.id), nullable=False),
+)
+"""Studies that a model left in quarantine since it last worked; see ``breaker``."""
+
 selection = Table(
     "selection",
     metadata,

@@ -7,10 +7,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
+from dicom_node.ledger.breaker import REASON
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.ledger.worklist import Stage
 from dicom_node.observe import printable
-from dicom_node.web import answers, chronicle
+from dicom_node.web import answers, chronicle, words
 from dicom_node.web.forms import known_job, own_form
 from dicom_node.web.site import Here, Site
 from dicom_node.web.status import silent_roles
@@ -60,6 +61,8 @@ def _worklist(request: Request, site: Site, state: StageOrAll, q: str, number: i
         stages=Stage,
         say=answers,
         silent=silent_roles(site.ledger.roles.seen()),
+        paused=site.ledger.breaker.paused(),
+        why_paused=words.reason(REASON),
         destinations=site.destinations,
         quiet_s=site.settings.completeness.quiet_s,
     )

@@ -84,6 +84,9 @@ class LedgerCollector(Collector):
         waits = "Since the oldest job that waits for a worker was opened; 0: none waits."
         yield _gauge("oldest_wait_seconds", waits, counts.oldest_wait_s)
         yield self._roles()
+        paused = {(model.id,): 1.0 for model in self._site.ledger.breaker.paused()}
+        meaning = "Models whose jobs wait for a person: reason MODEL_PAUSED."
+        yield _labelled("model_paused", meaning, ("model",), paused.items())
         yield _labelled("info", "The running version.", ("version",), [((__version__,), 1)])
 
     def _roles(self) -> GaugeMetricFamily:

@@ -118,6 +118,10 @@ _TOLD = {
         "Raise worker.soft_limit_s and worker.hard_limit_s, or send fewer images.",
     ),
     "POISON": ("Every try ended with a crash of the worker.", _AGAIN),
+    "MODEL_PAUSED": (
+        "The last five studies of this model ended in quarantine: it is paused, its jobs wait.",
+        "Read the worker's log for one of them; then retry it, and the model runs again.",
+    ),
     "LEASE_LOST": (
         "The worker stopped without a word: a crash, a restart or a power loss.",
         _AGAIN,

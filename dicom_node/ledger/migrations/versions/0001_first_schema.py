@@ -185,6 +185,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_review_job_id"), "review", ["job_id"], unique=False)
     op.create_table(
+        "strike",
+        sa.Column("bundle_sha256", sa.String(length=64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=36), nullable=False),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_strike_job_id")),
+        sa.PrimaryKeyConstraint("bundle_sha256", "study_instance_uid", name=op.f("pk_strike")),
+    )
+    op.create_table(
         "delivery",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("job_id", sa.String(length=36), nullable=True),

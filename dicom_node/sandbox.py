@@ -45,6 +45,9 @@ class Sandbox:
             raise ChildDied(
                 f"the reading process did not survive a request ({type(error).__name__})"
             ) from error
+        except BaseException:
+            self.close()  # else its answer would be taken for that of the next request
+            raise
 
     def close(self) -> None:
         """End the child."""

@@ -16,6 +16,7 @@ from pydicom.pixels.utils import pixel_array
 
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import DicomNodeError, UndecodablePixels, Unusable
+from dicom_node.sandbox import ChildDied
 from workers.decoder import Decoder
 
 MAX_PIXELS = 2**30
@@ -124,9 +125,7 @@ def _decode(dataset: Dataset, uid: str) -> np.ndarray:
     apart = dataset.file_meta.TransferSyntaxUID.is_encapsulated
     try:
         stored = _decoder.decode(dataset) if apart else pixel_array(dataset)
-    except MemoryError:
-        raise
-    except Exception as error:
+    except (ChildDied, ValueError, RuntimeError, AttributeError, KeyError, TypeError) as error:
         raise _refusal(uid, "DECODER", "was too much for a decoder of this install") from error
     if stored is None:
         raise _refusal(

@@ -1,5 +1,6 @@
 """A child that dies, hangs or lies is replaced, and the next request is served."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ def answer(request):
         os.kill(os.getpid(), 11)
     if request == "hang":
         time.sleep(60)
+    if request == "slow":
+        time.sleep(0.5)
     if request == "eat":
         return len(bytearray(1 << 30))
     if request == "lie":
@@ -41,6 +44,26 @@ def test_poison_kills_the_child_alone(sandbox, poison):
     with pytest.raises(ChildDied):
         sandbox.ask(poison)
     assert sandbox.ask("again") == "again"
+
+
+def test_a_request_that_is_broken_off_is_not_answered_to_the_next(sandbox):
+    """As a worker's soft time limit does, from a signal."""
+
+    class Limit(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Limit
+
+    assert sandbox.ask("first") == "first"
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(Limit):
+            sandbox.ask("slow")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert sandbox.ask("next") == "next"
 
 
 def test_a_header_that_kills_is_unreadable_and_the_study_is_given_up_after_three(monkeypatch):

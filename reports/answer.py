@@ -29,8 +29,9 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import Target
 from reports.causes import NOT_ATTEMPTED, cause
-from reports.identity import LONG_STRING, identify, instance_uid, series_uid
+from reports.identity import described, identify, instance_uid, series_uid
 from reports.image_library import container
+from reports.language import _, speaking
 from reports.measurement_groups import COMMENT, PRESENCE, PRESENCE_OF_PROPERTY
 from reports.predecessors import name_predecessors
 from reports.references import Reference, hierarchical
@@ -44,11 +45,10 @@ from reports.structured_report import (
     stated_procedures,
 )
 from reports.subject import Maker, study_time
-from reports.text import clean
+from reports.terms import term
 
 REASON = Code("410666004", "SCT", "Reason")
 CONTAINS = RelationshipTypeValues.CONTAINS
-TAIL = " no result - not for diagnostic use"
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class Answer:
 
 def answer_document(answer: Answer) -> ResultInstance:
     """TID 1500 as Comprehensive 3D SR: every target Undetermined, the coded cause, the trace."""
+    with speaking(answer.settings.language):
+        return ResultInstance(ResultKind.STRUCTURED_REPORT, _document(answer))
+
+
+def _document(answer: Answer) -> Dataset:
     dataset: Dataset = Comprehensive3DSR(
         evidence=[answer.sources.first],
         content=_content(answer),
@@ -96,9 +101,8 @@ def answer_document(answer: Answer) -> ResultInstance:
     dataset.CurrentRequestedProcedureEvidenceSequence = hierarchical(answer.images)
     identify(dataset, answer, ResultKind.STRUCTURED_REPORT)
     name_predecessors(dataset, answer.predecessors)
-    title = clean(f"AI {answer.maker.title}", LONG_STRING - len(TAIL) - 2)
-    dataset.SeriesDescription = title + TAIL
-    return ResultInstance(ResultKind.STRUCTURED_REPORT, dataset)
+    dataset.SeriesDescription = described(answer.maker, _("no result"))
+    return dataset
 
 
 def _content(answer: Answer) -> ContainerContentItem:
@@ -151,7 +155,7 @@ def _group(answer: Answer, target: Target) -> MeasurementsAndQualitativeEvaluati
 
 def _why(answer: Answer) -> list[ContentItem]:
     why = cause(answer.reason)
-    said = [DISCLAIMER, answer_text(answer), *_trace(answer.selection)]
+    said = [_(DISCLAIMER), answer_text(answer), *_trace(answer.selection)]
     return [
         CodeContentItem(codes.DCM.SummaryOfAnalyses, why.outcome, CONTAINS),
         CodeContentItem(CodedConcept(*REASON[:3]), why.code, CONTAINS),
@@ -162,13 +166,16 @@ def _why(answer: Answer) -> list[ContentItem]:
 def answer_text(answer: Answer) -> str:
     """The answer in words."""
     why = cause(answer.reason)
-    outcome = "Not analysed" if why.outcome == NOT_ATTEMPTED else "The analysis failed"
-    return f"{outcome}: {why.words} This is not a negative result. ({answer.reason})"
+    attempted = why.outcome != NOT_ATTEMPTED
+    outcome = _("The analysis failed: {}") if attempted else _("Not analysed: {}")
+    parts = (outcome.format(_(why.words)), _("This is not a negative result."), answer.reason)
+    return _("{} {} (reason code {})").format(*parts)
 
 
 def _trace(selection: Sequence[SeriesChoice]) -> list[str]:
     return [
-        f"Series {choice.series_instance_uid} {'taken' if choice.taken else 'not taken'}: "
-        f"{choice.reason}"
+        (_("Series {} taken: {}") if choice.taken else _("Series {} not taken: {}")).format(
+            choice.series_instance_uid, term(choice.reason)
+        )
         for choice in selection
     ]

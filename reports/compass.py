@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import SourceImages
+from reports.language import _, fixed
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 """Towards higher and lower coordinates (PS3.3 C.7.6.1.1.1)."""
@@ -39,14 +40,15 @@ def place(images: SourceImages, frame: int, header: Dataset) -> str:
     """``Series 2, image 13, H 57.5 mm``: how to find the slice in a viewer."""
     parts = []
     if header.get("SeriesNumber") is not None:
-        parts.append(f"Series {header.SeriesNumber}")
+        parts.append(_("Series {}").format(header.SeriesNumber))
     if header.get("InstanceNumber") is not None:
-        parts.append(f"image {header.InstanceNumber}")
+        parts.append(_("image {}").format(header.InstanceNumber))
     if images.frames[frame].frame_number is not None:
-        parts.append(f"frame {images.frames[frame].frame_number}")
+        parts.append(_("frame {}").format(images.frames[frame].frame_number))
     if position := slice_position(images, frame):
         parts.append(position)
-    return ", ".join(parts) or f"slice {frame + 1} of {len(images.frames)}"
+    alone = _("slice {} of {}").format(frame + 1, len(images.frames))
+    return _(", ").join(parts) or alone
 
 
 def slice_position(images: SourceImages, frame: int) -> str:
@@ -62,7 +64,7 @@ def slice_position(images: SourceImages, frame: int) -> str:
 
 def coordinate(value_mm: float, axis: int) -> str:
     """One patient coordinate with its letter: ``L 12.0 mm`` is x = +12."""
-    return f"{LETTERS[axis][0 if value_mm >= 0 else 1]} {abs(value_mm):.1f} mm"
+    return f"{LETTERS[axis][0 if value_mm >= 0 else 1]} {fixed(abs(value_mm), 1)} mm"
 
 
 def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, str | None]:
@@ -71,9 +73,9 @@ def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, 
     Projection images state the spacing of their detector, which magnifies.
     """
     if images.affine is not None:
-        _, height, width = images.spacing_mm
+        _slices, height, width = images.spacing_mm
         return height, width, ""
-    for keyword, where in (("PixelSpacing", ""), ("ImagerPixelSpacing", " at detector")):
+    for keyword, where in (("PixelSpacing", ""), ("ImagerPixelSpacing", _(" at detector"))):
         if spacing := header.get(keyword):
             return float(spacing[0]), float(spacing[1]), where
     return 1.0, 1.0, None

@@ -13,6 +13,7 @@ from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.html import report_html
 from reports.identity import LONG_STRING, code_item, identify
+from reports.language import _
 from reports.pdf import html_to_pdf
 from reports.predecessors import name_predecessors
 from reports.settings import SHORT_DISCLAIMER
@@ -36,7 +37,7 @@ class EncapsulatedPdfWriter:
 
 
 def _document(dataset: Dataset, case: Case, pdf: bytes) -> None:
-    title = f"AI report: {case.analysis.manifest.title}. {SHORT_DISCLAIMER}"
+    title = _("AI report: {}. {}").format(case.maker.title, _(SHORT_DISCLAIMER))
     dataset.ConversionType = "WSD"
     dataset.AcquisitionDateTime = None
     dataset.BurnedInAnnotation = "YES"

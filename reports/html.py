@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,25 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
-from dicom_node.domain.analysis import Finding, Measurement, Presence
-from dicom_node.domain.wording import percent
+from dicom_node.domain.analysis import Finding, Measurement, Presence, QualityMeasure
 from reports import wording
 from reports.case import Case
 from reports.key_slices import segments_in
+from reports.language import N_, _, day, moment, number, percent, speaking
 from reports.marks import Line, legend_lines
 from reports.pictures import Picture
 from reports.settings import DISCLAIMER, SHORT_DISCLAIMER
+from reports.terms import term
 from reports.text import clean, person
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONG_TEXT = 2000
+QUALIFICATIONS = {
+    "RESEARCH": N_("for research"),
+    "SERVICE": N_("for service"),
+    "PRODUCT": N_("a product"),
+}
+"""Content Qualification (PS3.3 C.12.1)."""
 
 
 def report_html(case: Case) -> str:
@@ -31,8 +39,8 @@ def report_html(case: Case) -> str:
 
     Every value that the template prints is cleaned and cut (``text.clean``), then escaped.
     """
-    template = _environment().get_template("report.html")
-    return template.render(_values(case))
+    with speaking(case.settings.language):
+        return _environment().get_template("report.html").render(_values(case))
 
 
 def _environment() -> Environment:
@@ -43,9 +51,15 @@ def _environment() -> Environment:
         finalize=_printed,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
-    environment.filters.update(percent=percent, number=_number)
+    environment.install_gettext_callables(_, _plural, newstyle=True)  # type: ignore[attr-defined]
+    environment.filters.update(percent=percent, number=number, term=term)
     return environment
+
+
+def _plural(one: str, many: str, count: int) -> str:
+    return _(one if count == 1 else many)
 
 
 def _printed(value: Any) -> Any:
@@ -53,31 +67,35 @@ def _printed(value: Any) -> Any:
     return value if isinstance(value, Markup | int | float) else clean(str(value), LONG_TEXT)
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-
-
 def _values(case: Case) -> dict[str, Any]:
     analysis = case.analysis
     return {
         "language": case.settings.language,
-        "disclaimer": DISCLAIMER,
-        "short_disclaimer": SHORT_DISCLAIMER,
-        "css": Markup((TEMPLATES / "report.css").read_text("utf-8")),  # noqa: S704 - our own file
-        "made_at": f"{case.made_at:%Y-%m-%d %H:%M}",
+        "disclaimer": _(DISCLAIMER),
+        "css": _style(),
+        "made_at": moment(case.made_at),
+        "replaces": bool(case.predecessors),
         "made_at_w3c": case.made_at.isoformat(timespec="seconds") + _zone(case),
         "institution": case.settings.institution_name,
         "summary": wording.summary(analysis),
         "patient": _patient(case.sources.first),
         "findings": [_finding(case, finding) for finding in analysis.findings],
         "slices": [_slice(case, picture) for picture in case.pictures],
-        "notes": case.notes,
+        "notes": [term(note) for note in case.notes],
         "selection": analysis.selection,
         "manifest": analysis.manifest,
+        "qualification": _(QUALIFICATIONS[analysis.manifest.content_qualification]),
         "provenance": analysis.provenance,
         "facts": _facts(case),
-        "not_a_segmentation": wording.NOT_A_SEGMENTATION,
+        "not_a_segmentation": _(wording.NOT_A_SEGMENTATION),
     }
+
+
+def _style() -> Markup:
+    """Our own file; the foot of a printed page in the language that is spoken."""
+    style = (TEMPLATES / "report.css").read_text("utf-8")
+    foot = _("AI, not for diagnostic use. Research only.")
+    return Markup(style.replace("%FOOT%", foot))  # noqa: S704
 
 
 def _zone(case: Case) -> str:
@@ -89,24 +107,34 @@ def _patient(source: Dataset) -> list[tuple[str, str]]:
     """Label and value of what identifies patient and study; nothing that is empty."""
     study_day, birth = (str(source.get(k) or "") for k in ("StudyDate", "PatientBirthDate"))
     pairs = (
-        ("Patient", person(source.get("PatientName") or "")),
-        ("Patient ID", _with_issuer(source)),
-        ("Born", _day(birth)),
-        ("Sex", str(source.get("PatientSex") or "")),
-        ("Study", str(source.get("StudyDescription") or "")),
-        ("Study date", _day(study_day)),
-        ("Accession number", str(source.get("AccessionNumber") or "")),
+        (_("Patient"), person(source.get("PatientName") or "")),
+        (_("Patient ID"), _with_issuer(source)),
+        (_("Born"), _day(birth)),
+        (_("Sex"), _sex(str(source.get("PatientSex") or ""))),
+        (_("Study"), str(source.get("StudyDescription") or "")),
+        (_("Study date"), _day(study_day)),
+        (_("Accession number"), str(source.get("AccessionNumber") or "")),
     )
     return [(label, clean(value, 80)) for label, value in pairs if value]
 
 
+def _sex(value: str) -> str:
+    """PS3.3 C.7.1.1; what the standard does not define as it stands."""
+    names = {"M": N_("male"), "F": N_("female"), "O": N_("other")}
+    return _(names[value]) if value in names else value
+
+
 def _with_issuer(source: Dataset) -> str:
     patient_id, issuer = source.get("PatientID") or "", source.get("IssuerOfPatientID") or ""
-    return f"{patient_id} (issued by {issuer})" if issuer else str(patient_id)
+    return _("{} (issued by {})").format(patient_id, issuer) if issuer else str(patient_id)
 
 
 def _day(value: str) -> str:
-    return f"{value[:4]}-{value[4:6]}-{value[6:8]}" if len(value) == 8 else value
+    """A DA value by locale; what is no date as it stands."""
+    try:
+        return day(datetime.strptime(value, "%Y%m%d").date())
+    except ValueError:
+        return value
 
 
 def _facts(case: Case) -> dict[str, str]:
@@ -117,11 +145,11 @@ def _facts(case: Case) -> dict[str, str]:
 
 def _finding(case: Case, finding: Finding) -> dict[str, Any]:
     return {
-        "name": finding.target.finding.meaning,
-        "site": finding.target.site.meaning if finding.target.site else "",
+        "name": term(finding.target.finding.meaning),
+        "site": term(finding.target.site.meaning) if finding.target.site else "",
         "number": finding.segment.number if finding.segment else None,
         "state": finding.presence.value.lower(),
-        "presence": wording.PRESENCE_LABEL[finding.presence],
+        "presence": _(wording.PRESENCE_LABEL[finding.presence]),
         "absent": finding.presence is Presence.ABSENT,
         "probability": finding.probability,
         "threshold": finding.target.threshold,
@@ -133,7 +161,7 @@ def _finding(case: Case, finding: Finding) -> dict[str, Any]:
 
 def _measurement(measurement: Measurement) -> str:
     unit = UNITS.get(measurement.unit.value, measurement.unit.value)
-    return f"{measurement.name.meaning} {_number(measurement.value)} {unit}".strip()
+    return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
 
 
 UNITS = {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
@@ -146,8 +174,17 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
     explanation = finding.explanation
     return {
         "number": picture.key.number,
-        "title": f"{finding.target.finding.meaning}, {finding.presence.lower()}",
+        "title": _("{name}: {presence}").format(
+            name=term(finding.target.finding.meaning),
+            presence=_(wording.PRESENCE_WORD[finding.presence]),
+        ),
         "place": picture.place,
+        "outlined_alt": _("{place}: the source image with its outlines. {warning}.").format(
+            place=picture.place, warning=_(SHORT_DISCLAIMER)
+        ),
+        "heated_alt": _("{place}: what raised the model's score. {where}").format(
+            place=picture.place, where=wording.place_text(finding)
+        ),
         "outlined": _image(picture.outlined),
         "heated": _image(picture.heated) if picture.heated else None,
         "lines": _lines(legend_lines(segments_in(case.analysis, picture.key.frame), region=region)),
@@ -155,7 +192,16 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
         "method": wording.method_text(explanation) if explanation else "",
         "quality": wording.quality_text(explanation.quality) if explanation else "",
         "trust": explanation.quality.trust.value.lower() if explanation else "",
-        "measures": explanation.quality.measures if explanation else (),
+        "measures": [_measure(m) for m in explanation.quality.measures] if explanation else [],
+    }
+
+
+def _measure(measure: QualityMeasure) -> dict[str, str]:
+    unit = UNITS.get(measure.unit.value, measure.unit.value)
+    return {
+        "name": term(measure.name),
+        "value": f"{number(measure.value)} {unit}".strip(),
+        "meaning": term(measure.meaning),
     }
 
 

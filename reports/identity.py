@@ -10,6 +10,7 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.delivery import ResultKind
 from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PARTS
 from reports.case import Case
+from reports.language import N_, _
 from reports.settings import SHORT_DISCLAIMER
 from reports.source import UTF8
 from reports.subject import NODE, Maker, Subject
@@ -17,16 +18,16 @@ from reports.text import clean
 
 LONG_STRING = 64
 SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
-    ResultKind.SEGMENTATION: (1, "SEG", "segmentation"),
-    ResultKind.SECONDARY_CAPTURE: (2, "OT", "heat map"),
-    ResultKind.ENCAPSULATED_PDF: (3, "DOC", "report"),
-    ResultKind.STRUCTURED_REPORT: (4, "SR", "findings"),
-    ResultKind.PARAMETRIC_MAP: (5, "OT", "heat map data"),
-    ResultKind.PRESENTATION_STATE: (6, "PR", "outlines"),
-    ResultKind.COLOR_PRESENTATION_STATE: (7, "PR", "heat map colours"),
-    ResultKind.KEY_OBJECTS: (8, "KO", "key images"),
-    ResultKind.REJECTION_NOTE: (9, "KO", "rejection"),
-    ResultKind.FLAT_REPORT: (10, "SR", "findings"),
+    ResultKind.SEGMENTATION: (1, "SEG", N_("segmentation")),
+    ResultKind.SECONDARY_CAPTURE: (2, "OT", N_("heat map")),
+    ResultKind.ENCAPSULATED_PDF: (3, "DOC", N_("report")),
+    ResultKind.STRUCTURED_REPORT: (4, "SR", N_("findings")),
+    ResultKind.PARAMETRIC_MAP: (5, "OT", N_("heat map data")),
+    ResultKind.PRESENTATION_STATE: (6, "PR", N_("outlines")),
+    ResultKind.COLOR_PRESENTATION_STATE: (7, "PR", N_("heat map colours")),
+    ResultKind.KEY_OBJECTS: (8, "KO", N_("key images")),
+    ResultKind.REJECTION_NOTE: (9, "KO", N_("rejection")),
+    ResultKind.FLAT_REPORT: (10, "SR", N_("findings")),
 }
 """Of each kind: offset in our band of series numbers, modality, what it is in words."""
 PLAIN = frozenset(
@@ -52,10 +53,22 @@ def series_uid(subject: Subject, kind: ResultKind) -> str:
 
 
 def series_description(maker: Maker, kind: ResultKind) -> str:
-    """``AI``, who, what it is, and the warning: at most 64 characters."""
-    tail = f" {SERIES[kind][2]} - not for diagnostic use"
-    who, room = clean(f"AI {maker.title}"), LONG_STRING - len(tail)
-    return (who if len(who) <= room else f"{who[: room - 3].rstrip()}...") + tail
+    """Who, what the series is, and the warning, in the language that is spoken."""
+    return described(maker, _(SERIES[kind][2]))
+
+
+def described(maker: Maker, what: str) -> str:
+    """``AI``, who, what it is, and the warning: at most 64 bytes."""
+    warning = _("not for diagnostic use")
+    tail = f" {what} - {warning}"
+    room = LONG_STRING - len(tail.encode())
+    who = clean(_("AI {}").format(maker.title))
+    return (who if len(who.encode()) <= room else f"{_cut(who, room - 3)}...") + tail
+
+
+def _cut(text: str, size: int) -> str:
+    """At most so many bytes of UTF-8, for some receivers count those."""
+    return text.encode()[:size].decode(errors="ignore").rstrip()
 
 
 def identify(

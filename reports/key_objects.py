@@ -12,6 +12,7 @@ from dicom_node.domain.analysis import Presence, ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import identify, instance_uid, series_uid
+from reports.language import _
 from reports.presentation import images
 from reports.settings import DISCLAIMER
 from reports.source import UTF8
@@ -47,7 +48,7 @@ def _document(case: Case, objects: Sequence[Dataset]) -> Dataset:
         document_title=codes.DCM.OfInterest,
         referenced_objects=objects,
         observer_device_context=observer(case.maker),
-        description=f"{DISCLAIMER} {summary(case.analysis)}",
+        description=f"{_(DISCLAIMER)} {summary(case.analysis)}",
     )
     return KeyObjectSelectionDocument(
         evidence=objects,

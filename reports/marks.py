@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from dicom_node.domain.analysis import SegmentMask
 from reports.compass import bar_cm
+from reports.fonts import Font, drawable, font
+from reports.language import _, number
 from reports.outline import Color
 from reports.overlay import REGION_COLOR, Rgb, Scene, add_heat, to_image
-from reports.settings import SHORT_DISCLAIMER
-from reports.text import plain
+from reports.terms import term
+from reports.text import clean
 
 WHITE, BLACK, AMBER, SILVER = (255, 255, 255), (0, 0, 0), (255, 191, 0), (190, 196, 204)
 PAPER: Color = (14, 17, 22)
@@ -28,9 +30,9 @@ class Type:
 
     size: int
 
-    def font(self, scale: float = 1.0) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        """Pillow's own font: the same pixels on every machine."""
-        return ImageFont.load_default(round(self.size * scale))
+    def font(self, scale: float = 1.0) -> Font:
+        """For the language that is spoken."""
+        return font(round(self.size * scale))
 
     @property
     def pad(self) -> int:
@@ -57,8 +59,8 @@ def mark(image: Image.Image, scene: Scene, kind: Type) -> None:
         _text(draw, (width - kind.pad, height / 2), right, kind, anchor="rm", scale=1.2)
         _text(draw, (width / 2, kind.pad), top, kind, anchor="mt", scale=1.2)
         _text(draw, (width / 2, height - kind.pad), bottom, kind, anchor="mb", scale=1.2)
-    _text(draw, (kind.pad, kind.pad), scene.place.replace(", ", "\n"), kind, anchor="la")
-    warning = SHORT_DISCLAIMER.replace(" for ", " for\n")
+    _text(draw, (kind.pad, kind.pad), scene.place.replace(_(", "), "\n"), kind, anchor="la")
+    warning = _("AI, not for\ndiagnostic use")
     _text(draw, (kind.pad, height - kind.pad), warning, kind, anchor="ld", color=AMBER)
     _scale_bar(draw, scene, kind)
 
@@ -92,7 +94,7 @@ def _scale_bar(draw: ImageDraw.ImageDraw, scene: Scene, kind: Type) -> None:
         draw.line([(left, y), (right, y)], fill=color, width=thickness)
         for x in (left, right):
             draw.line([(x, y - tick), (x, y + 2)], fill=color, width=thickness)
-    label = f"{length_cm:g} cm{scene.scale_note}"
+    label = f"{number(length_cm)} cm{scene.scale_note}"
     _text(draw, (right, y - tick - 4), label, kind, anchor="rb")
 
 
@@ -119,11 +121,11 @@ def color_bar(height: int, full_scale: float, kind: Type) -> Image.Image:
     image.paste(bar, (kind.pad, top))
     draw = ImageDraw.Draw(image)
     draw.rectangle((kind.pad - 1, top - 1, kind.pad + kind.size, bottom), outline=SILVER)
-    title = "evidence\n(logit)"
+    title = _("evidence\n(logit)")
     draw.text((kind.pad, kind.pad * 0.6), title, fill=SILVER, font=kind.font(0.8))
     for part in (0.0, 0.5, 1.0):
         y = bottom - part * (bottom - top)
-        label = f"{full_scale * part:.3g}" + (" +" if part == 1 else "")
+        label = number(full_scale * part) + (" +" if part == 1 else "")
         _text(draw, (kind.pad + kind.size * 1.4, y), label, kind, anchor="lm", scale=0.85)
     return image
 
@@ -137,8 +139,13 @@ def _gradient(height: int, width: int) -> Rgb:
 
 def legend_lines(segments: Sequence[SegmentMask], *, region: bool) -> list[Line]:
     """What the lines of a picture mean."""
-    lines = [Line(s.color, False, f"{plain(s.label, 40)} {s.number} (segmented)") for s in segments]
-    return lines + ([Line(REGION_COLOR, True, "place that the map names")] if region else [])
+    lines = [Line(s.color, False, _segmented(s)) for s in segments]
+    return lines + ([Line(REGION_COLOR, True, _("place that the map names"))] if region else [])
+
+
+def _segmented(segment: SegmentMask) -> str:
+    name = clean(term(segment.label), 40)
+    return _("{name} {number} (segmented)").format(name=name, number=segment.number)
 
 
 def legend(lines: Sequence[Line], remark: str, width: int, kind: Type) -> Image.Image:
@@ -148,7 +155,9 @@ def legend(lines: Sequence[Line], remark: str, width: int, kind: Type) -> Image.
     image = Image.new("RGB", (width, top + step * len(rows)), PAPER)
     draw = ImageDraw.Draw(image)
     for index, (x, text) in enumerate(rows):
-        draw.text((x, top + step * (index + 0.5)), text, SILVER, kind.font(0.9), anchor="lm")
+        draw.text(
+            (x, top + step * (index + 0.5)), drawable(text, 80), SILVER, kind.font(0.9), anchor="lm"
+        )
     for index, line in enumerate(lines):
         _sample(draw, kind.pad, top + step * (index + 0.5), line, kind)
     return image

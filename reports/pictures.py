@@ -1,14 +1,16 @@
 """The pictures of a key slice: for the page, and the panel that stands alone in a PACS."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, Explanation, Presence
-from dicom_node.domain.wording import percent
+from dicom_node.domain.analysis import Analysis, Explanation
+from reports.compass import place
+from reports.fonts import drawable, drawable_language
 from reports.key_slices import KeySlice, segments_in
+from reports.language import _, speaking
 from reports.marks import (
     AMBER,
     BLACK,
@@ -24,12 +26,12 @@ from reports.marks import (
 )
 from reports.overlay import Scene, add_heat, add_outlines, scene, to_image
 from reports.settings import DISCLAIMER
-from reports.text import plain
+from reports.terms import term
+from reports.wording import NO_EVIDENCE, answer
 
 PAGE, PANEL = 620, 800
 """Pixels of the longer side of the slice."""
 PAGE_TYPE, PANEL_TYPE = Type(23), Type(22)
-NO_EVIDENCE = "No localised evidence: the map names no place."
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,16 @@ class Picture:
 
 
 def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
-    """Draw one key slice; ``header`` is the repaired header of its source image."""
+    """Draw one key slice; ``header`` is the repaired header of its source image.
+
+    Words are English where this machine has no font for the language that is spoken.
+    """
+    with speaking(drawable_language()):
+        drawn = _pictures(analysis, header, key)
+    return replace(drawn, place=place(analysis.images, key.frame, header))
+
+
+def _pictures(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
     view = scene(analysis.images, header, key.frame, PAGE)
     explained = key.explanation is not None and key.explanation.region is not None
     return Picture(
@@ -98,7 +109,7 @@ def _panel(analysis: Analysis, view: Scene, key: KeySlice) -> Image.Image:
     lines = legend_lines(segments_in(analysis, key.frame), region=key.region is not None)
     flat = key.explanation is not None and key.explanation.region is None
     width = max(body.width, PANEL)
-    foot = legend(lines, NO_EVIDENCE if flat else "", width, kind)
+    foot = legend(lines, _(NO_EVIDENCE) if flat else "", width, kind)
     parts = [_band(width, kind), _head(analysis, key, width, kind), body, foot]
     return _stacked(parts, width, kind.pad)
 
@@ -116,7 +127,9 @@ def _band(width: int, kind: Type) -> Image.Image:
     image = Image.new("RGB", (width, round(kind.size * 1.9)), AMBER)
     middle = (width / 2, image.height / 2)
     draw = ImageDraw.Draw(image)
-    draw.text(middle, DISCLAIMER, fill=BLACK, font=kind.font(), anchor="mm")
+    text = _(DISCLAIMER)
+    scale = min(1.0, 0.96 * width / draw.textlength(text, kind.font()))
+    draw.text(middle, text, fill=BLACK, font=kind.font(scale), anchor="mm")
     return image
 
 
@@ -132,14 +145,12 @@ def _head(analysis: Analysis, key: KeySlice, width: int, kind: Type) -> Image.Im
 def _made_by(analysis: Analysis, key: KeySlice) -> str:
     model = f"{analysis.manifest.title} ({analysis.manifest.id})"
     explanation = key.explanation
-    method = f", {explanation.saliency.method.meaning.lower()}" if explanation else ""
-    return plain(model + method, 92)
+    method = _(", ") + term(explanation.saliency.method.meaning) if explanation else ""
+    return drawable(model + method, 92)
 
 
 def headline(key: KeySlice) -> str:
-    """``Lesion present, probability 97 %``, in plain characters."""
-    finding = key.findings[0]
-    highest = "highest probability" if finding.presence is Presence.ABSENT else "probability"
-    more = f" (and {len(key.findings) - 1} more)" if len(key.findings) > 1 else ""
-    name = plain(finding.target.finding.meaning, 48)
-    return f"{name} {finding.presence.lower()}, {highest} {percent(finding.probability)}{more}"
+    """``Lesion present, probability 97%``, in characters that the font has."""
+    said = answer([key.findings[0]])
+    more = len(key.findings) - 1
+    return drawable(_("{} (and {} more)").format(said, more) if more else said, 110)

@@ -16,6 +16,7 @@ from pydicom.sr.codedict import codes
 from dicom_node.domain.analysis import Provenance, ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.identity import identify, instance_uid, series_uid
+from reports.language import _, speaking
 from reports.settings import ReportSettings
 from reports.source import UTF8, Sources
 from reports.structured_report import observer
@@ -52,6 +53,11 @@ class Rejection:
 
 def rejection_note(rejection: Rejection) -> ResultInstance:
     """Refer to everything that was sent, in the order of sending."""
+    with speaking(rejection.settings.language):
+        return ResultInstance(ResultKind.REJECTION_NOTE, _document(rejection))
+
+
+def _document(rejection: Rejection) -> Dataset:
     dataset: Dataset = KeyObjectSelectionDocument(
         evidence=rejection.sent,
         content=_content(rejection),
@@ -65,7 +71,7 @@ def rejection_note(rejection: Rejection) -> ResultInstance:
     for item in dataset.ContentSequence[-len(rejection.sent) :]:
         del item.ConceptNameCodeSequence  # TID 2010 rows 8 and 10: references have no name
     identify(dataset, rejection, ResultKind.REJECTION_NOTE)
-    return ResultInstance(ResultKind.REJECTION_NOTE, dataset)
+    return dataset
 
 
 def _content(rejection: Rejection) -> KeyObjectSelection:
@@ -74,7 +80,7 @@ def _content(rejection: Rejection) -> KeyObjectSelection:
         referenced_objects=rejection.sent,
         observer_person_context=_reader(rejection.reader),
         observer_device_context=observer(rejection.maker),
-        description=clean(f"Rejected by a reader. {rejection.comment}", 1000),
+        description=clean(_("Rejected by a reader. {}").format(rejection.comment), 1000),
     )
     modifier = CodeContentItem(
         codes.DCM.DocumentTitleModifier, MODIFIER, RelationshipTypeValues.HAS_CONCEPT_MOD

@@ -20,6 +20,7 @@ from reports.case import Case
 from reports.compass import edge_letters
 from reports.identity import identify, image_reference, instance_uid
 from reports.key_slices import KeySlice
+from reports.language import _
 from reports.multiframe import copy_compression
 from reports.pictures import Picture
 from reports.settings import SHORT_DISCLAIMER
@@ -81,7 +82,7 @@ def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
     dataset.BurnedInAnnotation = "YES"
     dataset.RecognizableVisualFeatures = source.get("RecognizableVisualFeatures") or "NO"
     places = "; ".join(picture.place for picture in pictures)
-    dataset.ImageComments = f"{SHORT_DISCLAIMER}. {places}"[:LONG_TEXT]
+    dataset.ImageComments = f"{_(SHORT_DISCLAIMER)}. {places}"[:LONG_TEXT]
     copy_compression(dataset, source)
 
 

@@ -26,11 +26,13 @@ from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import LONG_STRING, identify, instance_uid, series_uid
 from reports.image_library import container, image_library
+from reports.language import _
 from reports.measurement_groups import COMMENT, measurement_group
 from reports.predecessors import name_predecessors
 from reports.settings import DISCLAIMER
 from reports.source import UTF8
 from reports.subject import Maker
+from reports.terms import term
 from reports.wording import summary
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -146,11 +148,11 @@ def _remarks(case: Case) -> ContentItem:
     """TID 1500 rows 12 and 14: what a reader of the SR alone must know."""
     card = case.analysis.manifest.card
     texts = [
-        DISCLAIMER,
+        _(DISCLAIMER),
         summary(case.analysis),
-        *case.notes,
-        f"Intended use: {card.intended_use}",
-        f"Not for: {card.not_for}",
+        *map(term, case.notes),
+        _("Intended use: {}").format(card.intended_use),
+        _("Not for: {}").format(card.not_for),
         *_selection(case),
     ]
     items = [
@@ -163,7 +165,8 @@ def _remarks(case: Case) -> ContentItem:
 def _selection(case: Case) -> list[str]:
     """Why each series was read or not, one line each."""
     return [
-        f"Series {choice.series_instance_uid} {'read' if choice.taken else 'not read'}: "
-        f"{choice.reason}"
+        (_("Series {} read: {}") if choice.taken else _("Series {} not read: {}")).format(
+            choice.series_instance_uid, term(choice.reason)
+        )
         for choice in case.analysis.selection
     ]

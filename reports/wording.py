@@ -1,5 +1,7 @@
 """What results say in words; one place, so that SR, page and pictures agree."""
 
+from functools import reduce
+
 from dicom_node.domain.analysis import (
     Analysis,
     Explanation,
@@ -10,29 +12,37 @@ from dicom_node.domain.analysis import (
     SegmentMask,
     Trust,
 )
-from dicom_node.domain.wording import percent
 from reports.compass import coordinate
+from reports.language import N_, _, fixed, number, percent
+from reports.terms import term
 
 TRUST = {
-    Trust.RELIABLE: "The map can be taken as the place that the model looked at.",
-    Trust.CAUTION: "Some checks were not passed: the map may mislead.",
-    Trust.NOT_RELIABLE: "Its checks failed: do not use the map.",
-    Trust.NOT_MEASURED: "Nobody measured whether the map can be believed.",
+    Trust.RELIABLE: N_("The map can be taken as the place that the model looked at."),
+    Trust.CAUTION: N_("Some checks were not passed: the map may mislead."),
+    Trust.NOT_RELIABLE: N_("Its checks failed: do not use the map."),
+    Trust.NOT_MEASURED: N_("Nobody measured whether the map can be believed."),
 }
 TRUST_LABEL = {
-    Trust.RELIABLE: "checks passed",
-    Trust.CAUTION: "caution",
-    Trust.NOT_RELIABLE: "not reliable",
-    Trust.NOT_MEASURED: "not measured",
+    Trust.RELIABLE: N_("checks passed"),
+    Trust.CAUTION: N_("caution"),
+    Trust.NOT_RELIABLE: N_("not reliable"),
+    Trust.NOT_MEASURED: N_("not measured"),
 }
 PRESENCE_LABEL = {
-    Presence.PRESENT: "Present",
-    Presence.ABSENT: "Absent",
-    Presence.UNDETERMINED: "Undetermined",
+    Presence.PRESENT: N_("Present"),
+    Presence.ABSENT: N_("Absent"),
+    Presence.UNDETERMINED: N_("Undetermined"),
 }
-NOT_A_SEGMENTATION = (
+PRESENCE_WORD = {
+    Presence.PRESENT: N_("present"),
+    Presence.ABSENT: N_("absent"),
+    Presence.UNDETERMINED: N_("undetermined"),
+}
+"""Within a sentence."""
+NOT_A_SEGMENTATION = N_(
     "The map shows what raised the model's score; it is not a segmentation and not a diagnosis."
 )
+NO_EVIDENCE = N_("No localised evidence: the map names no place.")
 
 
 def summary(analysis: Analysis) -> str:
@@ -41,61 +51,78 @@ def summary(analysis: Analysis) -> str:
     for finding in sorted(analysis.findings, key=lambda f: _URGENCY.index(f.presence)):
         key = (finding.target.finding.meaning, finding.presence)
         answers.setdefault(key, []).append(finding)
-    parts = (_answer(name, presence, found) for (name, presence), found in answers.items())
-    return "; ".join(parts) + "."
+    return _("{}.").format(_("; ").join(map(answer, answers.values())))
 
 
 _URGENCY = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
 
 
-def _answer(name: str, presence: Presence, found: list[Finding]) -> str:
-    count = f" ({len(found)} found)" if len(found) > 1 else ""
-    highest = "highest " if len(found) > 1 or presence is Presence.ABSENT else ""
-    chance = max(finding.probability for finding in found)
-    return f"{name} {presence.lower()}{count}, {highest}probability {percent(chance)}"
+def answer(found: list[Finding]) -> str:
+    """Findings of one target with the same answer: ``Lesion present, probability 97%``."""
+    first = found[0]
+    highest = len(found) > 1 or first.presence is Presence.ABSENT
+    text = (
+        _("{name} {presence}{count}, highest probability {chance}")
+        if highest
+        else _("{name} {presence}, probability {chance}")
+    )
+    return text.format(
+        name=term(first.target.finding.meaning),
+        presence=_(PRESENCE_WORD[first.presence]),
+        count=_(" ({} found)").format(len(found)) if len(found) > 1 else "",
+        chance=percent(max(finding.probability for finding in found)),
+    )
 
 
 def place_text(finding: Finding) -> str:
     """Where the map points, in a sentence."""
     explanation = finding.explanation
     if explanation is None:
-        return "No explanation was made for this finding."
+        return _("No explanation was made for this finding.")
     region = explanation.region
     if region is None:
-        return "No localised evidence: the map names no place."
-    relation = _relation(region, finding.segment)
-    return f"The map names a place at {region_place(region)}{relation}."
+        return _(NO_EVIDENCE)
+    return _relation(region, finding.segment).format(
+        place=region_place(region), number=finding.segment.number if finding.segment else ""
+    )
 
 
 def region_place(region: Region) -> str:
     """The centre of the region: patient coordinates, or row and column without geometry."""
     if region.centroid_mm is not None:
-        return ", ".join(coordinate(value, axis) for axis, value in enumerate(region.centroid_mm))
-    _, row, column = region.centroid
-    return f"row {row:.0f}, column {column:.0f}"
+        values = [coordinate(value, axis) for axis, value in enumerate(region.centroid_mm)]
+        return _(", ").join(values)
+    _frame, row, column = region.centroid
+    return _("row {}, column {}").format(fixed(row, 0), fixed(column, 0))
 
 
 def _relation(region: Region, segment: SegmentMask | None) -> str:
     """Whether map and segment speak of the same place: the reader's first check."""
     if segment is None:
-        return ""
+        return _("The map names a place at {place}.")
     frame, row, column = (round(value) for value in region.centroid)
-    inside = bool(segment.mask[frame, row, column])
-    return f", {'inside' if inside else 'outside of'} segment {segment.number}"
+    if segment.mask[frame, row, column]:
+        return _("The map names a place at {place}, inside segment {number}.")
+    return _("The map names a place at {place}, outside of segment {number}.")
 
 
 def quality_text(quality: ExplanationQuality) -> str:
     """How far the map can be believed, with the reasons."""
-    label = f"Trust in this map: {TRUST_LABEL[quality.trust]}."
-    return " ".join((label, TRUST[quality.trust], *quality.reasons))
+    label = _("Trust in this map: {}.").format(_(TRUST_LABEL[quality.trust]))
+    return _joined(label, _(TRUST[quality.trust]), *map(term, quality.reasons))
 
 
 def method_text(explanation: Explanation) -> str:
     """How the map was made."""
     saliency = explanation.saliency
-    return (
-        f"{saliency.method.meaning}, layer {saliency.layer}, in logit units on a fixed scale "
-        f"from 0 to {saliency.full_scale:g}; highest value {float(saliency.values.max()):.3g}."
+    return _(
+        "{method}, layer {layer}, in logit units on a fixed scale from 0 to {scale}; highest "
+        "value {highest}."
+    ).format(
+        method=term(saliency.method.meaning),
+        layer=saliency.layer,
+        scale=number(saliency.full_scale),
+        highest=number(float(saliency.values.max())),
     )
 
 
@@ -103,15 +130,20 @@ def explanation_text(analysis: Analysis, finding: Finding) -> str:
     """The whole explanation of a finding as one text, for the SR."""
     if finding.explanation is None:
         return place_text(finding)
-    measures = "; ".join(
-        f"{m.name}: {m.value:.3g} {m.unit.meaning}" for m in finding.explanation.quality.measures
+    measures = _("; ").join(
+        _("{name}: {value}").format(name=term(m.name), value=f"{number(m.value)} {m.unit.meaning}")
+        for m in finding.explanation.quality.measures
     )
-    parts = (
-        f"Explanation by {analysis.manifest.id}.",
+    return _joined(
+        _("Explanation by {}.").format(analysis.manifest.id),
         place_text(finding),
         quality_text(finding.explanation.quality),
         method_text(finding.explanation),
-        f"{measures}." if measures else "",
-        NOT_A_SEGMENTATION,
+        _("{}.").format(measures) if measures else "",
+        _(NOT_A_SEGMENTATION),
     )
-    return " ".join(part for part in parts if part)
+
+
+def _joined(*sentences: str) -> str:
+    """Sentences one after the other: with a space where the language has one."""
+    return reduce(_("{} {}").format, filter(None, sentences))

@@ -9,6 +9,7 @@ from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
 from reports.heat_colors import HeatColorsWriter
 from reports.key_objects import KeyObjectsWriter
+from reports.language import speaking
 from reports.outlines import OutlinesWriter
 from reports.parametric_map import ParametricMapWriter
 from reports.secondary_capture import SecondaryCaptureWriter
@@ -50,6 +51,7 @@ def write_results(
     Raises ``UnsupportedGeometry`` where a source cannot be expressed in a class.
     """
     results: list[ResultInstance] = []
-    for writer in writers:
-        results.extend(writer.write(case, tuple(results)))
+    with speaking(case.settings.language):
+        for writer in writers:
+            results.extend(writer.write(case, tuple(results)))
     return results

@@ -1,0 +1,98 @@
+"""The language that results speak: gettext catalogues, numbers and dates by locale.
+
+English is the language of the source texts. Writers and page speak the language that the case
+asks for (``speaking``); whatever is said outside of that is English.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import date, datetime
+from functools import lru_cache
+from gettext import NullTranslations
+from io import BytesIO
+from pathlib import Path
+
+from babel.dates import format_date, format_time, get_datetime_format
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal, format_percent
+from babel.support import Translations
+
+from reports.settings import Language
+
+CATALOGUES = Path(__file__).parent / "locale"
+LOCALES: dict[Language, str] = {"en": "en_150", "de": "de_DE", "zh-Hans": "zh_Hans_CN"}
+"""For numbers and dates; English as in Europe: the day before the month, 24 hours."""
+FOLDERS: dict[Language, str] = {"de": "de", "zh-Hans": "zh_Hans"}
+_current: ContextVar[Language] = ContextVar("language", default="en")
+
+
+@contextmanager
+def speaking(language: Language) -> Iterator[None]:
+    """Say everything in this language until the end of the block."""
+    token = _current.set(language)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def spoken() -> Language:
+    """The language of this moment."""
+    return _current.get()
+
+
+def _(text: str) -> str:
+    """A text of ours in the language that is spoken."""
+    return _catalogue(_current.get()).gettext(text)
+
+
+def N_(text: str) -> str:  # noqa: N802 - gettext's own name
+    """Mark a text for the catalogues that is translated later."""
+    return text
+
+
+@lru_cache
+def _catalogue(language: Language) -> NullTranslations:
+    """Compiled when it is first asked for: what is shipped is what translators edit."""
+    if language not in FOLDERS:
+        return NullTranslations()
+    path = CATALOGUES / FOLDERS[language] / "LC_MESSAGES" / "reports.po"
+    compiled = BytesIO()
+    with path.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=FOLDERS[language]))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def number(value: float) -> str:
+    """Three significant digits, or all before the point; no grouping, for it misleads abroad."""
+    rounded = float(f"{value:.3g}") if abs(value) < 1000 else round(value)
+    return format_decimal(rounded, "0.##########", locale=LOCALES[_current.get()])
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number with so many digits after the point."""
+    return format_decimal(round(value, digits), f"0.{'0' * digits}", locale=LOCALES[_current.get()])
+
+
+def percent(probability: float) -> str:
+    """A probability in whole percent; never 0 or 100, for no model is certain."""
+    locale = LOCALES[_current.get()]
+    if probability > 0.99:
+        return f">{format_percent(0.99, locale=locale)}"
+    sign = "<" if probability < 0.01 else ""
+    return sign + str(format_percent(max(probability, 0.01), locale=locale))
+
+
+def day(when: date) -> str:
+    """A date."""
+    return format_date(when, "medium", locale=LOCALES[_current.get()])
+
+
+def moment(when: datetime) -> str:
+    """Date and time of day, to the minute."""
+    locale = LOCALES[_current.get()]
+    together = get_datetime_format("medium", locale=locale)
+    return str(together).format(format_time(when.time(), "short", locale=locale), day(when))

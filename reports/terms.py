@@ -1,0 +1,98 @@
+"""Texts that come from elsewhere and that the catalogues know: code meanings, reasons, checks.
+
+What is not listed here, a model's own words above all, stays as its author wrote it.
+"""
+
+import re
+
+from reports.language import N_, _, spoken
+
+_TERMS = (
+    # reports.settings
+    N_("AI, not for diagnostic use"),
+    N_("Made by artificial intelligence. Research only, not for diagnostic use."),
+    # findings and sites of manifests
+    N_("Lesion"),
+    N_("Nodule"),
+    N_("Mass"),
+    N_("Cyst"),
+    N_("Neoplasm"),
+    N_("Hemorrhage"),
+    N_("Fracture"),
+    N_("Pneumothorax"),
+    N_("Pleural effusion"),
+    N_("Body"),
+    N_("Entire body"),
+    N_("Trunk"),
+    N_("Head"),
+    N_("Brain"),
+    N_("Chest"),
+    N_("Lung"),
+    N_("Breast"),
+    N_("Abdomen"),
+    N_("Liver"),
+    N_("Kidney"),
+    N_("Spleen"),
+    N_("Pelvis"),
+    # measurements
+    N_("Volume"),
+    N_("Long axis"),
+    N_("Short axis"),
+    N_("Length"),
+    N_("Mean"),
+    N_("Mean Attenuation Coefficient"),
+    N_("Standard Deviation of Attenuation Coefficient"),
+    N_("Standard Deviation"),
+    # methods (CID 217)
+    N_("Gradient-weighted class activation"),
+    N_("Class activation"),
+    N_("Saliency"),
+    # routing
+    N_("fits"),
+    N_("fits, but another series has more images"),
+    N_("its headers cannot be read"),
+    N_("holds no images"),
+    N_("missing"),
+    # checks of explanations
+    N_("the faithfulness of this map was not tested"),
+    N_("Evidence inside the outline"),
+    N_("part of the heat map's evidence on the key slice that lies inside the outlined finding"),
+)
+_TEMPLATES = (
+    N_("{} of its headers cannot be read"),
+    N_("modality {}, not {}"),
+    N_("SOP class {}, not {}"),
+    N_("orientation {}, not {}"),
+    N_("{} images, fewer than {}"),
+    N_("{} images, more than {}"),
+    N_("{} or {}"),
+    N_("{} is {}, wanted {}"),
+    N_("The model read the middle {} of each image; what lies outside was not searched."),
+    N_(
+        "1 place was outlined as {} in slices whose probability stays below the operating "
+        "point; not reported."
+    ),
+    N_(
+        "{} places were outlined as {} in slices whose probability stays below the operating "
+        "point; not reported."
+    ),
+    N_("1 place was outlined as {}, too small to be one; not reported."),
+    N_("{} places were outlined as {}, too small to be one; not reported."),
+    N_("Only {} of {} key slices are shown; the table lists all findings."),
+    N_("Invalid header values of the source were repaired in the results: {}."),
+)
+"""With blanks for what differs."""
+_PATTERNS = tuple(
+    (text, re.compile(re.escape(text).replace(r"\{\}", "(.+?)"))) for text in _TEMPLATES
+)
+
+
+def term(text: str) -> str:
+    """A text from elsewhere in the language that is spoken, or as it is if nobody knows it."""
+    known = _(text)
+    if known != text or spoken() == "en":
+        return known
+    for template, pattern in _PATTERNS:
+        if match := pattern.fullmatch(text):
+            return _(template).format(*map(term, match.groups()))
+    return text

@@ -131,6 +131,7 @@ class Connection(asyncio.BufferedProtocol):
         self.state = State.CLOSED
         if self._service is not None:
             self._service.lost()
+            self._service, self._buffer = None, bytearray()  # its memory back now, not in a while
         if self._to_library is not None:
             self._to_library(b"")
         self._host.ended(self, "ASSOC_ABORT" if midway else self._ended)

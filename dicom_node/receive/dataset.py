@@ -192,6 +192,8 @@ class _Walk:
         if stop > end:
             _overrun(tag, depth, value, end)
         if tag == PIXEL_DATA and not depth:
+            if vr not in (None, b"OB", b"OW"):
+                _refuse("UNPARSEABLE", "encapsulated pixel data is neither OB nor OW")
             return self._fragments(value, stop)
         if vr == b"UN" and not self.implicit:
             return self._unknown(value, stop, length, depth)

@@ -222,3 +222,14 @@ def test_a_character_set_that_no_library_can_look_up(nested):
         del data.ReferencedStudySequence
     assert code(raw + encoded(data)) == "UNPARSEABLE"
     assert look(element(0x0008, 0x0005, "CS", b"ISO_IR 100\0\0") + encoded(data_set()))
+
+
+@pytest.mark.parametrize("vr", ["UN", "SQ"])
+def test_encapsulated_pixel_data_of_another_kind(vr):
+    data = data_set()
+    del data.PixelData
+    fragment = struct.pack("<HHI", 0xFFFE, 0xE000, 4) + b"\xff\xd8\xff\xd9"
+    end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    raw = element(0x7FE0, 0x0010, vr, fragment + end, 0xFFFFFFFF)
+    assert code(encoded(data) + raw) == "UNPARSEABLE"
+    assert look(encoded(data) + raw.replace(vr.encode(), b"OB", 1))

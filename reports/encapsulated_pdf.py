@@ -31,7 +31,7 @@ class EncapsulatedPdfWriter:
         dataset = Dataset()
         dataset.SOPClassUID = EncapsulatedPDFStorage
         identify(dataset, case, ResultKind.ENCAPSULATED_PDF)
-        _document(dataset, case, html_to_pdf(report_html(case)))
+        _document(dataset, case, html_to_pdf(report_html(case), case.made_at))
         name_predecessors(dataset, case.predecessors)
         return [ResultInstance(ResultKind.ENCAPSULATED_PDF, dataset)]
 

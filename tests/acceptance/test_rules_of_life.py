@@ -1,8 +1,10 @@
 """Every study is answered in the PACS; what is overtaken is named, what is rejected taken back."""
 
 import re
+from io import BytesIO
 
 import httpx
+import pikepdf
 import pytest
 from node import running_node
 from orthanc import running_orthanc
@@ -85,6 +87,13 @@ def test_a_study_without_a_result_is_answered_in_the_pacs(case, pacs, node, tmp_
     assert uid
 
 
+def page_in(document):
+    """The HTML report that a PDF of the PACS carries."""
+    pdf = document.EncapsulatedDocument[: document.EncapsulatedDocumentLength]
+    with pikepdf.open(BytesIO(pdf)) as opened:
+        return opened.attachments["report.html"].get_file().read_bytes()
+
+
 def test_late_images_make_a_report_that_replaces_the_first(pacs, node, tmp_path):
     study = make_study(phantom(31_002, slices=12, size=64))
     files = save_study(study, tmp_path)
@@ -103,6 +112,8 @@ def test_late_images_make_a_report_that_replaces_the_first(pacs, node, tmp_path)
         (reference,) = replaced.ReferencedSeriesSequence[0].ReferencedSOPSequence
         assert reference.ReferencedSOPInstanceUID == old[kind]
         assert dciodvfy(path) == []
+    report = httpx.get(f"{node.page}/jobs/{standing['ENCAPSULATED_PDF']['job_id']}/report")
+    assert page_in(dcmread(path)) == report.content
     overtaken = {r["sop_instance_uid"] for r in second.results if r["superseded_by"]}
     assert overtaken == {r["sop_instance_uid"] for r in first.results}
     assert "superseded" in httpx.get(f"{node.page}/studies/{study[0].StudyInstanceUID}").text

@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "doctor",
     "echo": "echo NODE@127.0.0.1:1",
     "alive": "alive sweep",
+    "import": "import .",
 }
 ROLES = ("run_listener", "run_sweep", "run_web")
 

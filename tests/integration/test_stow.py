@@ -269,6 +269,7 @@ class TestTheRequest:
             (RELATED, b""),
             (RELATED, multipart()),
             (RELATED, multipart(b"x").replace(b"--cut--", b"")),
+            (RELATED, multipart(b"x", b"y").replace(b"--cut--", b"")),
             (RELATED.replace("cut", "x" * 300), multipart(b"x")),
             (RELATED, b"--cut\r\n" + b"x" * 100_000),
         ],

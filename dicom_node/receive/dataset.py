@@ -27,6 +27,8 @@ STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
 WANTED = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STUDY_INSTANCE_UID, SERIES_INSTANCE_UID})
 SPECIFIC_CHARACTER_SET = 0x00080005
 READ = WANTED | {SPECIFIC_CHARACTER_SET}
+TEXT = frozenset({None, b"CS", b"LO", b"SH", b"UI", b"UN"})
+"""Value representations in which UIDs and the character set may come."""
 DELIMITERS = 0xFFFE
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
@@ -162,6 +164,8 @@ class _Walk:
             if position > end:
                 _overrun(tag, depth, value, end)
             if tag in READ:
+                if vr not in TEXT:
+                    _refuse("UNPARSEABLE", "a UID or the character set is no text")
                 self._note(tag, bytes(data[value:position]), depth)
         if undefined:
             _refuse("NO_DELIMITER", "an item of undefined length is not closed")

@@ -233,3 +233,10 @@ def test_encapsulated_pixel_data_of_another_kind(vr):
     raw = element(0x7FE0, 0x0010, vr, fragment + end, 0xFFFFFFFF)
     assert code(encoded(data) + raw) == "UNPARSEABLE"
     assert look(encoded(data) + raw.replace(vr.encode(), b"OB", 1))
+
+
+@pytest.mark.parametrize("number", [0x0005, 0x0018])
+def test_a_character_set_or_uid_that_is_a_number(number):
+    data = data_set()
+    del data.SOPInstanceUID
+    assert code(element(0x0008, number, "SS", b"1.2.3.4.") + encoded(data)) == "UNPARSEABLE"

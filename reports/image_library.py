@@ -1,28 +1,28 @@
 """TID 1600 Image Library: every image that the model read, with its place in the patient.
 
-Shared descriptors stand once in the group, positions at each image; highdicom's own library
-repeats all of them for each image and fails where a slice thickness is missing.
+Shared descriptions stand once in the group, positions at each image; highdicom's own library
+repeats all of them for each image and fails where a slice thickness is missing. The items are
+plain data sets: there are thousands of them, and highdicom's content items take their time.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from highdicom.sr import (
-    CodeContentItem,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
-    ImageContentItem,
-    NumContentItem,
     RelationshipTypeValues,
-    UIDRefContentItem,
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from reports.case import Case
-from reports.planes import functional_group
+from reports.identity import code_item
+from reports.planes import decimal, functional_group
+from reports.references import Reference
 
 SOURCE = Code("260753009", "SCT", "Source")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
@@ -37,13 +37,20 @@ ORIENTATION = tuple(
     for axis in "XYZ"
 )
 POSITION = tuple(getattr(codes.DCM, f"ImagePositionPatient{axis}") for axis in "XYZ")
+CONTEXT, CONTAINS = "HAS ACQ CONTEXT", "CONTAINS"
 
 
-def image_library(case: Case) -> ContainerContentItem:
+def image_library(case: Case) -> Dataset:
     """One group with all images, in the order of the analysis."""
-    group = container(codes.DCM.ImageLibraryGroup, _shared(case.sources.first))
-    group.ContentSequence.extend(_entry(header) for header in _images(case))
-    return container(codes.DCM.ImageLibrary, [group])
+    library, group = (
+        _item("CONTAINER", CONTAINS, name)
+        for name in (codes.DCM.ImageLibrary, codes.DCM.ImageLibraryGroup)
+    )
+    library.ContinuityOfContent = group.ContinuityOfContent = "SEPARATE"
+    entries = [_entry(header) for header in _images(case)]
+    group.ContentSequence = [*_shared(case.sources.first), *entries]
+    library.ContentSequence = [group]
+    return library
 
 
 def container(name: Code, items: Sequence[ContentItem]) -> ContainerContentItem:
@@ -59,13 +66,17 @@ def _images(case: Case) -> list[Dataset]:
     return [headers[uid] for uid in used]
 
 
-def _shared(header: Dataset) -> list[ContentItem]:
+def _shared(header: Dataset) -> list[Dataset]:
     """TID 1602 and TID 1604: what is the same for all images."""
-    items: list[ContentItem] = []
+    items: list[Dataset] = []
     if header.Modality in MODALITIES:
-        items.append(_code(codes.DCM.Modality, MODALITIES[header.Modality]))
+        item = _item("CODE", CONTEXT, codes.DCM.Modality)
+        item.ConceptCodeSequence = [code_item(MODALITIES[header.Modality])]
+        items.append(item)
     if header.get("FrameOfReferenceUID"):
-        items.append(_uid(codes.DCM.FrameOfReferenceUID, str(header.FrameOfReferenceUID)))
+        item = _item("UIDREF", CONTEXT, codes.DCM.FrameOfReferenceUID)
+        item.UID = header.FrameOfReferenceUID
+        items.append(item)
     items.append(_number(codes.DCM.PixelDataRows, header.Rows, PIXELS))
     items.append(_number(codes.DCM.PixelDataColumns, header.Columns, PIXELS))
     measures = functional_group(header, 1, "PixelMeasuresSequence")
@@ -73,7 +84,7 @@ def _shared(header: Dataset) -> list[ContentItem]:
     return items + _spacing(measures) + _orientation(facing)
 
 
-def _spacing(measures: Dataset) -> list[ContentItem]:
+def _spacing(measures: Dataset) -> list[Dataset]:
     spacing = measures.get("PixelSpacing") or measures.get("ImagerPixelSpacing")
     if not spacing:
         return []
@@ -84,42 +95,45 @@ def _spacing(measures: Dataset) -> list[ContentItem]:
     ]
 
 
-def _thickness(header: Dataset) -> list[ContentItem]:
+def _thickness(header: Dataset) -> list[Dataset]:
     if not header.get("SliceThickness"):
         return []
     return [_number(codes.DCM.SliceThickness, header.SliceThickness, codes.UCUM.Millimeter)]
 
 
-def _orientation(header: Dataset) -> list[ContentItem]:
+def _orientation(header: Dataset) -> list[Dataset]:
     values = header.get("ImageOrientationPatient") or ()
     return [_number(n, v, COSINE) for n, v in zip(ORIENTATION, values, strict=False)]
 
 
-def _entry(header: Dataset) -> ImageContentItem:
+def _entry(header: Dataset) -> Dataset:
     """TID 1601: one image and its position."""
-    item = ImageContentItem(
-        name=SOURCE,
-        referenced_sop_class_uid=header.SOPClassUID,
-        referenced_sop_instance_uid=header.SOPInstanceUID,
-        relationship_type=RelationshipTypeValues.CONTAINS,
-    )
+    item = _item("IMAGE", CONTAINS, SOURCE)
+    item.ReferencedSOPSequence = [Reference.to(header).item()]
     values = header.get("ImagePositionPatient") or ()
     places = [_number(n, v, codes.UCUM.Millimeter) for n, v in zip(POSITION, values, strict=False)]
     if places:
-        item.ContentSequence = ContentSequence(places)
+        item.ContentSequence = places
     return item
 
 
-_CONTEXT = RelationshipTypeValues.HAS_ACQ_CONTEXT
+def _item(value_type: str, relationship: str, name: Code) -> Dataset:
+    item = Dataset()
+    item.RelationshipType, item.ValueType = relationship, value_type
+    item.ConceptNameCodeSequence = [_code(name)]
+    return item
 
 
-def _number(name: Code, value: Any, unit: Code) -> NumContentItem:
-    return NumContentItem(name=name, value=float(value), unit=unit, relationship_type=_CONTEXT)
+@lru_cache(maxsize=256)
+def _code(name: Code) -> Dataset:
+    """One data set for all items that have this name: nothing changes it."""
+    return code_item(name)
 
 
-def _code(name: Code, value: Code) -> CodeContentItem:
-    return CodeContentItem(name=name, value=value, relationship_type=_CONTEXT)
-
-
-def _uid(name: Code, value: str) -> UIDRefContentItem:
-    return UIDRefContentItem(name=name, value=value, relationship_type=_CONTEXT)
+def _number(name: Code, value: Any, unit: Code) -> Dataset:
+    item = _item("NUM", CONTEXT, name)
+    measured = Dataset()
+    measured.NumericValue = decimal(value)
+    measured.MeasurementUnitsCodeSequence = [_code(unit)]
+    item.MeasuredValueSequence = [measured]
+    return item

@@ -14,6 +14,7 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain.analysis import SegmentMask
 from reports.case import Case
+from reports.segments import mask_frames
 
 CENTER = codes.DCM.Center
 """Of the voxels: their mean position."""
@@ -22,8 +23,10 @@ CONTAINS = RelationshipTypeValues.CONTAINS
 
 def centroid(segment: SegmentMask) -> tuple[float, float, float]:
     """Mean (frame, row, column) index of the voxels of a segment."""
-    frame, row, column = np.argwhere(segment.mask).mean(axis=0)
-    return float(frame), float(row), float(column)
+    frames = mask_frames(segment)
+    part = segment.mask[frames[0] : frames[-1] + 1]
+    frame, row, column = np.argwhere(part).mean(axis=0)
+    return float(frame) + frames[0], float(row), float(column)
 
 
 def center(case: Case, segment: SegmentMask, *, flat: bool = False) -> ContentItem:

@@ -34,7 +34,8 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import Target
 from reports.case import Case
 from reports.location import center
-from reports.segmentation import frame_number, mask_frames
+from reports.segmentation import frame_number
+from reports.segments import mask_frames
 from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text
 

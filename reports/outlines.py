@@ -22,7 +22,7 @@ from reports.gray_pipeline import Rescale, presentation_lut, rescales, windows
 from reports.identity import identify
 from reports.key_slices import segments_in
 from reports.presentation import images, present, referring
-from reports.segmentation import mask_frames
+from reports.segments import mask_frames
 from reports.settings import SHORT_DISCLAIMER
 
 KIND = ResultKind.PRESENTATION_STATE

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
@@ -46,7 +47,7 @@ class Repaired:
 
 def repaired(dataset: Dataset, keyword: str) -> Repaired:
     """Read one attribute that is there, by its keyword, and make it fit."""
-    vr = str(dictionary_VR(keyword)).split(" ")[0]
+    vr = _vr(keyword)
     try:
         value = dataset[keyword].value
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on bytes it cannot read
@@ -55,6 +56,16 @@ def repaired(dataset: Dataset, keyword: str) -> Repaired:
         return Repaired(vr, [_item(item) for item in value or ()], note=False)
     fixed = _fixed(value, vr, keyword)
     return Repaired(vr, fixed, note=_text(fixed) != _text(value))
+
+
+@cache
+def _vr(keyword: str) -> str:
+    return str(dictionary_VR(keyword)).split(" ")[0]
+
+
+@cache
+def _single(keyword: str) -> bool:
+    return dictionary_VM(tag_for_keyword(keyword) or 0) == "1"
 
 
 def _item(source: Dataset) -> Dataset:
@@ -71,7 +82,7 @@ def _item(source: Dataset) -> Dataset:
 def _fixed(value: Any, vr: str, keyword: str) -> Any:
     fix = _FIXES.get(vr, _as_it_is)
     fixed = [fix("" if part is None else part, keyword) for part in _parts(value, vr)]
-    if dictionary_VM(tag_for_keyword(keyword) or 0) == "1":
+    if _single(keyword):
         return fixed[0] if fixed else ""
     return fixed[0] if len(fixed) == 1 else fixed
 

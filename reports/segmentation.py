@@ -19,7 +19,7 @@ from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import identify, series_description
 from reports.multiframe import Derived, Dimension, describe, require_frame_of_reference
-from reports.segments import background, description, overlapping
+from reports.segments import background, description, mask_frames, overlapping
 
 Segments = Sequence[SegmentMask]
 SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
@@ -151,11 +151,6 @@ def _pixels(dataset: Dataset, bits: int, data: bytes) -> None:
     dataset.HighBit, dataset.PixelRepresentation = bits - 1, 0
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OW" if bits > 8 else "OB"
-
-
-def mask_frames(segment: SegmentMask) -> list[int]:
-    """Indices of the frames that a segment touches."""
-    return [int(frame) for frame in np.flatnonzero(np.any(segment.mask, axis=(1, 2)))]
 
 
 def frame_number(segmentation: Dataset, segment: SegmentMask, source: FrameReference) -> int:

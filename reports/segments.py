@@ -8,7 +8,7 @@ from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import SegmentMask
+from dicom_node.domain.analysis import BoolArray, SegmentMask
 from dicom_node.domain.manifest import Target
 from reports.case import Case
 from reports.identity import code_item
@@ -89,9 +89,16 @@ def _target(case: Case, segment: SegmentMask) -> Target | None:
 
 def overlapping(segments: Sequence[SegmentMask]) -> bool:
     """Whether a voxel belongs to more than one segment."""
-    seen = segments[0].mask.copy()
-    for segment in segments[1:]:
-        if (seen & segment.mask).any():
-            return True
-        seen |= segment.mask
+    seen: dict[int, BoolArray] = {}
+    for segment in segments:
+        for frame in mask_frames(segment):
+            plane = segment.mask[frame]
+            if frame in seen and (seen[frame] & plane).any():
+                return True
+            seen[frame] = seen[frame] | plane if frame in seen else plane
     return False
+
+
+def mask_frames(segment: SegmentMask) -> list[int]:
+    """Indices of the frames that a segment touches."""
+    return [frame for frame, plane in enumerate(segment.mask) if plane.any()]

@@ -70,6 +70,8 @@ class StructuredReportWriter:
         """Return one instance; everything in ``earlier`` but its other form is evidence."""
         others = [r for r in earlier if r.kind not in FORMS]
         dataset = _document(case, others, self.kind)
+        *context, measurements, remarks = dataset.ContentSequence
+        dataset.ContentSequence = [*context, image_library(case), measurements, remarks]
         identify(dataset, case, self.kind)
         name_predecessors(dataset, case.predecessors)
         return [ResultInstance(self.kind, dataset)]
@@ -105,9 +107,7 @@ def _content(case: Case, earlier: Sequence[ResultInstance], *, flat: bool) -> Me
             LANGUAGES[case.settings.language]
         ),
     )
-    items = report[0].ContentSequence
-    measurements = items.pop()
-    items.extend([image_library(case), measurements, _remarks(case)])
+    report[0].ContentSequence.append(_remarks(case))
     return report
 
 

@@ -250,14 +250,16 @@ def test_the_procedure_is_reported_in_the_words_of_the_template(
 
 @pytest.mark.validators
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT])
 @pytest.mark.parametrize("lesions", [0, 2])
 def test_pixelmed_finds_no_error_against_the_templates(
-    lesions: int, tmp_path: Path, tool: validators.Tool
+    lesions: int, kind: ResultKind, tmp_path: Path, tool: validators.Tool
 ) -> None:
     tool("DicomSRValidator")
     path = tmp_path / "sr.dcm"
     given = analyses.analysis(phantom(7, lesions=lesions, slices=24, size=96))
-    path.write_bytes(dataset_bytes(document(given)))
+    writers = (*WRITERS[:-1], StructuredReportWriter(kind))
+    path.write_bytes(dataset_bytes(write_results(Case(given), writers)[-1].dataset))
     assert validators.sr_validator(path) == []
 
 

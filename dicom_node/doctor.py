@@ -1,5 +1,6 @@
 """``dicom-node doctor``: what this install can and cannot do, and what to do about it."""
 
+import ctypes
 import ctypes.util
 import shutil
 import sys
@@ -38,7 +39,8 @@ class Check:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Every check, one after the other; none changes anything."""
-    for check in (_python, _decoders, _ledger, _disk, _broker, _models, _tensorflow, _gpu, _pango):
+    checks = (_python, _decoders, _ledger, _disk, _broker, _models, _tensorflow, _gpu)
+    for check in (*checks, _pango, _chinese):
         yield from check(settings)
     yield from _destinations(settings)
 
@@ -150,6 +152,30 @@ def _pango(_: Settings) -> Iterator[Check]:
         yield Check("Pango", Health.OK, found)
     else:
         yield Check("Pango", Health.BAD, "not found", advice)
+
+
+def _chinese(settings: Settings) -> Iterator[Check]:
+    """A PDF without the font would hold boxes in place of letters."""
+    if settings.results.language != "zh-Hans":
+        return
+    if _has_font(b"zh-cn"):
+        yield Check("Chinese font", Health.OK, "found")
+    else:
+        advice = "install one (Debian: apt install fonts-wqy-microhei), or set results.language"
+        yield Check("Chinese font", Health.BAD, "none", advice)
+
+
+def _has_font(language: bytes) -> bool:
+    """Whether a font of this machine has the letters of a language (fontconfig's name of it)."""
+    name = ctypes.util.find_library("fontconfig")
+    if name is None:
+        return False
+    library = ctypes.CDLL(name)
+    library.FcNameParse.restype = library.FcObjectSetCreate.restype = ctypes.c_void_p
+    library.FcFontList.restype = ctypes.POINTER(ctypes.c_int)  # nfont, the first field
+    wanted = ctypes.c_void_p(library.FcNameParse(b":lang=" + language))
+    nothing = ctypes.c_void_p(library.FcObjectSetCreate())
+    return bool(library.FcFontList(None, wanted, nothing)[0])
 
 
 def _destinations(settings: Settings) -> Iterator[Check]:

@@ -1,0 +1,32 @@
+"""axe-core in Chromium: what keeps people from reading a page."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from browser import Browser
+
+AXE = Path(__file__).parent / "axe"
+SERIOUS = {"serious", "critical"}
+RUN = "axe.run({resultTypes: ['violations']}).then(r => { window.verdict = r.violations })"
+
+
+def axe_source(tool: Callable[[str], str]) -> str:
+    """The script, installed by npm from its lock file where it is not there yet."""
+    script = AXE / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        command = [tool("npm"), "ci", "--ignore-scripts", "--silent", "--prefix", str(AXE)]
+        subprocess.run(command, check=True, timeout=120)
+    return script.read_text("utf-8")
+
+
+def barriers(browser: Browser, source: str, *, only_serious: bool = True) -> list[str]:
+    """Rules that the open page breaks, each with the elements that do."""
+    browser.evaluate(source + ";0")
+    browser.evaluate(RUN + ";0")
+    browser.wait_for("!!window.verdict", timeout_s=60)
+    found: list[dict[str, Any]] = json.loads(browser.evaluate("JSON.stringify(window.verdict)"))
+    wanted = [v for v in found if v["impact"] in SERIOUS or not only_serious]
+    return [f"{v['id']}: {[node['html'][:120] for node in v['nodes']]}" for v in wanted]

@@ -1,0 +1,69 @@
+"""Everyone can read the report in a browser, and the browser asks nobody for anything."""
+
+import analyses
+import pytest
+from accessibility import axe_source, barriers
+from browser import Browser
+
+from dicom_node.testing.phantom import phantom
+from reports.case import Case
+from reports.html import report_html
+from reports.references import Reference
+from reports.settings import ReportSettings
+
+pytestmark = [pytest.mark.chromium, pytest.mark.filterwarnings("ignore::UserWarning")]
+LANGUAGES = ("en", "de", "zh-Hans")
+
+
+@pytest.fixture(scope="module")
+def browser(tool, tmp_path_factory):
+    browser = Browser(tool("chromium"), tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()
+
+
+def report(language, lesions):
+    """With all its parts: findings, notes, maps that failed their checks, and what it replaces."""
+    given = analyses.analysis(phantom(7, lesions=lesions, slices=12, size=64))
+    old = Reference("2.25.1", "2.25.2", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.3")
+    return report_html(Case(given, ReportSettings(language=language), (old,)))
+
+
+def open_page(browser, page, tmp_path, width=1000):
+    file = tmp_path / "report.html"
+    file.write_text(page, "utf-8")
+    browser.media("light", width, 1400)
+    browser.complaints_so_far()
+    browser.goto(file.as_uri())
+
+
+@pytest.mark.parametrize("lesions", [0, 2])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_keeps_anyone_from_reading_it(browser, tool, tmp_path, language, lesions):
+    open_page(browser, report(language, lesions), tmp_path)
+    assert barriers(browser, axe_source(tool), only_serious=False) == []
+
+
+def test_the_judge_sees_what_is_wrong(browser, tool, tmp_path):
+    page = report("en", 1).replace('<html lang="en">', "<html>").replace('alt="', 'data-alt="')
+    open_page(browser, page, tmp_path)
+    found = " ".join(barriers(browser, axe_source(tool)))
+    assert "html-has-lang" in found
+    assert "image-alt" in found
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_browser_asks_nobody_for_anything(browser, tmp_path, language):
+    open_page(browser, report(language, 1), tmp_path)
+    asked = browser.evaluate("performance.getEntriesByType('resource').map(e => e.name).join()")
+    assert [name for name in asked.split(",") if name and not name.startswith("data:")] == []
+    assert browser.complaints_so_far() == []
+    assert browser.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 50)")
+
+
+@pytest.mark.parametrize("width", [360, 1000])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_it_fits_on_a_telephone_and_on_a_screen(browser, tmp_path, language, width):
+    open_page(browser, report(language, 2), tmp_path, width)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate("document.querySelector('h1').getBoundingClientRect().top < 400")

@@ -70,12 +70,17 @@ def read_meta(content: Bytes) -> Meta:
     """Read the file meta information. Raises ``UnreadableDataset``, ``UnsupportedSyntax``."""
     start = bytes(memoryview(content)[:MOST_META])
     if start[PREAMBLE : PREAMBLE + 4] != PREFIX:
-        raise UnreadableDataset("not a DICOM file: it has no preamble with the prefix DICM")
+        raise UnreadableDataset(
+            "not a DICOM file: it has no preamble with the prefix DICM; to a bare data set, "
+            "DCMTK's dcmconv adds one"
+        )
     try:
         found, end = _group_2(start)
         syntax = UID(checked_uid(found[TRANSFER_SYNTAX]))
     except (error, KeyError, Refused) as wrong:
-        raise UnreadableDataset("the file has no readable meta information") from wrong
+        raise UnreadableDataset(
+            "the file has no readable meta information; DCMTK's dcmconv writes it anew"
+        ) from wrong
     if not syntax.is_transfer_syntax or syntax.is_private:
         raise UnsupportedSyntax("a private transfer syntax: store it in one of the standard's")
     return Meta(syntax, found.get(SOP_CLASS, b""), found.get(SOP_INSTANCE, b""), end)

@@ -11,7 +11,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 RUNTIME_PACKAGES := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core fonts-wqy-microhei
-TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt)
+TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt) \
+	$(shell command -v npm >/dev/null || echo npm)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint bench faults lock clean runtime-packages test-packages

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -24,6 +25,9 @@ CONTEXT.set_forkserver_preload(
         "dicom_node.receive.inquiry",
         "dicom_node.roles",
         "dicom_node.sweep",
+        "workers.app",
+        "workers.bootstrap",
+        "workers.tasks",
     ]
 )
 
@@ -58,12 +62,25 @@ class Running:
         if number in (signal.SIGKILL, signal.SIGTERM):
             assert self.ended(PATIENCE_S), "the process does not end"
 
+    def children(self) -> set[int]:
+        """Process ids."""
+        lists = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return {int(child) for each in lists for child in each.read_text().split()}
+
+    def kill_family(self) -> None:
+        """SIGKILL to the process and its children."""
+        family = self.children()
+        self.kill()
+        for child in family:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+
 
 def start(role: str, config: Path, plan: str = "") -> Running:
     """Start a role with a fault plan."""
     log = config.parent / f"{role}-{time.monotonic_ns()}.log"
     log.touch()
-    process = CONTEXT.Process(target=_become, args=[role, str(config), plan, str(log)], daemon=True)
+    process = CONTEXT.Process(target=_become, args=[role, str(config), plan, str(log)])
     process.start()
     STARTED.append(process)
     return Running(process, log)
@@ -107,3 +124,10 @@ def _become(role: str, config: str, plan: str, log: str) -> None:
         roles.run_listener(settings, path, None)
     elif role == "sweep":
         roles.run_sweep(settings)
+    elif role == "worker":
+        import stand_in
+
+        from workers import app, bootstrap
+
+        bootstrap.Worker.run = stand_in.analyse  # type: ignore[method-assign]
+        os._exit(app.run_worker(settings, ["analyse", "deliver"]))

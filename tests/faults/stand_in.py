@@ -1,0 +1,95 @@
+"""What stands in for a model in the campaign: three objects made of the hashes of the input.
+
+Everything around it is the product's: Celery, claims, heartbeat, store, ledger, shipping. A wrong
+or a mixed input shows in the objects; a study whose patient is called POISON crashes its worker.
+"""
+
+import hashlib
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from dicom_node import faults
+from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.uid import uuid_uid
+from dicom_node.testing.study import file_bytes
+
+KINDS = (ResultKind.SEGMENTATION, ResultKind.SECONDARY_CAPTURE, ResultKind.STRUCTURED_REPORT)
+POISON, CANARY = "POISON", "ZZPHI"
+
+
+def analyse(worker: Any, claim: Any) -> None:
+    """In place of ``Worker.run``."""
+    job = worker.ledger.jobs.get(claim.id)
+    images = [pair for series in job.inputs for pair in series.instances]
+    for _, sha256 in images:
+        content = worker.store.path(sha256).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == sha256
+    if dcmread(worker.store.path(images[0][1])).PatientID == POISON:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    faults.point("worker.analysed")
+    results = [
+        _keep(worker, made, kind, place)
+        for place, (kind, made) in enumerate(objects(job.study_instance_uid, images))
+    ]
+    report = worker.store.keep([f"<p>{job.study_instance_uid}".encode()])
+    names = {d.name: d.kinds for d in worker.settings.destinations}
+    worker.ledger.jobs.complete(claim, results, names, summary={}, report_sha256=report.sha256)
+
+
+def objects(study: str, images: Sequence[tuple[str, str]]) -> list[tuple[ResultKind, Dataset]]:
+    """The results of a set of (SOP Instance UID, SHA-256), the same each time."""
+    of = hashlib.sha256(repr(sorted(images)).encode()).hexdigest()
+    made = []
+    for kind in KINDS:
+        data = header(SecondaryCaptureImageStorage, uuid_uid(f"{study}|{of}|{kind}"), study)
+        data.SeriesDescription = kind.value
+        made.append((kind, data))
+    return made
+
+
+def image(study: int, number: int, **attributes: object) -> Dataset:
+    """A small CT image, with a canary wherever a patient is named."""
+    data = header(CTImageStorage, f"1.2.4.{study}.{number}", f"1.2.4.{study}")
+    data.Modality, data.PatientName, data.PatientID = "CT", f"{CANARY}^CANARY", f"{CANARY}-1"
+    data.StudyDescription = data.SeriesDescription = f"{CANARY} description"
+    data.PatientBirthDate, data.AccessionNumber = "19010203", f"{CANARY}-2"
+    data.ImageOrientationPatient, data.InstanceNumber = [1, 0, 0, 0, 1, 0], number
+    for keyword, value in attributes.items():
+        setattr(data, keyword, value)
+    return data
+
+
+def header(sop_class: str, uid: str, study: str) -> Dataset:
+    """An image of 8 × 8."""
+    data = Dataset()
+    data.SOPClassUID, data.SOPInstanceUID = sop_class, uid
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, f"{study}.0"
+    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    data.Rows = data.Columns = 8
+    data.PixelData = bytes(128)
+    data["PixelData"].VR = "OW"
+    data.file_meta = FileMetaDataset()
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return data
+
+
+def _keep(worker: Any, data: Dataset, kind: ResultKind, position: int) -> StoredResult:
+    kept = worker.store.keep([file_bytes(data)])
+    return StoredResult(
+        sop_instance_uid=str(data.SOPInstanceUID),
+        sop_class_uid=str(data.SOPClassUID),
+        series_instance_uid=str(data.SeriesInstanceUID),
+        series_description=str(data.SeriesDescription),
+        kind=kind,
+        position=position,
+        sha256=kept.sha256,
+        size_bytes=kept.size_bytes,
+    )

@@ -1,7 +1,7 @@
 """Fault points: the moments at which the fault campaign ends a process. Off unless armed.
 
-``DICOM_NODE_FAULT="journal.synced:3"`` ends the process with SIGKILL when it passes that point for
-the third time; ``journal.synced:3:SEGV`` with another signal (STOP freezes it), ``:MEMORY`` raises
+``DICOM_NODE_FAULT="pack.synced:3"`` ends the process with SIGKILL when it passes that point for
+the third time; ``pack.synced:3:SEGV`` with another signal (STOP freezes it), ``:MEMORY`` raises
 ``MemoryError`` there, ``:HANG`` never returns. See tests/faults.
 """
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
@@ -13,6 +14,7 @@ from pydicom.multival import MultiValue
 
 from dicom_node.domain.study import AttributeValue
 from dicom_node.sandbox import serve
+from dicom_node.store import StoredFile
 
 LONGEST_TEXT, MOST_VALUES = 256, 64
 FRAMES, ORIENTATION = "NumberOfFrames", "ImageOrientationPatient"
@@ -24,7 +26,7 @@ UNREADABLE = (ValueError, TypeError, ArithmeticError, AttributeError)
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
-def read_header(path: str, keywords: Sequence[str]) -> dict[str, AttributeValue] | None:
+def read_header(file: StoredFile, keywords: Sequence[str]) -> dict[str, AttributeValue] | None:
     """Values of a header by keyword, as JSON scalars or lists; none if it cannot be read.
 
     An enhanced image's orientation is taken from its shared functional group.
@@ -33,7 +35,8 @@ def read_header(path: str, keywords: Sequence[str]) -> dict[str, AttributeValue]
         warnings.simplefilter("always")
         try:
             wanted = ["SpecificCharacterSet", *keywords, FRAMES, ORIENTATION, GROUPS]
-            header = dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+            with file.open() as content:
+                header = dcmread(content, stop_before_pixels=True, specific_tags=wanted)
             with suppress(*UNREADABLE):
                 header.decode()
             values = {key: value_of(header, key) for key in (*keywords, FRAMES)}
@@ -100,7 +103,8 @@ def _plane_of(header: Dataset) -> Dataset:
 
 
 def _answer(request: Any) -> Any:
-    return read_header(request["path"], request["keywords"])
+    file = StoredFile(Path(request["path"]), request["offset"], request["size"])
+    return read_header(file, request["keywords"])
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +11,7 @@ from pydicom.uid import UID
 from dicom_node.domain.study import AttributeValue, Instance, Series, Study
 from dicom_node.observe import log
 from dicom_node.sandbox import ChildDied, Sandbox
-from dicom_node.store import InstanceStore
+from dicom_node.store import InstanceStore, StoredFile
 
 SHOWN = (
     "PatientName",
@@ -48,7 +47,7 @@ Header = Mapping[str, AttributeValue]
 class HeaderReader(Protocol):
     """Reads one file's header."""
 
-    def read(self, path: Path, keywords: Sequence[str]) -> Header | None:
+    def read(self, file: StoredFile, keywords: Sequence[str]) -> Header | None:
         """Values by keyword; none if the header cannot be read."""
 
 
@@ -61,13 +60,18 @@ class GuardedReader:
         )
         self._deaths = 0
 
-    def read(self, path: Path, keywords: Sequence[str]) -> Header | None:
+    def read(self, file: StoredFile, keywords: Sequence[str]) -> Header | None:
         """See ``HeaderReader``."""
         if self._deaths >= MOST_DEATHS:
             return None
         try:
             header: Header | None = self._sandbox.ask(
-                {"path": str(path), "keywords": list(keywords)}
+                {
+                    "path": str(file.path),
+                    "offset": file.offset,
+                    "size": file.size,
+                    "keywords": list(keywords),
+                }
             )
         except ChildDied as died:
             self._deaths += 1
@@ -87,11 +91,11 @@ class GuardedReader:
 class DirectReader:
     """Reads in this process: for files that the user of a command line names."""
 
-    def read(self, path: Path, keywords: Sequence[str]) -> Header | None:
+    def read(self, file: StoredFile, keywords: Sequence[str]) -> Header | None:
         """See ``HeaderReader``."""
         from dicom_node.header_reader import read_header
 
-        return read_header(str(path), keywords)
+        return read_header(file, keywords)
 
 
 def read_study(
@@ -113,7 +117,7 @@ def read_study(
     contents = []
     for uid, group in groupby(ordered, key=lambda i: i.series_instance_uid):
         members = tuple(group)
-        found = (reader.read(store.path(i.sha256), wanted) for i in members)
+        found = (reader.read(store.file(i), wanted) for i in members)
         read = [header for header in found if header is not None]
         contents.append(_series(uid, members, read, [*ROUTED, *keywords]))
         headers += read

@@ -66,7 +66,7 @@ def run_listener(settings: Settings, config: Path | None, index: int | None) -> 
 
 
 def _leave() -> NoReturn:
-    """End at once: whoever restarts us gets what was acknowledged from the journal.
+    """End at once: whoever restarts us gets what was acknowledged from the packs.
 
     A sync that failed must not be tried again, for the system may have dropped what it held.
     """

@@ -1,11 +1,13 @@
-"""InstanceStore: files named by their SHA-256, on stable storage before anyone hears of them.
+"""InstanceStore: what was received and what was made, on stable storage before anyone hears of it.
 
-Layout: ``<root>/incoming/<door>/`` for files being written, ``<root>/ab/<sha256>`` for kept ones.
-No name comes from the wire.
+Layout: ``<root>/packs/<door>/`` for what comes by C-STORE (see ``receive.packs``; the ledger says
+which instance lies where), ``<root>/ab/<sha256>`` for other files, ``<root>/incoming/<door>/`` for
+those while they are written. No name comes from the wire.
 """
 
 import errno
 import hashlib
+import io
 import itertools
 import os
 import time
@@ -13,12 +15,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure
+from dicom_node.domain.study import Instance
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CHUNK = 1 << 20
 FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class EndsEarly(OSError):
+    """A file is shorter than what should lie in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +38,70 @@ class Kept:
 
     sha256: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A DICOM file in the store: a file of its own, or a part of a pack."""
+
+    path: Path
+    offset: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.path.name}:{self.offset}" if self.offset else self.path.name
+
+    def open(self, _mode: Literal["rb"] = "rb") -> io.BufferedReader:
+        """It, and nothing else, to read and to seek in. Raises ``OSError``."""
+        return io.BufferedReader(_Part(self))
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes. Raises ``OSError``."""
+        with self.open() as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    def sha256(self) -> str:
+        """Its hash. Raises ``OSError``."""
+        digest = hashlib.sha256()
+        for chunk in self.chunks():
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+class _Part(io.RawIOBase):
+    def __init__(self, file: StoredFile) -> None:
+        self._handle = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._begin, self._size = file.offset, file.size
+        self._position = 0
+        self.name = file.name
+        """pydicom asks for it."""
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer)[: max(0, self._size - self._position)]
+        count = os.preadv(self._handle, [view], self._begin + self._position) if view else 0
+        if count < 1 and view:
+            raise EndsEarly(errno.EIO, "the file ends before the instance does")
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._handle)
+        super().close()
 
 
 class InstanceStore:
@@ -38,6 +113,7 @@ class InstanceStore:
 
     def __init__(self, root: Path, door: str = "any") -> None:
         self.root = root
+        self.packs = root / "packs"
         self.incoming = root / "incoming" / door
         if not self.incoming.exists():
             for place in self.places():
@@ -60,6 +136,12 @@ class InstanceStore:
     def path(self, sha256: str) -> Path:
         """Where the file of a hash lies, or would lie."""
         return self.root / sha256[:2] / sha256
+
+    def file(self, instance: Instance) -> StoredFile:
+        """Where a received instance lies."""
+        if not instance.pack:
+            return StoredFile(self.path(instance.sha256), 0, instance.size_bytes)
+        return StoredFile(self.packs / instance.pack, instance.pack_offset, instance.size_bytes)
 
     def keep(self, chunks: Iterable[bytes | bytearray | memoryview]) -> Kept:
         """Write bytes and put them on stable storage.
@@ -86,57 +168,6 @@ class InstanceStore:
             return kept
         finally:
             Path(path).unlink(missing_ok=True)
-
-    def copy(self, handle: int, offset: int, size: int, sha256: str | None = None) -> Kept:
-        """Take over a part of an open file; it is not on stable storage yet.
-
-        ``sha256`` spares the reading where it is known. Raises as ``keep`` does.
-        """
-        with refusing():
-            temporary, path = self.new_file()
-            try:
-                sha256 = sha256 or _sha256(handle, offset, size)
-                _copy_range(handle, offset, size, temporary)
-                faults.point("store.copied")
-                kept = Kept(sha256, size)
-                self.move(path, kept)
-            except OSError:
-                Path(path).unlink(missing_ok=True)
-                raise
-            finally:
-                os.close(temporary)
-        return kept
-
-    def adopt(self, file: Path) -> Kept:
-        """Take over a finished file of ``incoming``, which stays there, too; not synced.
-
-        Raises as ``keep`` does.
-        """
-        with refusing(), file.open("rb") as stream:
-            size = os.fstat(stream.fileno()).st_size
-            kept = Kept(_sha256(stream.fileno(), 0, size), size)
-        self.link(str(file), kept)
-        return kept
-
-    def link(self, file: str, kept: Kept) -> None:
-        """Take over a file of ``incoming`` whose hash is known; it stays there, too.
-
-        It may have been taken over and deleted already. Not on stable storage yet. Raises as
-        ``keep`` does.
-        """
-        place = f"{self._places}/{kept.sha256[:2]}/{kept.sha256}"
-        with refusing():
-            try:
-                os.link(file, place)
-            except FileExistsError:
-                twin = Path(f"{file}.twin")
-                twin.unlink(missing_ok=True)
-                twin.hardlink_to(file)
-                twin.replace(place)
-                twin.unlink(missing_ok=True)  # where both were one file already
-            except FileNotFoundError:
-                if not Path(place).exists():
-                    raise
 
     def move(self, file: str, kept: Kept) -> None:
         """Take over a file of ``incoming`` whose hash is known.
@@ -175,25 +206,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sha256(handle: int, offset: int, size: int) -> str:
-    """Hash of a part of a file."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(size, CHUNK)))
-    while size:
-        count = os.preadv(handle, [buffer[: min(size, CHUNK)]], offset)
-        if count == 0:
-            raise OSError(errno.EIO, "the file ends before the instance does")
-        digest.update(buffer[:count])
-        offset, size = offset + count, size - count
-    return digest.hexdigest()
-
-
-def _copy_range(source: int, offset: int, size: int, target: int) -> None:
-    """Copy inside the system, without passing through this process."""
-    while size:
-        count = os.copy_file_range(source, target, size, offset)
-        if count == 0:
-            raise OSError(errno.EIO, "the file ends before the instance does")
-        offset, size = offset + count, size - count

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.inventory import Filed
-from dicom_node.store import InstanceStore
+from dicom_node.receive.packs import SUFFIX, is_sealed
+from dicom_node.store import EndsEarly, InstanceStore, StoredFile
 
 Progress = Callable[[int, int], None]
 """Told of (files done, files in all)."""
@@ -56,8 +57,8 @@ def verify(
     strangers = {path.name: path for path in settled_files(store)}
     total, known = len(strangers), set[str]()
     for filed in ledger.inventory.files():
-        strangers.pop(filed.sha256, None)
-        if filed.sha256 not in known and (wrong := _examine(store.path(filed.sha256))):
+        strangers.pop(_file_name(filed), None)
+        if filed.sha256 not in known and (wrong := _examine(filed, store)):
             yield Problem(wrong, filed)
         known.add(filed.sha256)
         progress(len(known), max(total, len(known)))
@@ -67,31 +68,43 @@ def verify(
 def remove_orphans(ledger: Ledger, store: InstanceStore) -> int:
     """Delete the settled files that no row names; returns how many.
 
-    What was acknowledged and has no row yet lies in the journal or in ``incoming``, too.
+    What was acknowledged and has no row yet lies in a pack that is not sealed, which no orphan is.
     """
     strangers = {path.name: path for path in settled_files(store)}
     for filed in ledger.inventory.files():
-        strangers.pop(filed.sha256, None)
+        strangers.pop(_file_name(filed), None)
     for path in strangers.values():
         path.unlink(missing_ok=True)
     return len(strangers)
 
 
 def settled_files(store: InstanceStore) -> Iterator[Path]:
-    """The files in their places that have been there for an hour."""
+    """The files and the sealed packs that have been in their places for an hour."""
     latest = time.time() - SETTLED_S
-    for folder in store.places():
+    for folder in [*store.places(), *store.packs.glob("*")]:
         for entry in os.scandir(folder):
-            if entry.stat(follow_symlinks=False).st_ctime <= latest:
-                yield Path(entry.path)
+            path = Path(entry.path)
+            settled = entry.stat(follow_symlinks=False).st_ctime <= latest
+            if settled and (path.suffix != SUFFIX or is_sealed(path)):
+                yield path
 
 
-def _examine(path: Path) -> Wrong | None:
+def _file_name(filed: Filed) -> str:
+    return filed.pack.rpartition("/")[2] or filed.sha256
+
+
+def _examine(filed: Filed, store: InstanceStore) -> Wrong | None:
     try:
-        with path.open("rb") as file:
-            same = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+        if filed.pack:
+            part = StoredFile(store.packs / filed.pack, filed.pack_offset, filed.size_bytes)
+            same = part.sha256() == filed.sha256
+        else:
+            with store.path(filed.sha256).open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == filed.sha256
     except FileNotFoundError:
         return Wrong.MISSING
+    except EndsEarly:
+        return Wrong.ALTERED
     except OSError:
         return Wrong.UNREADABLE
     return None if same else Wrong.ALTERED

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -22,11 +21,11 @@ from workers.findings import Answers, Case, answer, explained
 from workers.model import Model
 from workers.preprocess import Prepared, prepare
 from workers.progress import Progress, silent
-from workers.volume import read_series
+from workers.volume import ImageFile, read_series
 
 
 def analyse(
-    paths: Sequence[Path],
+    files: Sequence[ImageFile],
     model: Model,
     provenance: Provenance,
     selection: Sequence[SeriesChoice] = (),
@@ -36,7 +35,7 @@ def analyse(
 
     Raises what ``read_series``, ``prepare`` and ``Model.predict`` raise.
     """
-    return analyse_images(read_series(paths, progress), model, provenance, selection, progress)
+    return analyse_images(read_series(files, progress), model, provenance, selection, progress)
 
 
 def analyse_images(

@@ -13,7 +13,7 @@ from dicom_node.domain.job import Claim, Job
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.succession import Row
 from dicom_node.settings import Results, Settings
-from dicom_node.store import InstanceStore
+from dicom_node.store import InstanceStore, StoredFile
 from reports import wording
 from reports.case import Case
 from reports.html import report_html
@@ -69,8 +69,8 @@ class Worker:
         bundle = self._bundle(job)
         if bundle.sha256 not in self._models:
             self._models[bundle.sha256] = load_model(bundle)
-        paths = [self.store.path(sha256) for s in job.inputs for _, sha256 in s.instances]
-        return analyse(paths, self._models[bundle.sha256], self.provenance(job), job.selection)
+        model = self._models[bundle.sha256]
+        return analyse(self.files(job), model, self.provenance(job), job.selection)
 
     def provenance(self, job: Job) -> Provenance:
         """What the UIDs of a job's results are made of."""
@@ -82,6 +82,12 @@ class Worker:
             config_sha256=self.settings.results.sha256,
             opened_at=job.opened_at,
         )
+
+    def files(self, job: Job) -> list[StoredFile]:
+        """The images that the job was opened for."""
+        received = self.ledger.studies.instances(job.study_instance_uid)
+        files = {i.sha256: self.store.file(i) for i in received}
+        return [files[sha256] for s in job.inputs for _, sha256 in s.instances]
 
     def _bundle(self, job: Job) -> BundleFolder:
         try:

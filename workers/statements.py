@@ -86,10 +86,10 @@ def _images(worker: Worker, job: Job) -> tuple[Reference, ...]:
 
 def _sources(worker: Worker, job: Job) -> Sources:
     """The first header that can be read; ``UndecodablePixels`` (UNPARSEABLE) if none can."""
-    hashes = [sha256 for series in job.inputs for _, sha256 in series.instances]
-    for sha256 in hashes[:MOST_HEADERS]:
+    for file in worker.files(job)[:MOST_HEADERS]:
         try:
-            header = dcmread(worker.store.path(sha256), stop_before_pixels=True)
+            with file.open() as content:
+                header = dcmread(content, stop_before_pixels=True)
             return repaired_sources([header])
         except Exception:  # noqa: BLE001, S112 - whatever is wrong with it, the next may do
             continue

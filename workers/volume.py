@@ -22,6 +22,7 @@ from dicom_node.domain.errors import (
     UnsupportedGeometry,
     Unusable,
 )
+from dicom_node.store import StoredFile
 from workers.geometry import Plane, plane_of, stack
 from workers.pixels import (
     MAX_PIXELS,
@@ -49,42 +50,46 @@ TOMOGRAPHIC = frozenset(
 """Classes whose images must lie somewhere in the patient; others may."""
 
 
-def read_series(paths: Sequence[Path], progress: Progress = silent) -> SourceImages:
+ImageFile = Path | StoredFile
+
+
+def read_series(files: Sequence[ImageFile], progress: Progress = silent) -> SourceImages:
     """All frames of one series, sorted along the normal of its images.
 
-    ``paths`` are DICOM files in any order, single-frame or multi-frame. Images of classes without
+    ``files`` are DICOM files in any order, single-frame or multi-frame. Images of classes without
     a plane in the patient (CR, DX) keep the order of their instance numbers and have no affine.
 
     Raises IncompleteStudy (no file), UndecodablePixels (codes as ``read_pixels``, UNPARSEABLE),
     UnsupportedGeometry (GEOMETRY, SLICE_SET), Unusable (VALUE, PATIENT_MIX).
     """
-    if not paths:
+    if not files:
         raise IncompleteStudy("the series has no images to read")
-    headers = [_header(path) for path in paths]
+    headers = [_header(file) for file in files]
     _refuse_mixtures(headers)
     references, order, affine = _laid_out(headers)
     frames = tuple(references[n] for n in order)
     return SourceImages(
         datasets=_in_order_of_first_use(headers, frames),
         frames=frames,
-        pixels=_pixels(paths, headers, order, progress),
+        pixels=_pixels(files, headers, order, progress),
         affine=affine,
     )
 
 
-def _header(path: Path) -> Dataset:
+def _header(file: ImageFile) -> Dataset:
     """All but the pixels, which wait until the whole series is known to be a volume."""
-    header = _open(path, stop_before_pixels=True)
+    header = _open(file, stop_before_pixels=True)
     check_header(header)
     return header
 
 
-def _open(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
+def _open(file: ImageFile, *, stop_before_pixels: bool = False) -> Dataset:
     try:
-        return pydicom.dcmread(path, stop_before_pixels=stop_before_pixels)
+        with file.open("rb") as content:
+            return pydicom.dcmread(content, stop_before_pixels=stop_before_pixels)
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
         raise UndecodablePixels(
-            f"the stored object {path.name} cannot be parsed as a DICOM file", code="UNPARSEABLE"
+            f"the stored object {file.name} cannot be parsed as a DICOM file", code="UNPARSEABLE"
         ) from error
 
 
@@ -120,17 +125,17 @@ def _laid_out(
 
 
 def _pixels(
-    paths: Sequence[Path], headers: Sequence[Dataset], order: Sequence[int], progress: Progress
+    files: Sequence[ImageFile], headers: Sequence[Dataset], order: Sequence[int], progress: Progress
 ) -> FloatArray:
     """(frames, rows, columns), each frame decoded into its place."""
     places = np.argsort(order)
     pixels = np.empty((len(order), headers[0].Rows, headers[0].Columns), np.float32)
     start = 0
-    for number, path in enumerate(paths):
-        frames = read_pixels(_open(path))
+    for number, file in enumerate(files):
+        frames = read_pixels(_open(file))
         pixels[places[start : start + len(frames)]] = frames
         start += len(frames)
-        progress("reading", (number + 1) / len(paths))
+        progress("reading", (number + 1) / len(files))
     return pixels
 
 

@@ -32,6 +32,9 @@ class Instance:
     transfer_syntax_uid: str
     sha256: str
     size_bytes: int
+    pack: str = ""
+    """The pack of the store that holds it; empty: it is a file of its own."""
+    pack_offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,11 @@ class Filed:
     """Empty for the HTML report of a job."""
     job_id: str
     """Empty for a received instance."""
+    pack: str = ""
+    """Of a received instance; empty: it is a file of its own."""
+    pack_offset: int = 0
+    size_bytes: int = 0
+    """Of an instance in a pack."""
 
 
 class Inventory:
@@ -31,10 +36,12 @@ class Inventory:
     def files(self) -> Iterator[Filed]:
         """Every file that a row names, as of one moment."""
         nothing = literal("")
+        alone = nothing, literal(0), literal(0)
+        where = instance.c.pack, instance.c.pack_offset, instance.c.size_bytes
         query = union_all(
-            select(instance.c.sha256, instance.c.sop_instance_uid, nothing),
-            select(result.c.sha256, result.c.sop_instance_uid, result.c.job_id),
-            select(job.c.report_sha256, nothing, job.c.id).where(job.c.report_sha256 != ""),
+            select(instance.c.sha256, instance.c.sop_instance_uid, nothing, *where),
+            select(result.c.sha256, result.c.sop_instance_uid, result.c.job_id, *alone),
+            select(job.c.report_sha256, nothing, job.c.id, *alone).where(job.c.report_sha256 != ""),
         )
         with self._database.read() as connection:
             rows = connection.execution_options(yield_per=AT_ONCE).execute(query)

@@ -3,6 +3,7 @@ whether a claim is dead or a study quiet: the sweep watches ``beat`` and ``arriv
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -63,7 +64,9 @@ instance = Table(
     Column("series_instance_uid", UID, nullable=False),
     Column("sop_class_uid", UID, nullable=False),
     Column("transfer_syntax_uid", UID, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("pack", String(64), nullable=False),  # of the store; empty: a file of its own
+    Column("pack_offset", BigInteger, nullable=False),
     Column("calling_ae", String(16), nullable=False),
     Column("received_at", Float, nullable=False),
 )

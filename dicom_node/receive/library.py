@@ -23,10 +23,10 @@ from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import identify
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.notices import CLASSES, Notices
+from dicom_node.receive.packs import Packs
 from dicom_node.receive.relay import Relay
 from dicom_node.receive.spool import Spool
 from dicom_node.settings import Listen, Notice
-from dicom_node.store import InstanceStore
 
 SUCCESS, INTERNAL, LEDGER_BUSY = 0x0000, 0x0110, 0xA700
 
@@ -38,7 +38,7 @@ class Library:
         self,
         settings: Listen,
         spool: Spool,
-        store: InstanceStore,
+        packs: Packs,
         ledger: Ledger,
         *,
         expect: Sequence[Notice],
@@ -46,7 +46,7 @@ class Library:
     ) -> None:
         self._settings = settings
         self._spool = spool
-        self._store = store
+        self._packs = packs
         self._refusal = refusal
         self._notices = Notices(ledger, refusal)
         self._contexts = supported_contexts([CLASSES[name] for name in expect])
@@ -116,7 +116,7 @@ class Library:
         notes = {"UID_PADDED": identity.padded, "GROUP2": begins_with_meta(data)}
         for code in (code for code, holds in notes.items() if holds):
             self._note(event, "store.note", code, SUCCESS)
-        incoming = Incoming(self._store)
+        incoming = Incoming(self._packs)
         incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
         incoming.write(memoryview(data))
         answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()

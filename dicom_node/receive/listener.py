@@ -26,12 +26,13 @@ from dicom_node.receive.admission import (
     supported_contexts,
 )
 from dicom_node.receive.connection import MAX_PDU, Connection, Peer, Service
-from dicom_node.receive.copier import Copier
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
-from dicom_node.receive.spool import FileSpool, JournalSpool, Spool, Ticket
+from dicom_node.receive.packs import Packs
+from dicom_node.receive.recorder import Recorder
+from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
 from dicom_node.receive.tls_gate import TlsGate, tls_context
 from dicom_node.settings import Listen, Notice
@@ -44,8 +45,8 @@ BACKLOG = 512
 class Listener:
     """One process's share of the door. Call ``start`` and ``stop`` from outside its thread.
 
-    ``expect``: the notices that are taken, too. ``on_failure`` is called once the journal has
-    failed: nothing is taken any more, and only a new process, which recovers the journal, can go
+    ``expect``: the notices that are taken, too. ``on_failure`` is called once a sync has
+    failed: nothing is taken any more, and only a new process, which recovers the packs, can go
     on.
     """
 
@@ -60,12 +61,14 @@ class Listener:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
-        self._store = store = InstanceStore(root, f"listen-{index}")
-        self._spool = _spool(settings, store, ledger, index)
+        self._root = root
+        self._packs = _packs(InstanceStore(root), settings, index)
+        recorder = Recorder(self._packs, ledger)
+        self._spool = Spool(self._packs, recorder, durable=settings.durability == "full")
         self._supported = supported_contexts()
         self._notices = [CLASSES[name] for name in expect]
         self._library = library.Library(
-            settings, self._spool, store, ledger, expect=expect, refusal=self.refusal
+            settings, self._spool, self._packs, ledger, expect=expect, refusal=self.refusal
         )
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
@@ -79,9 +82,9 @@ class Listener:
     # from outside
 
     def start(self) -> int:
-        """Recover the journal, bind, and serve in a thread; returns the port.
+        """Recover the packs, bind, and serve in a thread; returns the port.
 
-        Raises ``OutOfSpace`` or ``ProcessingFailure`` where the journal cannot be recovered.
+        Raises ``OutOfSpace`` or ``ProcessingFailure`` where the packs cannot be recovered.
         """
         with refusing():
             self._spool.start()
@@ -103,7 +106,7 @@ class Listener:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the journal has failed."""
+        """Whether a sync has failed."""
         return isinstance(self._refusal, ProcessingFailure)
 
     def _call(self, work: Any) -> Any:
@@ -140,7 +143,7 @@ class Listener:
         now = time.monotonic()
         for connection in [c for c in self._connections if c.deadline <= now]:
             connection.expire()
-        free_mib = shutil.disk_usage(self._store.root).free >> 20
+        free_mib = shutil.disk_usage(self._root).free >> 20
         if not self.has_failed:
             low = free_mib < self._settings.reserve_mib
             self._refusal = OutOfSpace("too little space", code="HIGH_WATER") if low else None
@@ -177,7 +180,7 @@ class Listener:
             self._log.warning(
                 "assoc.note", reason=code, peer=connection.peer, sop_class=UID(abstract).name
             )
-        incoming = Incoming(self._store)
+        incoming = Incoming(self._packs)
         return answer, StoreScp(connection, answer.accepted, incoming, self)
 
     def relay(self, connection: Connection, request: bytes) -> Callable[[bytes], None]:
@@ -218,7 +221,7 @@ class Listener:
         return self._spool.keep(identity, calling_ae, incoming, partial(self._committed, done))
 
     def _committed(self, done: Callable[[Refused | None], None], failure: Refused | None) -> None:
-        """From the spool's thread. A journal that failed once takes nothing more."""
+        """From the spool's thread. After a sync that failed nothing more is taken."""
         if failure is not None:
             self._refusal = failure
             self._on_failure()
@@ -239,9 +242,8 @@ class Listener:
         )
 
 
-def _spool(settings: Listen, store: InstanceStore, ledger: Ledger, index: int) -> Spool:
-    durable = settings.durability == "full"
-    copier = Copier(store, ledger, durable=durable)
-    if not durable:
-        return FileSpool(store, copier)
-    return JournalSpool(store.root.parent / "journal" / str(index), store, copier)
+def _packs(store: InstanceStore, settings: Listen, index: int) -> Packs:
+    """The packs of one process; the first takes over those of processes that there are no more."""
+    names = [f"listen-{number}" for number in range(settings.processes)]
+    others = [f for f in store.packs.glob("*") if f.name not in names] if index == 0 else []
+    return Packs(store.packs / f"listen-{index}", others)

@@ -67,7 +67,7 @@ def test_what_was_acknowledged_is_in_the_ledger_and_in_the_store(sent):
     kept = defaultdict(set)
     for uid in sent[3]:
         for instance in node.ledger.studies.instances(uid):
-            assert store.path(instance.sha256).exists()
+            assert store.file(instance).sha256() == instance.sha256
             kept[instance.sop_instance_uid].add(instance.sha256)
     for file, outcome in zip(files, outcomes, strict=True):
         if outcome.answer is Answer.SENT:

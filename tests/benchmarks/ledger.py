@@ -19,7 +19,7 @@ from dicom_node.testing.broker import RecordingBroker
 
 SMALL, LARGE, STUDIES = 10_000, 1_000_000, 20_000
 BATCH, ROUNDS = 100, 60
-"""What the copier writes at once under load, and how often it is timed."""
+"""What the recorder writes at once under load, and how often it is timed."""
 
 
 def rows() -> Iterator[Row]:

@@ -12,8 +12,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-SEGMENT_BYTES = 4 << 20
-"""Small journal segments: quick to make, soon full."""
+PACK_BYTES = 1 << 20
+"""Small packs are soon full."""
 PATIENCE_S = 30.0
 CONTEXT = get_context("forkserver")
 STARTED: list[BaseProcess] = []
@@ -106,16 +106,16 @@ def wait_until(true: Callable[[], Any], what: str, within_s: float = PATIENCE_S)
 def _become(role: str, config: str, plan: str, log: str) -> None:
     from dicom_node import faults, roles
     from dicom_node.observe import set_up_logging
-    from dicom_node.receive.journal import Journal
+    from dicom_node.receive.packs import Packs
     from dicom_node.settings import load_settings
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # end with the server that forked us
     output = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    defaults = Journal.__init__.__kwdefaults__
+    defaults = Packs.__init__.__kwdefaults__
     assert defaults is not None
-    defaults["segment_bytes"] = SEGMENT_BYTES
+    defaults["pack_bytes"] = PACK_BYTES
     path = Path(config)
     settings = load_settings(path)
     set_up_logging(settings.log)

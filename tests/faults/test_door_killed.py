@@ -16,24 +16,21 @@ from processes import PATIENCE_S
 import dicom_node
 
 pytestmark = pytest.mark.slow
-SMALL, MIDDLE, LARGE = 20_000, 400_000, 1_400_000
-RECOVERY = ("journal.recovered", "journal.cleared", "spool.files_recovered")
-LARGE_ONLY = ("incoming.spilled", "incoming.synced")
-COMMON = (
-    "door.received", "door.checked", "door.answered", "copier.brought", "copier.synced",
-    "copier.recorded", "copier.forgotten", "ledger.committing", "ledger.committed",
+SMALL, LARGE = 20_000, 1_400_000
+RECOVERY = "pack.recovered"
+LARGE_ONLY = ("incoming.spilled", "pack.begun", "pack.sealed")
+"""Each large instance has a pack of its own."""
+OS = (
+    "door.received", "door.checked", "door.answered", "incoming.spilled", "pack.begun",
+    "pack.appended", "pack.sealed", "pack.recovered", "recorder.recording", "recorder.recorded",
+    "recorder.settled", "ledger.committing", "ledger.committed",
 )  # fmt: skip
-JOURNAL = (
-    *COMMON, "door.answering", "journal.appended", "journal.syncing", "journal.synced",
-    "journal.segment_begun", "journal.segment_made", "spool.handed_over", "store.copied",
-    "journal.recovered", "journal.cleared", "incoming.spilled", "incoming.synced",
-)  # fmt: skip
-FILES = (*COMMON, "spool.file_written", "incoming.spilled", "spool.files_recovered")
+DURABLE = (*OS, "door.answering", "pack.syncing", "pack.synced", "spool.handed_over")
 ELSEWHERE = re.compile(r"(sweep|ship|worker)\.|store\.(written|kept)|ledger\.migrated")
 """Points that the other parts of the campaign try."""
 SETTINGS = {
-    "journal": "",
-    "files": 'durability = "os"',
+    "durable": "",
+    "os": 'durability = "os"',
     "library": "fast_path = false",
 }
 
@@ -41,28 +38,27 @@ SETTINGS = {
 def test_the_campaign_knows_every_point():
     sources = Path(dicom_node.__file__).parent.rglob("*.py")
     named = {n for s in sources for n in re.findall(r'faults\.point\("(.+?)"\)', s.read_text())}
-    assert {n for n in named if not ELSEWHERE.match(n)} == {*JOURNAL, *FILES}
+    assert {n for n in named if not ELSEWHERE.match(n)} == {*DURABLE}
 
 
-@pytest.mark.parametrize("point", JOURNAL)
-def test_killed_at_a_point_of_the_journal(point, campaign, tmp_path):
-    for passage in (1, 2) if point == "journal.segment_made" else (1, 2, 5):
+@pytest.mark.parametrize("point", DURABLE)
+def test_killed_at_a_point(point, campaign, tmp_path):
+    for passage in (1, 2, 5):
         kill_at(Front(tmp_path / str(passage), campaign, "door"), point, passage)
 
 
-@pytest.mark.parametrize("point", FILES)
-def test_killed_at_a_point_of_the_files(point, campaign, tmp_path):
+@pytest.mark.parametrize("point", OS)
+def test_killed_at_a_point_without_syncs(point, campaign, tmp_path):
     for passage in (1, 3):
         kill_at(
-            Front(tmp_path / str(passage), campaign, "door, os", SETTINGS["files"]), point, passage
+            Front(tmp_path / str(passage), campaign, "door, os", SETTINGS["os"]), point, passage
         )
 
 
 def kill_at(front: Front, point: str, passage: int) -> None:
-    size = LARGE if point in LARGE_ONLY else MIDDLE if "segment" in point else SMALL
-    if point in RECOVERY:
-        before = "copier.brought" if point.startswith("journal") else "copier.recorded"
-        front.send_until_killed(f"{before}:{passage}", size)
+    size = LARGE if point in LARGE_ONLY else SMALL
+    if point == RECOVERY:
+        front.send_until_killed(f"recorder.recording:{passage}", size)
         passage = 1
     left = front.send_until_killed(f"{point}:{passage}", size)
     front.recovered(f"killed at {point}", left)
@@ -89,7 +85,7 @@ def test_killed_at_any_time_under_load(way, campaign, tmp_path):
 def test_killed_while_it_starts(campaign, tmp_path):
     chance = random.Random("start")
     front = Front(tmp_path, campaign, "door")
-    front.send_until_killed("copier.brought:2", SMALL)
+    front.send_until_killed("recorder.recording:2", SMALL)
     for _ in range(often(4, 20)):
         listener = front.listen()
         listener.ended(chance.uniform(0, 0.4))
@@ -102,7 +98,7 @@ def test_the_senders_of_others(tool, campaign, tmp_path):
     storescu = tool("storescu")
     front = Front(tmp_path, campaign, "door, storescu")
     for passage in range(often(2, 10)):
-        listener = front.listen(f"journal.synced:{5 + 7 * passage}")
+        listener = front.listen(f"pack.synced:{5 + 7 * passage}")
         assert listener.ready()
         left = front.send_by(storescu, front.images(40))
         assert listener.ended(PATIENCE_S)

@@ -11,7 +11,7 @@ from front import Front
 
 pytestmark = pytest.mark.slow
 SIZE_MIB, MOST_AGAIN = 64, 20
-WAYS = {"journal": "", "files": 'durability = "os"'}
+WAYS = {"durable": "", "os": 'durability = "os"'}
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def test_a_full_disk_refuses_and_recovers(way, size, campaign, tmp_path):
 
 
 def fill_and_free(front: Front, way: str, size: int, taken_mib: int) -> None:
-    """Fill the disk by what arrives, free more than the journal holds; the same process goes on."""
+    """Fill the disk by what arrives, free more than it lacks; the same process goes on."""
     ballast = front.folder / "ballast"
     ballast.write_bytes(bytes(taken_mib << 20))
     listener = front.listen()

@@ -15,7 +15,7 @@ from processes import Running
 from pydicom import Dataset, dcmread
 
 from dicom_node.ledger import Ledger
-from dicom_node.store import InstanceStore
+from dicom_node.store import InstanceStore, StoredFile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 THREADS, PAUSE_S, LONGEST_S, MOST_GROWTH_MIB = 16, 0.1, 5.0, 100
@@ -104,18 +104,20 @@ def all_from(sock: socket.socket) -> bytes:
     return heard
 
 
-def kept(front: Front) -> list[Path]:
+def kept(front: Front) -> list[StoredFile]:
     ledger = Ledger.open(f"sqlite:///{front.folder / 'data' / 'ledger.sqlite3'}")
     store = InstanceStore(front.folder / "data" / "store")
-    paths = [store.path(filed.sha256) for filed in ledger.inventory.files()]
+    studies = ledger.studies.receiving()
+    instances = [i for s in studies for i in ledger.studies.instances(s.study_instance_uid)]
     ledger.close()
-    return paths
+    return [store.file(instance) for instance in instances]
 
 
-def readable(path: Path) -> bool:
+def readable(file: StoredFile) -> bool:
     """Every element can be read, to the last byte of the file."""
     try:
-        data = dcmread(path)
+        with file.open() as content:
+            data = dcmread(content)
         walk(data)
         last = data.get_item(max(data.keys()))
     except Exception:  # noqa: BLE001

@@ -399,7 +399,7 @@ class TestStore:
                 assert wire.store(instance()) == 0xA700
             door.said("HIGH_WATER")
 
-    def test_43_a_journal_that_fails_refuses_this_and_all_that_follows(self, fast, monkeypatch):
+    def test_43_a_sync_that_fails_refuses_this_and_all_that_follows(self, fast, monkeypatch):
         monkeypatch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "EIO")))
         with fast.associated() as wire:
             assert wire.store(instance()) == 0x0110
@@ -433,7 +433,7 @@ class TestStore:
             assert wire.store(large) == 0
         door.arrived(1)
         (kept,) = door.ledger.studies.instances("1.2.3")
-        assert door.store.path(kept.sha256).read_bytes().endswith(large)
+        assert door.store.file(kept).open().read().endswith(large)
 
     def test_a_data_set_in_many_fragments(self, fast):
         data = instance()
@@ -447,7 +447,7 @@ class TestStore:
             assert wire.status() == 0
         (study,) = fast.arrived(1)
         (kept,) = fast.ledger.studies.instances(study.study_instance_uid)
-        assert fast.store.path(kept.sha256).read_bytes().endswith(data)
+        assert fast.store.file(kept).open().read().endswith(data)
 
 
 def test_200_hostile_connections_leave_a_valid_sender_served(tmp_path):
@@ -508,5 +508,5 @@ def test_mutated_traffic_ends_no_listener_and_leaves_nothing_unreadable(fast, se
 
     for study in fast.ledger.studies.receiving():
         for kept in fast.ledger.studies.instances(study.study_instance_uid):
-            assert dcmread(fast.store.path(kept.sha256)).SOPInstanceUID == kept.sop_instance_uid
+            assert dcmread(fast.store.file(kept).open()).SOPInstanceUID == kept.sop_instance_uid
     assert not isinstance(fast.listener.refusal(), ProcessingFailure)

@@ -21,7 +21,7 @@ from dicom_node.testing.study import make_study, save_study
 
 
 def arrivals(ledger, count):
-    """Wait until the copier has written the rows of what was acknowledged."""
+    """Wait until the recorder has written the rows of what was acknowledged."""
     for _ in range(100):
         receiving = ledger.studies.receiving()
         if sum(s.arrivals for s in receiving) >= count:
@@ -31,10 +31,10 @@ def arrivals(ledger, count):
 
 
 DOORS = {
-    "journal": {},
-    "files": {"durability": "os"},
+    "durable": {},
+    "os": {"durability": "os"},
     "library": {"fast_path": False},
-    "library, files": {"fast_path": False, "durability": "os"},
+    "library, os": {"fast_path": False, "durability": "os"},
 }
 
 
@@ -67,11 +67,11 @@ def test_acknowledged_bytes_are_kept_under_their_hash(node, files):
     kept = ledger.studies.instances(seen.study_instance_uid)
     assert len(kept) == 4
     for instance in kept:
-        data = store.path(instance.sha256).read_bytes()
+        data = store.file(instance).open().read()
         assert hashlib.sha256(data).hexdigest() == instance.sha256
     sent = {dcmread(f).SOPInstanceUID: dcmread(f).PixelData for f in files}
     for instance in kept:
-        assert dcmread(store.path(instance.sha256)).PixelData == sent[instance.sop_instance_uid]
+        assert dcmread(store.file(instance).open()).PixelData == sent[instance.sop_instance_uid]
 
 
 def test_sending_again_adds_nothing(node, files):

@@ -7,7 +7,9 @@ import pytest
 
 from dicom_node.headers import MOST_DEATHS, GuardedReader
 from dicom_node.sandbox import ChildDied, Sandbox
+from dicom_node.store import StoredFile
 
+NOWHERE = StoredFile(Path("x"), 0, 1)
 CHILD = """
 import os, time
 from dicom_node.sandbox import serve
@@ -75,10 +77,10 @@ def test_a_header_that_kills_is_unreadable_and_the_study_is_given_up_after_three
         raise ChildDied("dead")
 
     monkeypatch.setattr(reader._sandbox, "ask", die)
-    assert [reader.read(Path("x"), []) for _ in range(10)] == [None] * 10
+    assert [reader.read(NOWHERE, []) for _ in range(10)] == [None] * 10
     assert len(asked) == MOST_DEATHS
     reader.next_study()
-    reader.read(Path("x"), [])
+    reader.read(NOWHERE, [])
     assert len(asked) == MOST_DEATHS + 1
 
 
@@ -88,7 +90,9 @@ def test_a_real_header_is_read_in_the_child(tmp_path):
 
     (path,) = save_study(make_study(phantom(1, slices=1, size=16)), tmp_path)
     reader = GuardedReader()
-    header = reader.read(path, ["Modality", "PatientName", "KVP"])
+    header = reader.read(
+        StoredFile(path, 0, path.stat().st_size), ["Modality", "PatientName", "KVP"]
+    )
     reader.close()
     assert header["Modality"] == "CT"
     assert header["PatientName"] == "Phantom^Trunk"

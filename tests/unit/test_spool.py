@@ -1,17 +1,21 @@
-"""What was acknowledged is found again; what was not whole is never taken for an instance."""
+"""What was handed in is safe before it is acknowledged, and has its row soon after."""
 
 import errno
+import hashlib
 import os
+import threading
 
 import pytest
 from wire import encoded
 
-from dicom_node.domain.errors import OutOfSpace
+from dicom_node.domain.errors import OutOfSpace, ProcessingFailure
 from dicom_node.ledger import Ledger
-from dicom_node.receive.copier import Copier
+from dicom_node.receive import recorder as recorder_module
 from dicom_node.receive.dataset import identify
 from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.spool import FileSpool, JournalSpool
+from dicom_node.receive.packs import Packs
+from dicom_node.receive.recorder import Recorder
+from dicom_node.receive.spool import Spool
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
@@ -28,78 +32,129 @@ def ledger(tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    return InstanceStore(tmp_path / "store", "listen-0")
+    return InstanceStore(tmp_path / "store")
+
+
+@pytest.fixture
+def packs(store):
+    return Packs(store.packs / "listen-0")
+
+
+@pytest.fixture(params=[True, False], ids=["durable", "os"])
+def spool(request, packs, ledger):
+    made = Spool(packs, Recorder(packs, ledger), durable=request.param)
+    made.start()
+    return made
 
 
 @pytest.fixture(scope="module")
 def data():
-    (image,) = make_study(phantom(1, slices=1, size=64))
+    (image,) = make_study(phantom(1, slices=1, size=256))
     del image.file_meta
     return encoded(image)
 
 
-def receive(store, data):
+def receive(packs, data):
     """(identity, incoming) as the receiving thread has them at the last fragment."""
     identity = identify(data, SYNTAX, implicit=False, little=True)
-    incoming = Incoming(store)
+    incoming = Incoming(packs)
     incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, SYNTAX)
     incoming.write(memoryview(data))
     return identity, incoming
 
 
-def restart(store, ledger):
-    """Another process that finds the folder as it is."""
-    spool = FileSpool(store, Copier(store, ledger, durable=False))
-    spool.start()
-    spool.stop()
-    assert list(store.incoming.iterdir()) == []
+def keep(spool, packs, data):
+    """The refusal, or none."""
+    identity, incoming = receive(packs, data)
+    answered = threading.Event()
+    answers = []
+
+    def done(refusal):
+        answers.append(refusal)
+        answered.set()
+
+    ticket = spool.keep(identity, "SENDER", incoming, done)
+    ticket.settle()
+    if ticket.safe:
+        return None
+    assert answered.wait(5)
+    return answers[0]
 
 
 def rows(ledger):
-    return [i for s in ledger.studies.receiving() for i in ledger.studies.instances(
-        s.study_instance_uid)]  # fmt: skip
+    return [
+        i
+        for s in ledger.studies.receiving()
+        for i in ledger.studies.instances(s.study_instance_uid)
+    ]
 
 
-def test_a_file_that_lies_in_its_place_without_a_row_gets_its_row(store, ledger, data):
-    """Killed between the copier's two steps: the file has moved, the row is not written."""
-    _, incoming = receive(store, data)
-    store.adopt(type(store.root)(incoming.whole_file()))
-    restart(store, ledger)
-    assert [row.sha256 for row in rows(ledger)] == [incoming.sha256()]
+def test_a_row_says_where_the_bytes_lie(spool, packs, store, ledger, data):
+    assert keep(spool, packs, data) is None
+    spool.stop()
+    (row,) = rows(ledger)
+    content = store.file(row).open().read()
+    assert content.endswith(data)
+    assert len(content) == row.size_bytes
+    assert hashlib.sha256(content).hexdigest() == row.sha256 == store.file(row).sha256()
 
 
-def test_a_file_whose_writing_was_cut_off_is_no_instance(store, ledger, data):
-    _, incoming = receive(store, data)
-    file = incoming.whole_file()
-    os.truncate(file, incoming.file_size - 2)
-    restart(store, ledger)
+def test_what_comes_again_takes_no_room(spool, packs, ledger, data):
+    for _ in range(3):
+        assert keep(spool, packs, data) is None
+    spool.stop()
+    assert len(rows(ledger)) == 1
+    (pack,) = packs.folder.iterdir()
+    assert pack.stat().st_blocks * 512 < 2 * len(data)
+
+
+def test_an_instance_without_a_row_gets_it_from_the_next_process(packs, store, ledger, data):
+    """Killed between the answer and the row."""
+    identity, incoming = receive(packs, data)
+    dying = Spool(packs, Recorder(packs, ledger), durable=True)
+    dying.keep(identity, "SENDER", incoming, lambda _: None)
     assert rows(ledger) == []
+    again = Packs(packs.folder)
+    next_one = Spool(again, Recorder(again, ledger), durable=True)
+    next_one.start()
+    next_one.stop()
+    (row,) = rows(ledger)
+    assert row.sha256 == incoming.sha256() == store.file(row).sha256()
 
 
-def test_a_disk_that_takes_a_part_of_an_instance_refuses_it(store, data, monkeypatch):
-    """write(2) on a disk that fills up writes what fits and reports no error."""
-    _, incoming = receive(store, data)
-    monkeypatch.setattr(os, "writev", lambda handle, parts: os.write(handle, parts[0]))
-    with pytest.raises(OutOfSpace):
-        incoming.whole_file()
-    assert list(store.incoming.iterdir()) == []
-
-
-def test_a_full_disk_refuses_and_the_journal_goes_on_when_there_is_room(
-    tmp_path, store, ledger, data, monkeypatch
+def test_a_full_disk_refuses_and_goes_on_when_there_is_room(
+    spool, packs, ledger, data, monkeypatch
 ):
     def full(*_):
         raise OSError(errno.ENOSPC, "no space")
 
-    spool = JournalSpool(tmp_path / "journal", store, Copier(store, ledger, durable=True))
-    spool.start()
-    identity, incoming = receive(store, data)
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwritev", full)
+        identity, incoming = receive(packs, data)
         with pytest.raises(OutOfSpace):
             spool.keep(identity, "SENDER", incoming, lambda _: None)
-    answers: list[object] = []
-    spool.keep(identity, "SENDER", incoming, answers.append).settle()
+    assert keep(spool, packs, data) is None
     spool.stop()
-    assert answers == [None]
     assert len(rows(ledger)) == 1
+
+
+def test_after_a_sync_that_failed_nothing_is_said_to_be_safe(packs, ledger, data, monkeypatch):
+    spool = Spool(packs, Recorder(packs, ledger), durable=True)
+    spool.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "EIO")))
+        assert isinstance(keep(spool, packs, data), ProcessingFailure)
+    assert isinstance(keep(spool, packs, data), ProcessingFailure)
+    spool.stop()
+    assert rows(ledger) == []
+
+
+def test_when_the_ledger_cannot_follow_no_more_is_taken(packs, ledger, data, monkeypatch):
+    monkeypatch.setattr(recorder_module, "MOST_WAITING", 2)
+    recorder = Recorder(packs, ledger)
+    spool = Spool(packs, recorder, durable=False)
+    for _ in range(2):
+        assert keep(spool, packs, data) is None
+    with pytest.raises(OutOfSpace) as refusal:
+        keep(spool, packs, data)
+    assert refusal.value.code == "HIGH_WATER"

@@ -1,0 +1,297 @@
+"""Packs: files to which instances are appended as they arrive, and in which they stay.
+
+A pack is a header and records behind it. A record is a header, a JSON object (who the instance is,
+who sent it) and the instance as a DICOM file: one sync makes the bytes and what is known of them
+durable together, and nothing is written twice. A checksum tells a record that was cut off, which
+nobody was told about, from a whole one. A full pack whose records all have their rows in the ledger
+is sealed: nothing need be recovered from it. A large instance has a pack of its own, which is
+written while the instance comes.
+"""
+
+import ctypes
+import errno
+import itertools
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from struct import Struct
+from typing import Self
+
+from xxhash import xxh3_64
+
+from dicom_node import faults
+from dicom_node.store import StoredFile, sync_folder
+
+Bytes = bytes | bytearray | memoryview
+PACK_BYTES = 64 << 20
+"""A pack that has reached this size is full."""
+PACK = Struct("<8s8s")
+RECORD = Struct("<4sIQQ")
+MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN    ", b"SEALED  ", b"INST"
+ALIGN = 8
+LONE_START = 4096
+"""Where the instance in a pack of its own begins; the record's header fills what is before it."""
+SUFFIX = ".pack"
+PUNCH_HOLE, KEEP_SIZE = 2, 1
+"""Of fallocate(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An instance in a pack."""
+
+    pack: "Pack"
+    offset: int
+    """Of the instance's bytes."""
+    size: int
+    about: bytes
+    """JSON: who the instance is, who sent it."""
+
+    @property
+    def file(self) -> StoredFile:
+        """Where it can be read."""
+        return StoredFile(self.pack.path, self.offset, self.size)
+
+
+class Pack:
+    """One file. ``waiting`` counts the records whose rows are not written yet."""
+
+    def __init__(self, path: Path, handle: int, end: int, *, is_new: bool) -> None:
+        self.path = path
+        self.handle = handle
+        self.end = end
+        self.waiting = 0
+        self.full = False
+        self._kept = 0
+        self._garbage: list[Record] = []
+        self._is_new = is_new
+
+    @property
+    def name(self) -> str:
+        """Of the pack within the store."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @classmethod
+    def begin(cls, path: Path) -> Self:
+        """Make the file."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        pack = cls(path, handle, PACK.size, is_new=True)
+        try:
+            if os.pwrite(handle, PACK.pack(MAGIC, OPEN), 0) < PACK.size:
+                raise OSError(errno.ENOSPC, "there is no room for a pack")
+        except OSError:
+            pack.remove()
+            raise
+        faults.point("pack.begun")
+        return pack
+
+    def append(self, about: bytes, parts: Sequence[Bytes]) -> Record:
+        """Write a record behind the last one; not durable before ``sync``."""
+        size = sum(len(part) for part in parts)
+        header = RECORD.pack(RECORD_MAGIC, len(about), size, _checksum([*parts, about]))
+        _write(self.handle, [header, about, *parts], self.end)
+        record = Record(self, self.end + len(header) + len(about), size, about)
+        self.end = _aligned(record.offset + size)
+        self.waiting += 1
+        return record
+
+    def sync(self) -> None:
+        """Put all records on stable storage, and the file's name."""
+        os.fdatasync(self.handle)
+        if self._is_new:
+            sync_folder(self.path.parent)
+            self._is_new = False
+
+    def settle(self, record: Record, *, keep: bool) -> None:
+        """A record has its row, or, not kept, needs none."""
+        self.waiting -= 1
+        if keep:
+            self._kept += 1
+        else:
+            self._garbage.append(record)
+
+    def seal(self) -> None:
+        """Close it for good; give back the room of what is not kept."""
+        if not self._kept:
+            self.remove()
+            return
+        os.pwrite(self.handle, PACK.pack(MAGIC, SEALED), 0)
+        faults.point("pack.sealed")
+        for record in self._garbage:
+            _punch(self.handle, record.offset, record.size)
+        os.close(self.handle)
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        os.close(self.handle)
+        self.path.unlink(missing_ok=True)
+
+    def recover(self) -> list[Record]:
+        """The whole records of a pack that was found, up to the first that is not whole.
+
+        They are written anew: after a sync that failed the system may hold bytes that the disk
+        does not, and would never write them again.
+        """
+        records = []
+        while record := self._read(self.end):
+            records.append(record)
+            self.end = _aligned(record.offset + record.size)
+        os.ftruncate(self.handle, self.end)
+        self.waiting = len(records)
+        self.full = True
+        if records:
+            for offset in range(0, self.end, 1 << 20):
+                _write(self.handle, [os.pread(self.handle, 1 << 20, offset)], offset)
+            self.sync()
+        return records
+
+    def _read(self, position: int) -> Record | None:
+        header = os.pread(self.handle, RECORD.size, position)
+        if len(header) < RECORD.size:
+            return None
+        magic, about_size, size, checksum = RECORD.unpack(header)
+        if magic != RECORD_MAGIC:
+            return None
+        about = os.pread(self.handle, about_size, position + RECORD.size)
+        record = Record(self, position + RECORD.size + about_size, size, about)
+        if record.offset + size > os.fstat(self.handle).st_size:
+            return None
+        return record if _checksum(chain(record.file.chunks(), [about])) == checksum else None
+
+
+class LonePack(Pack):
+    """A pack of one large instance, written as it comes."""
+
+    def __init__(self, path: Path, handle: int, end: int, *, is_new: bool) -> None:
+        super().__init__(path, handle, end, is_new=is_new)
+        self.end = LONE_START
+        self._digest = xxh3_64()
+
+    def write(self, data: Bytes) -> None:
+        """The next bytes of the instance."""
+        _write(self.handle, [data], self.end)
+        self._digest.update(data)
+        self.end += len(data)
+
+    def finish(self, about: bytes) -> Record:
+        """Write the record's header; not durable before ``sync``."""
+        about = about.ljust(LONE_START - PACK.size - RECORD.size)
+        self._digest.update(about)
+        size = self.end - LONE_START
+        header = RECORD.pack(RECORD_MAGIC, len(about), size, self._digest.intdigest())
+        _write(self.handle, [header, about], PACK.size)
+        self.waiting, self.full = 1, True
+        return Record(self, LONE_START, size, about)
+
+
+class Packs:
+    """The packs that one process writes, in a folder that is its own.
+
+    Any thread may append or settle. ``abandoned``: folders of processes that are not there any
+    more, whose packs are recovered, too.
+    """
+
+    def __init__(
+        self, folder: Path, abandoned: Sequence[Path] = (), *, pack_bytes: int = PACK_BYTES
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sync_folder(folder.parent)
+        self.folder = folder
+        self._abandoned = abandoned
+        self._pack_bytes = pack_bytes
+        self._stem = f"{time.time_ns():x}"
+        self._numbers = itertools.count()
+        self._current: Pack | None = None
+        self._lock = threading.Lock()
+
+    def recover(self, take: Callable[[list[Record]], None]) -> None:
+        """Hand over the records of every pack that an earlier process left unsealed.
+
+        ``take`` must have settled them when it returns.
+        """
+        for path in [p for f in (self.folder, *self._abandoned) for p in f.glob(f"*{SUFFIX}")]:
+            if pack := _unsealed(path):
+                if records := pack.recover():
+                    take(records)
+                    faults.point("pack.recovered")
+                else:
+                    pack.remove()
+
+    def append(self, about: bytes, parts: Sequence[Bytes]) -> Record:
+        """Write a record. Raises ``OSError`` where it cannot be written."""
+        with self._lock:
+            current = self._current = self._current or Pack.begin(self._next_path())
+            record = current.append(about, parts)
+            if current.end >= self._pack_bytes:
+                current.full, self._current = True, None
+            return record
+
+    def lone(self) -> LonePack:
+        """A pack for one large instance. Raises ``OSError``."""
+        return LonePack.begin(self._next_path())
+
+    def settle(self, records: Iterable[tuple[Record, bool]]) -> None:
+        """These records have their rows, or, where the second of the pair is false, need none."""
+        with self._lock:
+            for record, keep in records:
+                record.pack.settle(record, keep=keep)
+                if record.pack.full and not record.pack.waiting:
+                    record.pack.seal()
+
+    def close(self) -> None:
+        """Seal what is written."""
+        with self._lock:
+            if self._current is not None and not self._current.waiting:
+                self._current.seal()
+            self._current = None
+
+    def _next_path(self) -> Path:
+        return self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether nothing need be recovered from a pack."""
+    with path.open("rb") as file:
+        return file.read(PACK.size) == PACK.pack(MAGIC, SEALED)
+
+
+def _unsealed(path: Path) -> Pack | None:
+    """A pack that may hold records without rows; one whose making was cut off is deleted."""
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    pack = Pack(path, handle, PACK.size, is_new=False)
+    head = os.pread(handle, PACK.size, 0)
+    if head == PACK.pack(MAGIC, OPEN):
+        return pack
+    if head == PACK.pack(MAGIC, SEALED):
+        os.close(handle)
+    else:
+        pack.remove()
+    return None
+
+
+def _write(handle: int, parts: Sequence[Bytes], offset: int) -> None:
+    """All of it; a disk that fills up takes what fits and reports no error."""
+    wanted = sum(len(part) for part in parts)
+    if os.pwritev(handle, parts, offset) < wanted:
+        raise OSError(errno.ENOSPC, "not all of it was written")
+
+
+def _checksum(parts: Iterable[Bytes]) -> int:
+    digest = xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.intdigest()
+
+
+def _aligned(position: int) -> int:
+    return -(-position // ALIGN) * ALIGN
+
+
+def _punch(handle: int, offset: int, size: int) -> None:
+    """Give back the room of a part of a file, where the file system can (fallocate(2))."""
+    fallocate = ctypes.CDLL(None).fallocate
+    fallocate(handle, PUNCH_HOLE | KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(size))

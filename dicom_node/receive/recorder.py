@@ -1,0 +1,143 @@
+"""The recorder: writes the ledger's rows of acknowledged instances, behind the answers.
+
+One thread. Many rows are committed at once; then the packs may forget that they waited. An instance
+whose row is not written yet is found in its pack by the next process.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dicom_node import faults
+from dicom_node.domain.errors import LedgerBusy
+from dicom_node.domain.study import Instance
+from dicom_node.ledger import Ledger, Recording
+from dicom_node.observe import log
+from dicom_node.receive.dataset import Identity
+from dicom_node.receive.packs import Packs, Record
+
+IDLE_S, LONGEST_WAIT_S = 0.05, 1.0
+"""Rows are written when nothing came for a moment, and at the latest after a second."""
+MOST_ROWS = 2000
+MOST_WAITING = 20_000
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An instance that is safe, on its way into the ledger."""
+
+    identity: Identity
+    calling_ae: str
+    record: Record
+    hashed: list[str] = field(default_factory=list)
+    """Its SHA-256, once somebody has computed it."""
+
+    def instance(self) -> Instance:
+        """What the ledger keeps of it. Raises ``OSError`` where it must be read and cannot."""
+        identity, record = self.identity, self.record
+        return Instance(
+            study_instance_uid=identity.study_instance_uid,
+            series_instance_uid=identity.series_instance_uid,
+            sop_instance_uid=identity.sop_instance_uid,
+            sop_class_uid=identity.sop_class_uid,
+            transfer_syntax_uid=identity.transfer_syntax_uid,
+            sha256=self.hashed[0] if self.hashed else record.file.sha256(),
+            size_bytes=record.size,
+            pack=record.pack.name,
+            pack_offset=record.offset,
+        )
+
+
+class Recorder:
+    """One thread; ``put`` from any other."""
+
+    def __init__(self, packs: Packs, ledger: Ledger) -> None:
+        self._packs = packs
+        self._ledger = ledger
+        self._log = log("listen")
+        self._waiting: deque[Arrival] = deque()
+        self._wake = threading.Event()
+        self._ending = False
+        self._thread = threading.Thread(target=or_die, args=[self._run], name="record", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what waits, and end."""
+        self._ending = True
+        self._wake.set()
+        self._thread.join()
+
+    def put(self, arrival: Arrival) -> None:
+        """Take an instance; returns at once."""
+        self._waiting.append(arrival)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits that no more should be taken."""
+        return len(self._waiting) >= MOST_WAITING
+
+    def settle(self, arrivals: Sequence[Arrival], *, found: bool = False) -> None:
+        """Write their rows, and let the packs know.
+
+        ``found``: in a pack that an earlier process left; a row that is there already is its own.
+        """
+        instances = [arrival.instance() for arrival in arrivals]
+        callers = [arrival.calling_ae for arrival in arrivals]
+        faults.point("recorder.recording")
+        recordings = self._record(list(zip(instances, callers, strict=True)))
+        faults.point("recorder.recorded")
+        for instance, recording in zip(instances, recordings, strict=True):
+            if recording is not Recording.NEW:
+                uid = instance.sop_instance_uid
+                self._log.info("store.note", reason=recording.value, sop=uid)
+        kept = [found or r in (Recording.NEW, Recording.CONFLICT) for r in recordings]
+        self._packs.settle(zip((a.record for a in arrivals), kept, strict=True))
+        faults.point("recorder.settled")
+
+    def _run(self) -> None:
+        while not self._ending or self._waiting:
+            self._wake.wait()
+            if not self._ending:
+                self._gather()
+            while batch := [self._waiting.popleft() for _ in range(self._at_once())]:
+                self.settle(batch)
+            self._wake.clear()
+            if self._waiting or self._ending:
+                self._wake.set()
+
+    def _gather(self) -> None:
+        """Wait until nothing came for a moment, or something has waited for long."""
+        deadline, seen = time.monotonic() + LONGEST_WAIT_S, -1
+        while seen != len(self._waiting) < MOST_ROWS and time.monotonic() < deadline:
+            seen = len(self._waiting)
+            time.sleep(IDLE_S)
+
+    def _at_once(self) -> int:
+        return min(len(self._waiting), MOST_ROWS)
+
+    def _record(self, rows: Sequence[tuple[Instance, str]]) -> list[Recording]:
+        while True:
+            try:
+                return self._ledger.studies.record_all(rows)
+            except LedgerBusy as busy:
+                self._log.warning("ledger.waits", reason=busy.code)
+                time.sleep(RETRY_S)
+
+
+def or_die(work: Callable[[], Any]) -> None:
+    """A thread of the listener must not end unseen: the process goes, and recovers at its start."""
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001
+        log("listen").critical("store.failed", reason="INTERNAL", exc_info=error)
+        os._exit(70)

@@ -8,7 +8,6 @@ from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
     CodedConcept,
-    Comprehensive3DSR,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
@@ -38,6 +37,7 @@ from reports.references import Reference, hierarchical
 from reports.settings import DISCLAIMER, ReportSettings
 from reports.source import UTF8, Sources
 from reports.structured_report import (
+    FORMS,
     LANGUAGES,
     QUALITATIVE_EVALUATIONS,
     observer,
@@ -77,19 +77,21 @@ class Answer:
         return study_time(self.provenance.opened_at, self.sources.first)
 
 
-def answer_document(answer: Answer) -> ResultInstance:
-    """TID 1500 as Comprehensive 3D SR: every target Undetermined, the coded cause, the trace."""
+def answer_document(
+    answer: Answer, kind: ResultKind = ResultKind.STRUCTURED_REPORT
+) -> ResultInstance:
+    """TID 1500, in one of its forms: every target Undetermined, the coded cause, the trace."""
     with speaking(answer.settings.language):
-        return ResultInstance(ResultKind.STRUCTURED_REPORT, _document(answer))
+        return ResultInstance(kind, _document(answer, kind))
 
 
-def _document(answer: Answer) -> Dataset:
-    dataset: Dataset = Comprehensive3DSR(
+def _document(answer: Answer, kind: ResultKind) -> Dataset:
+    dataset: Dataset = FORMS[kind](
         evidence=[answer.sources.first],
         content=_content(answer),
-        series_instance_uid=series_uid(answer, ResultKind.STRUCTURED_REPORT),
+        series_instance_uid=series_uid(answer, kind),
         series_number=1,
-        sop_instance_uid=instance_uid(answer, ResultKind.STRUCTURED_REPORT),
+        sop_instance_uid=instance_uid(answer, kind),
         instance_number=1,
         manufacturer=answer.maker.manufacturer,
         is_complete=True,
@@ -99,7 +101,7 @@ def _document(answer: Answer) -> Dataset:
         specific_character_set=UTF8,
     )
     dataset.CurrentRequestedProcedureEvidenceSequence = hierarchical(answer.images)
-    identify(dataset, answer, ResultKind.STRUCTURED_REPORT)
+    identify(dataset, answer, kind)
     name_predecessors(dataset, answer.predecessors)
     dataset.SeriesDescription = described(answer.maker, _("no result"))
     return dataset

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from highdicom.sr import (
+    CodeContentItem,
     CodedConcept,
     Comprehensive3DSR,
     ComprehensiveSR,
@@ -145,7 +146,7 @@ def _code(item: Dataset) -> Code | None:
 
 
 def _remarks(case: Case) -> ContentItem:
-    """TID 1500 rows 12 and 14: what a reader of the SR alone must know."""
+    """TID 1500 rows 12 to 14: that it ran (CID 6042), and what a reader of the SR must know."""
     card = case.analysis.manifest.card
     texts = [
         _(DISCLAIMER),
@@ -155,11 +156,10 @@ def _remarks(case: Case) -> ContentItem:
         _("Not for: {}").format(card.not_for),
         *_selection(case),
     ]
-    items = [
-        TextContentItem(name=COMMENT, value=text, relationship_type=RelationshipTypeValues.CONTAINS)
-        for text in texts
-    ]
-    return container(QUALITATIVE_EVALUATIONS, items)
+    contains = RelationshipTypeValues.CONTAINS
+    status = CodeContentItem(codes.DCM.SummaryOfAnalyses, codes.cid6042.Succeeded, contains)
+    comments = [TextContentItem(COMMENT, text, contains) for text in texts]
+    return container(QUALITATIVE_EVALUATIONS, [status, *comments])
 
 
 def _selection(case: Case) -> list[str]:

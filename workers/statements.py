@@ -18,6 +18,7 @@ from reports.answer import Answer, answer_document
 from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
 from reports.source import Sources, repaired_sources
+from reports.structured_report import FORMS
 from reports.subject import Maker
 from workers.bootstrap import Worker, references, report_settings
 
@@ -42,8 +43,11 @@ def _answer(worker: Worker, job: Job) -> None:
         log("worker").warning("job.unanswerable", job=job.id, reason=error.code)
         worker.ledger.answers.give(job, [], destinations)
         return
-    result = answer_document(_what_is_known(worker, job, sources))
-    worker.ledger.answers.give(job, [worker.keep(result, 0)], destinations)
+    answer = _what_is_known(worker, job, sources)
+    forms = [kind for kind in FORMS if kind in worker.settings.results.kinds]
+    results = [answer_document(answer, kind) for kind in forms]
+    stored = [worker.keep(result, position) for position, result in enumerate(results)]
+    worker.ledger.answers.give(job, stored, destinations)
     log("worker").info("job.answered", job=job.id, reason=job.reason)
 
 
@@ -86,10 +90,10 @@ def _images(worker: Worker, job: Job) -> tuple[Reference, ...]:
 
 def _sources(worker: Worker, job: Job) -> Sources:
     """The first header that can be read; ``UndecodablePixels`` (UNPARSEABLE) if none can."""
-    for file in worker.files(job)[:MOST_HEADERS]:
+    hashes = [sha256 for series in job.inputs for _, sha256 in series.instances]
+    for sha256 in hashes[:MOST_HEADERS]:
         try:
-            with file.open() as content:
-                header = dcmread(content, stop_before_pixels=True)
+            header = dcmread(worker.store.path(sha256), stop_before_pixels=True)
             return repaired_sources([header])
         except Exception:  # noqa: BLE001, S112 - whatever is wrong with it, the next may do
             continue

@@ -60,6 +60,13 @@ def number(item: Dataset, name: str) -> float:
     return float(child.MeasuredValueSequence[0].NumericValue)
 
 
+def test_a_finished_analysis_says_so_in_a_code() -> None:
+    """As an answer in place of a result says Not Attempted or Failed (CID 6042)."""
+    report = document(analyses.analysis(phantom(7, lesions=0, slices=12, size=64)))
+    (remarks,) = children(report, "Qualitative Evaluations")
+    assert coded(remarks, "Summary of Analyses") == "Succeeded"
+
+
 def test_a_present_finding_refers_to_its_segment_and_its_map() -> None:
     given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
     results = write_results(Case(given), WRITERS)
@@ -197,7 +204,7 @@ def test_the_document_is_complete_unverified_and_says_that_it_is_not_for_diagnos
     flags = (report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag)
     assert flags == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
     remarks = next(i for i in report.ContentSequence if meaning(i) == "Qualitative Evaluations")
-    texts = [item.TextValue for item in remarks.ContentSequence]
+    texts = [item.TextValue for item in children(remarks, "Comment")]
     assert "not for diagnostic use" in texts[0]
     assert texts[1] == "Lesion present, probability 92%."
     assert any("Series 1.2.3.4 not read" in text for text in texts)

@@ -126,6 +126,20 @@ def test_the_same_failure_after_a_retry_is_not_answered_again_but_another_is(pla
     assert len(standing) == 1
 
 
+def test_an_answer_has_every_form_of_sr_that_the_site_wants(tmp_path):
+    place = Place(tmp_path)
+    kinds = (ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT)
+    results = place.settings.results.model_copy(update={"kinds": kinds})
+    place.worker.settings = place.settings.model_copy(update={"results": results})
+    place.close_study()
+    place.fail("GEOMETRY")
+    place.listen_to_rings()
+    names = [document.SOPClassUID.name for document in place.documents()]
+    assert names == ["Comprehensive 3D SR Storage", "Comprehensive SR Storage"]
+    assert all("GEOMETRY" in said(document) for document in place.documents())
+    place.close()
+
+
 def test_two_workers_that_hear_one_ring_answer_once(place):
     place.close_study()
     job_id = place.fail("GEOMETRY")

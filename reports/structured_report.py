@@ -129,7 +129,7 @@ def observer(maker: Maker) -> ObserverContext:
 def procedures_reported(source: Dataset) -> Sequence[Code]:
     """What was done, in the words of CID 100: a site's own codes stand in the header instead."""
     known = [code for code in stated_procedures(source) if code in codes.cid100]
-    return known or [PROCEDURES.get(source.Modality, codes.cid100.ImagingProcedure)]
+    return known or [PROCEDURES.get(source.get("Modality"), codes.cid100.ImagingProcedure)]
 
 
 def stated_procedures(source: Dataset) -> list[Code]:

@@ -22,6 +22,7 @@ from world import QUIET_S
 
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
+from workers import tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -296,6 +297,16 @@ class TestStudies:
         page = clinic.page(study)
         assert page.study["state"] == "NO_MODEL"
         assert {choice["reason"] for choice in page.selection} == {"modality US, not CT"}
+
+    def test_images_without_a_modality_get_their_answer_too(self, clinic, study):
+        for data in study:
+            del data.Modality
+        clinic.send(study)
+        clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"]) == ("DECLINED", "NO_MODEL")
+        tasks.analyse(clinic.worker, job["id"])
+        assert [row["kind"] for row in clinic.page(study).results] == ["STRUCTURED_REPORT"]
 
 
 class TestWork:

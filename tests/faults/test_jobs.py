@@ -5,7 +5,7 @@ import time
 
 import pytest
 from back import Back, stop_all
-from campaign import FULL, often
+from campaign import often
 from processes import PATIENCE_S, wait_until
 
 from dicom_node.testing.pacs import FakePacs
@@ -15,7 +15,6 @@ SWEEP = ("sweep.routed", "sweep.closed", "sweep.ringing", "sweep.rung", "ledger.
          "ledger.committed")  # fmt: skip
 WORKER = ("worker.claimed", "worker.analysed", "store.written", "store.kept", "ship.claimed",
           "ship.answered", "ship.settled", "ledger.committing:3", "ledger.committed:3")  # fmt: skip
-EVERY = 1 if FULL else 2
 
 
 @pytest.fixture(scope="module")

@@ -52,11 +52,12 @@ def _document(dataset: Dataset, case: Case, pdf: bytes) -> None:
 
 
 def _source_instances(case: Case) -> list[Dataset]:
+    purpose = code_item(codes.DCM.SourceImage)
     items = []
     for header in case.sources.headers:
         item = Dataset()
         item.ReferencedSOPClassUID = header.SOPClassUID
         item.ReferencedSOPInstanceUID = header.SOPInstanceUID
-        item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.SourceImage)]
+        item.PurposeOfReferenceCodeSequence = [purpose]
         items.append(item)
     return items

@@ -226,8 +226,12 @@ def _image(image: Image.Image) -> dict[str, Any]:
     }
 
 
+PNG_LEVEL = 2
+"""Of deflate: noisy grey pictures come out smaller than at the highest, in a fifth of the time."""
+
+
 def _data_url(image: Image.Image) -> Markup:
     buffer = BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", compress_level=PNG_LEVEL)
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
     return Markup("data:image/png;base64,{}").format(encoded)

@@ -96,10 +96,10 @@ def _map(case: Case, index: int, saliency: SaliencyMap) -> Dataset:
 def _floating(dataset: Dataset, shared: Dataset, values: FloatArray, saliency: SaliencyMap) -> None:
     """Logit units as they are (PS3.3 C.7.6.24)."""
     dataset.BitsAllocated = 32
-    dataset.FloatPixelData = values.astype("<f4").tobytes()
+    dataset.FloatPixelData = values.astype("<f4", copy=False).tobytes()
     _meaning(shared, saliency, step=1.0)
     (mapping,) = shared.RealWorldValueMappingSequence
-    mapping.DoubleFloatRealWorldValueFirstValueMapped = float(values.min())
+    mapping.DoubleFloatRealWorldValueFirstValueMapped = 0.0
     mapping.DoubleFloatRealWorldValueLastValueMapped = float(values.max())
 
 

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.observe import log
 from dicom_node.settings import Models
 
 MANIFEST, WEIGHTS, CARD, SUMS = "manifest.toml", "model.keras", "card.md", "SHA256SUMS"
@@ -70,9 +71,27 @@ class Catalog:
 
 
 def configured(models: Models) -> Catalog:
-    """The bundles that the settings name, and those that ship where they are wanted."""
+    """The sound bundles that the settings name, and those that ship where they are wanted.
+
+    One that cannot be trusted is left out and named in the log: it stops no other.
+    """
+    return Catalog.open(path for path in bundle_folders(models) if _is_sound(path))
+
+
+def bundle_folders(models: Models) -> list[Path]:
+    """The folders that should hold bundles. Raises ConfigurationError where there is none."""
     shipped = shipped_bundles() if models.reference else []
-    return Catalog.open([*shipped, *(f for path in models.paths for f in _bundle_folders(path))])
+    return [*shipped, *(folder for path in models.paths for folder in _bundle_folders(path))]
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        open_bundle(path)
+    except CorruptBundle as error:
+        advice = "run `dicom-node doctor`; mend the bundle, or take it from models.paths"
+        log("models").error("bundle.reject", reason=error.code, model=path.name, advice=advice)
+        return False
+    return True
 
 
 def _bundle_folders(path: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dicom_node.decoders import COMPRESSED, decoders
-from dicom_node.domain.errors import DicomNodeError
+from dicom_node.domain.errors import ConfigurationError, CorruptBundle, DicomNodeError
 from dicom_node.settings import Settings
 
 LOW_DISK_GIB = 5
@@ -110,19 +110,23 @@ def _broker(settings: Settings) -> Iterator[Check]:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    from dicom_node.catalog import configured
+    from dicom_node.catalog import bundle_folders, open_bundle
 
     try:
-        bundles = configured(settings.models).bundles
-    except DicomNodeError as error:
-        yield Check(
-            "models", Health.BAD, str(error), "mend the bundle, or take it from models.paths"
-        )
+        folders = bundle_folders(settings.models)
+    except ConfigurationError as error:
+        yield Check("models", Health.BAD, str(error), "correct models.paths")
         return
-    for bundle in bundles:
-        yield Check("model", Health.OK, f"{bundle.manifest.id}, {bundle.sha256[:12]}")
-    if not bundles:
+    if not folders:
         yield Check("models", Health.BAD, "none", "set models.paths, or models.reference = true")
+    for folder in folders:
+        try:
+            bundle = open_bundle(folder)
+        except CorruptBundle as error:
+            advice = "it is not used: mend it, or take it from models.paths"
+            yield Check("model", Health.BAD, f"{error} ({error.code})", advice)
+        else:
+            yield Check("model", Health.OK, f"{bundle.manifest.id}, {bundle.sha256[:12]}")
 
 
 def _tensorflow(_: Settings) -> Iterator[Check]:

@@ -79,9 +79,10 @@ def remove_orphans(ledger: Ledger, store: InstanceStore) -> int:
 
 
 def settled_files(store: InstanceStore) -> Iterator[Path]:
-    """The files and the sealed packs that have been in their places for an hour."""
+    """The files and the sealed packs that nobody has touched for an hour."""
     latest = time.time() - SETTLED_S
-    for folder in [*store.places(), *store.packs.glob("*")]:
+    unfinished = (store.root / "incoming").glob("*")
+    for folder in [*store.places(), *store.packs.glob("*"), *unfinished]:
         for entry in os.scandir(folder):
             path = Path(entry.path)
             settled = entry.stat(follow_symlinks=False).st_ctime <= latest

@@ -75,6 +75,13 @@ def test_an_orphan_goes_and_nothing_else(data):
     assert files(data) == before
 
 
+def test_a_file_that_was_never_finished_goes_too(data):
+    """Killed while a file was written."""
+    (store(data).incoming / "half").write_bytes(b"half")
+    assert remove_orphans(ledger(data), store(data)) == 1
+    assert list(store(data).incoming.iterdir()) == []
+
+
 def test_a_file_whose_row_may_be_on_its_way_stays(data, monkeypatch):
     monkeypatch.setattr(module, "SETTLED_S", 60.0)
     kept = store(data).keep([b"on its way"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,9 +11,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
-from dicom_node.catalog import CHECKED, SUMS, Catalog, open_bundle, shipped_bundles
+from dicom_node.catalog import CHECKED, SUMS, Catalog, configured, open_bundle, shipped_bundles
+from dicom_node.doctor import Health, examine
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
+from dicom_node.settings import Models, Settings
 from workers.bundle import refuse_code, write_bundle
 from workers.training.phantom_text import manifest_text
 from workers.weights import refuse_weights
@@ -123,6 +127,23 @@ def test_a_catalog_finds_by_name_and_version(bundle):
     assert catalog.find("phantom-lesion@1.0.0").path == bundle
     with pytest.raises(ConfigurationError, match=r"phantom-lesion@1\.0\.0"):
         catalog.find("phantom-lesion@2.0.0")
+
+
+def test_a_bundle_that_cannot_be_trusted_is_named_and_stops_no_other(tmp_path, bundle):
+    """Catalogue cases 72 to 75: the line in the log, and what the doctor says."""
+    broken = tmp_path / "broken"
+    shutil.copytree(bundle, broken)
+    (broken / "card.md").write_text("another card")
+    models = Models(paths=(bundle, broken), reference=False)
+    with capture_logs() as lines:
+        assert [b.path for b in configured(models).bundles] == [bundle]
+    (line,) = lines
+    assert (line["event"], line["reason"], line["model"]) == (
+        "bundle.reject", "SIGNATURE", "broken"
+    )  # fmt: skip
+    settings = Settings(models=models, data_dir=tmp_path)
+    said = {c.health for c in examine(settings) if c.what == "model"}
+    assert said == {Health.OK, Health.BAD}
 
 
 def test_a_catalog_refuses_one_id_twice(bundle):

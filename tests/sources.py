@@ -163,7 +163,6 @@ def _set_pixels(image: Dataset, frames: np.ndarray) -> None:
 
 KINDS: Mapping[str, Callable[[Phantom], Source]] = {
     "CT": stack,
-    "CT reversed": lambda given: stack(given, reverse=True),
     "enhanced CT": enhanced,
     "MR": mr,
     "enhanced MR": enhanced_mr,

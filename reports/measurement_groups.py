@@ -33,6 +33,7 @@ from dicom_node.domain.analysis import Finding, Presence, ResultInstance, Segmen
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import Target
 from reports.case import Case
+from reports.language import _, number
 from reports.location import center
 from reports.segmentation import frame_number
 from reports.segments import mask_frames
@@ -179,10 +180,10 @@ def _probability(finding: Finding) -> Measurement:
     target = finding.target
     percent = round(100 * finding.probability, 1)
     measurement = Measurement(name=PROBABILITY, value=percent, unit=codes.UCUM.Percent)
-    text = (
-        f"Calibrated by temperature scaling with T = {target.temperature:g}. At or above "
-        f"{100 * target.threshold:g} % the target counts as present."
-    )
+    text = _(
+        "Calibrated by temperature scaling with T = {temperature}. At or above {threshold} % the "
+        "target counts as present."
+    ).format(temperature=number(target.temperature), threshold=number(100 * target.threshold))
     item = TextContentItem(COMMENT, text, RelationshipTypeValues.HAS_PROPERTIES)
     measurement[0].ContentSequence = ContentSequence([item])
     return measurement

@@ -21,6 +21,7 @@ from reports.contour import contours
 from reports.gray_pipeline import Rescale, presentation_lut, rescales, windows
 from reports.identity import identify
 from reports.key_slices import segments_in
+from reports.language import _
 from reports.presentation import images, present, referring
 from reports.segments import mask_frames
 from reports.settings import SHORT_DISCLAIMER
@@ -115,5 +116,5 @@ def _warning() -> Dataset:
     item.BoundingBoxTopLeftHandCorner = [0.01, 0.94]
     item.BoundingBoxBottomRightHandCorner = [0.6, 0.99]
     item.BoundingBoxTextHorizontalJustification = "LEFT"
-    item.UnformattedTextValue = SHORT_DISCLAIMER
+    item.UnformattedTextValue = _(SHORT_DISCLAIMER)
     return item

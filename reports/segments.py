@@ -12,7 +12,9 @@ from dicom_node.domain.analysis import BoolArray, SegmentMask
 from dicom_node.domain.manifest import Target
 from reports.case import Case
 from reports.identity import code_item
+from reports.language import _, number
 from reports.settings import SHORT_DISCLAIMER
+from reports.terms import term
 
 BLACK = CIELabColor(0.0, 0.0, 0.0)
 
@@ -30,9 +32,10 @@ def description(case: Case, segment: SegmentMask) -> Dataset:
         tracking_id=segment.tracking_id,
         display_color=CIELabColor.from_rgb(*segment.color),
     )
-    item.SegmentDescription = (
-        f"Connected part of {segment.label} where the model's output is at least "
-        f"{segment.threshold:g}. {SHORT_DISCLAIMER}"
+    item.SegmentDescription = _(
+        "Connected part of {label} where the model's output is at least {threshold}. {warning}"
+    ).format(
+        label=term(segment.label), threshold=number(segment.threshold), warning=_(SHORT_DISCLAIMER)
     )
     if regions := _anatomic_regions(case, segment):
         item.AnatomicRegionSequence = regions

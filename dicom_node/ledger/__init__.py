@@ -1,8 +1,8 @@
 """The ledger: every fact of the node, one row each, committed before anyone is told.
 
-``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``expectations`` what others
-announce, ``pages`` what people and monitors look at, ``inventory`` what the store must hold. Only
-these modules write SQL.
+``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``answers`` what is said in place of
+a result, ``rejections`` what readers take back, ``expectations`` what others announce, ``pages``
+what people and monitors look at, ``inventory`` what the store must hold. Only these write SQL.
 """
 
 from dataclasses import dataclass

@@ -230,6 +230,8 @@ class Destination(_Section):
     port: Port
     ae_title: AETitle
     kinds: tuple[ResultKind, ...] = tuple(ResultKind)
+    """What it gets of ``results.kinds``; FLAT_REPORT in place of STRUCTURED_REPORT where it
+    refuses Comprehensive 3D SR."""
 
 
 class Worker(_Section):

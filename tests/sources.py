@@ -137,6 +137,7 @@ def radiograph(
         if attributes.get("PhotometricInterpretation") == "MONOCHROME1":
             stored = np.frombuffer(image.PixelData, "<u2")
             image.PixelData = (4095 - stored).astype("<u2").tobytes()
+            image.WindowCenter = 4095 - image.WindowCenter
         instances.append(image)
         slices[str(image.SOPInstanceUID), None] = number
     return Source(given, instances, slices)

@@ -146,7 +146,8 @@ _TOLD = {
     ),
     "NO_CONTEXT": (
         "The destination does not take this kind of object.",
-        "Allow its SOP class there, or leave it out of this destination's kinds, then send again.",
+        "Allow its SOP class there, or leave it out of this destination's kinds, then send again. "
+        "In place of the structured report it may take FLAT_REPORT, which knows no 3D.",
     ),
     "DELIVERY_REFUSED": ("The destination said no.", "Read its log, correct it, then send again."),
     "UNKNOWN_DESTINATION": (

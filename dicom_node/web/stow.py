@@ -3,7 +3,8 @@
 The answer names every instance with what became of it (PS3.18 annex I).
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from dicom_node.web.site import Here
 
 SOURCE = "STOW-RS"
 """Stands where a calling AE title would."""
+SILENCE_S = 30.0
 DICOM_JSON = "application/dicom+json"
 FAILURE_REASON, FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE = "00081197", "00081198", "00081199"
 OTHER_FAILURES_SEQUENCE, RETRIEVE_URL = "0008119A", "00081190"
@@ -53,11 +55,25 @@ async def store(request: Request, site: Here, uid: str = "") -> Response:
 
 async def _receive(request: Request, parts: Parts) -> Sequence[Outcome]:
     try:
-        async for chunk in request.stream():
+        async for chunk in _in_time(request.stream()):
             await run_in_threadpool(parts.write, chunk)
         return parts.finish()
     finally:
         await run_in_threadpool(parts.discard)
+
+
+async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same, as long as they come. Raises ``Unwanted`` after a silence."""
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            text = f"Nothing came for {SILENCE_S:.0f} s. Send the instances again."
+            raise Unwanted(408, "BODY_DEADLINE", text) from None
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _check_address(uid: str) -> None:

@@ -293,6 +293,19 @@ class TestTheRequest:
         assert site.said("BODY_SIZE")["status"] == 413
         assert site.leftovers() == []
 
+    def test_a_body_that_comes_no_more_is_408_and_leaves_nothing(self, site, monkeypatch):
+        monkeypatch.setattr("dicom_node.web.stow.SILENCE_S", 0.2)
+        head, _ = multipart(b"x").split(b"x\r\n")
+
+        def slowly():
+            yield head + bytes(1000)
+            time.sleep(1)
+            yield b"late"
+
+        assert site.post(slowly()).status == 408
+        assert site.said("BODY_DEADLINE")["event"] == "web.reject"
+        assert site.leftovers() == []
+
     def test_70_a_compressed_body_is_415(self, site, study):
         body = gzip.compress(multipart(file_bytes(study[0])))
         assert site.post(body, Content_Encoding="gzip").status == 415

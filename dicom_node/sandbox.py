@@ -12,6 +12,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 from dicom_node.domain.errors import Unusable
@@ -62,7 +63,8 @@ class Sandbox:
 
     def _start(self) -> subprocess.Popen[bytes]:
         launcher = [sys.executable, "-P", "-m", "dicom_node.launch", str(os.getpid())]
-        command = [sys.executable, "-P", "-m", self._module, str(self._memory_mib)]
+        command = [sys.executable, "-P", "-m", self._module]
+        command += [str(self._memory_mib), str(ceil(self._timeout_s))]
         self._child = subprocess.Popen(  # noqa: S603 - our own module
             [*launcher, *command],
             stdin=subprocess.PIPE,
@@ -91,11 +93,19 @@ class Sandbox:
         return json.loads(answer)
 
 
+def _limit_cpu(seconds: int) -> None:
+    """From now on; a parent that is frozen could not end us."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    most = ceil(used.ru_utime + used.ru_stime) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+
+
 def serve(answer: Callable[[Any], Any]) -> None:
     """The child's side: limit ourselves, then answer line after line until the parent goes."""
     limit = int(sys.argv[1]) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
+        _limit_cpu(int(sys.argv[2]))
         sys.stdout.buffer.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
         sys.stdout.buffer.flush()

@@ -1,6 +1,8 @@
 """A child that dies, hangs or lies is replaced, and the next request is served."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,9 @@ def answer(request):
         time.sleep(0.5)
     if request == "eat":
         return len(bytearray(1 << 30))
+    if request == "burn":
+        while True:
+            pass
     if request == "lie":
         print("not json", flush=True)
     return request
@@ -38,6 +43,17 @@ def sandbox(tmp_path, monkeypatch):
     made = Sandbox("poisonable", memory_mib=512, timeout_s=2)
     yield made
     made.close()
+
+
+def test_a_child_that_burns_the_processor_ends_by_itself(sandbox, tmp_path):
+    child = subprocess.run(
+        [sys.executable, tmp_path / "poisonable.py", "512", "1"],
+        input=b'"before"\n"burn"\n',
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (child.returncode, child.stdout) == (-signal.SIGXCPU, b'"before"\n')
 
 
 @pytest.mark.parametrize("poison", ["die", "hang", "eat", "lie"])

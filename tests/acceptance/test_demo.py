@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,16 +28,26 @@ def demo(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     )
 
 
-def leftovers() -> list[str]:
-    folders = [str(p) for p in Path(tempfile.gettempdir()).glob("dicom-node-demo-*")]
-    processes = subprocess.run(
-        ["pgrep", "-fa", "dicom-node-demo-"], capture_output=True, text=True, check=False
-    ).stdout.splitlines()
-    return folders + processes
+@pytest.fixture
+def place(tmp_path_factory, monkeypatch):
+    """Where the demos of a test keep their folders."""
+    folder = tmp_path_factory.mktemp("place")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def leftovers(place: Path) -> list[str]:
+    folders = [str(p) for p in place.glob("dicom-node-demo-*")]
+    return folders + processes(place)
+
+
+def processes(place: Path) -> list[str]:
+    found = ["pgrep", "-fa", f"{place}/dicom-node-demo-"]
+    return subprocess.run(found, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
 @pytest.mark.redis
-def test_it_brings_back_every_kind_and_leaves_nothing(tool, tmp_path):
+def test_it_brings_back_every_kind_and_leaves_nothing(tool, tmp_path, place):
     tool("redis-server")
     run = demo("--exit", "--output", str(tmp_path))
     assert run.returncode == 0, run.stdout + run.stderr
@@ -52,7 +61,7 @@ def test_it_brings_back_every_kind_and_leaves_nothing(tool, tmp_path):
     }
     assert "Lesion present" in (tmp_path / "report.html").read_text()
     assert "Lesion present" in run.stdout
-    assert leftovers() == []
+    assert leftovers(place) == []
 
 
 def test_without_redis_it_says_so_and_still_brings_everything_back(tmp_path):
@@ -83,31 +92,29 @@ def test_it_takes_a_user_s_own_study(tool, shared_data, tmp_path):
 
 
 @pytest.mark.redis
-def test_ctrl_c_leaves_no_process_and_no_file(tool):
+def test_ctrl_c_leaves_no_process_and_no_file(tool, place):
     tool("redis-server")
     process = subprocess.Popen(DEMO, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     for line in process.stdout:
         if "Ctrl-C ends" in line:
             break
-    assert leftovers() != []
+    assert leftovers(place) != []
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 0
-    assert leftovers() == []
+    assert leftovers(place) == []
 
 
 @pytest.mark.redis
-def test_when_the_demo_is_killed_its_processes_end_too(tool):
+def test_when_the_demo_is_killed_its_processes_end_too(tool, place):
     tool("redis-server")
     process = subprocess.Popen(DEMO, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
-    while len(leftovers()) < 6 and time.monotonic() < deadline:
+    while len(leftovers(place)) < 6 and time.monotonic() < deadline:
         time.sleep(0.5)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 90
-    while any(" " in line for line in leftovers()) and time.monotonic() < deadline:
+    while processes(place) and time.monotonic() < deadline:
         time.sleep(0.5)
-    assert not [line for line in leftovers() if " " in line]
-    for folder in leftovers():
-        subprocess.run(["rm", "-rf", folder], check=True)
+    assert processes(place) == []

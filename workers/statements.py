@@ -40,7 +40,8 @@ def _answer(worker: Worker, job: Job) -> None:
     try:
         sources = _sources(worker, job)
     except UndecodablePixels as error:
-        log("worker").warning("job.unanswerable", job=job.id, reason=error.code)
+        reason = error.code
+        log("worker").warning("job.unanswerable", job=job.id, reason=reason, exc_info=error)
         worker.ledger.answers.give(job, [], destinations)
         return
     answer = _what_is_known(worker, job, sources)
@@ -90,14 +91,15 @@ def _images(worker: Worker, job: Job) -> tuple[Reference, ...]:
 
 def _sources(worker: Worker, job: Job) -> Sources:
     """The first header that can be read; ``UndecodablePixels`` (UNPARSEABLE) if none can."""
-    hashes = [sha256 for series in job.inputs for _, sha256 in series.instances]
-    for sha256 in hashes[:MOST_HEADERS]:
+    last: Exception | None = None
+    for file in worker.files(job)[:MOST_HEADERS]:
         try:
-            header = dcmread(worker.store.path(sha256), stop_before_pixels=True)
+            with file.open() as content:
+                header = dcmread(content, stop_before_pixels=True)
             return repaired_sources([header])
-        except Exception:  # noqa: BLE001, S112 - whatever is wrong with it, the next may do
-            continue
-    raise UndecodablePixels(f"no header of job {job.id} can be read", code="UNPARSEABLE")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next may do
+            last = error
+    raise UndecodablePixels(f"no header of job {job.id} can be read", code="UNPARSEABLE") from last
 
 
 def _manifest(worker: Worker, job: Job) -> ModelManifest | None:

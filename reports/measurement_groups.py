@@ -1,7 +1,8 @@
 """One finding as one Measurement Group.
 
-TID 1411 where a segment shows it in a volume, TID 1410 where it shows it in one image, else
-TID 1501. Each says where the finding lies by a point, which a reader of the SR alone can go to.
+TID 1411 where a segment shows it in a volume, TID 1410 where it shows it in an image that is part
+of none, else TID 1501. Each says where the finding lies by a point, which a reader of the SR alone
+can go to.
 """
 
 from collections.abc import Sequence
@@ -83,13 +84,13 @@ def _on_segment(case: Case, finding: Finding, segment: SegmentMask, segmentation
     """The plain constructors, for ``from_segmentation`` fails on a single segment."""
     images = _segmented_images(case, segment)
     reference = (segmentation.SOPClassUID, segmentation.SOPInstanceUID)
-    frames = mask_frames(segment)
-    if len(frames) > 1:
+    if case.analysis.images.is_volume:
         return VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=ReferencedSegment(*reference, segment.number, source_images=images),
             **_common(case, finding),
         )
-    frame = frame_number(segmentation, segment, case.reference(frames[0]))
+    source = case.reference(mask_frames(segment)[0])
+    frame = frame_number(segmentation, segment, source)
     shown = ReferencedSegmentationFrame(*reference, frame, segment.number, source_image=images[0])
     del shown[0].ReferencedSOPSequence[0].ReferencedSegmentNumber  # never beside a frame number
     return PlanarROIMeasurementsAndQualitativeEvaluations(

@@ -64,6 +64,11 @@ class SourceImages:
     """4 × 4, from (frame, row, column) indices to patient coordinates in mm; or no geometry."""
 
     @property
+    def is_volume(self) -> bool:
+        """Whether the frames are slices of one volume."""
+        return self.affine is not None and len(self.frames) > 1
+
+    @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between frames, rows and columns; 1 where there is no geometry."""
         if self.affine is None:

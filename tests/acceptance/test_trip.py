@@ -32,6 +32,7 @@ KINDS = {
     "Comprehensive 3D SR Storage": "SR",
     "Parametric Map Storage": "PM",
     "Secondary Capture Image Storage": "SC",
+    "Multi-frame True Color Secondary Capture Image Storage": "SC",
     "Encapsulated PDF Storage": "PDF",
 }
 PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")

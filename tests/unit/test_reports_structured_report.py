@@ -133,19 +133,34 @@ def test_a_site_has_its_side(model: str | None, image: str | None, side: str) ->
     assert coded(site, "Laterality") == side
 
 
-def test_a_segment_in_one_image_is_a_planar_group_that_names_its_frame() -> None:
+def test_a_segment_of_a_single_image_is_a_planar_group_that_names_its_frame() -> None:
     given = analyses.analysis()
-    mask = np.zeros_like(given.segments[0].mask)
-    mask[5, 20:30, 40:50] = True
+    frame = given.findings[0].frame
+    mask = given.segments[0].mask[[frame]]
     segment = replace(given.segments[0], mask=mask)
-    planar = analyses.with_finding(replace(given, segments=(segment,)), segment=segment, frame=5)
-    report = document(planar)
+    explanation = replace(
+        given.findings[0].explanation,
+        region=None,
+        saliency=replace(
+            given.findings[0].explanation.saliency,
+            values=given.findings[0].explanation.saliency.values[[frame]],
+        ),
+    )
+    images = replace(
+        given.images,
+        datasets=given.images.datasets[frame : frame + 1],
+        frames=given.images.frames[frame : frame + 1],
+        pixels=given.images.pixels[[frame]],
+    )
+    single = replace(given, images=images, segments=(segment,))
+    report = document(
+        analyses.with_finding(single, segment=segment, frame=0, explanation=explanation)
+    )
     (group,) = report.content.get_planar_roi_measurement_groups()
-    reference = group.referenced_segmentation_frame
-    assert reference.referenced_frame_numbers == [1]
+    assert group.referenced_segmentation_frame.referenced_frame_numbers == [1]
     (source,) = children(groups(report)[0], "Source Image for Segmentation")
     there = source.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-    assert there == given.images.frames[5].sop_instance_uid
+    assert there == images.frames[0].sop_instance_uid
 
 
 def test_the_flat_report_says_the_same_without_coordinates_in_the_patient() -> None:
@@ -253,6 +268,25 @@ def test_the_procedure_is_reported_in_the_words_of_the_template(
     items = [i for i in report.ContentSequence if meaning(i) == "Procedure reported"]
     assert [item.ConceptCodeSequence[0].CodeValue for item in items] == [reported]
     assert [i.CodeValue for i in report.PerformedProcedureCodeSequence] == [stated[0]]
+
+
+@pytest.mark.validators
+@pytest.mark.slow
+def test_groups_of_several_templates_stand_side_by_side(
+    tmp_path: Path, tool: validators.Tool
+) -> None:
+    tool("DicomSRValidator")
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
+    located, other = given.findings
+    thin = np.zeros_like(located.segment.mask)
+    thin[5, 20:30, 40:50] = True
+    segment = replace(given.segments[1], mask=thin)
+    absent = replace(other, presence=Presence.ABSENT, segment=None, measurements=())
+    findings = (located, replace(other, segment=segment), absent, replace(absent, frame=3))
+    mixed = replace(given, segments=(given.segments[0], segment), findings=findings)
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(dataset_bytes(write_results(Case(mixed), WRITERS)[-1].dataset))
+    assert validators.sr_validator(path) == []
 
 
 @pytest.mark.validators

@@ -31,7 +31,7 @@ from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.packs import Packs
-from dicom_node.receive.recorder import Recorder
+from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
 from dicom_node.receive.tls_gate import TlsGate, tls_context
@@ -76,7 +76,9 @@ class Listener:
         self._on_failure = on_failure
         self._log = log("listen")
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="listen", daemon=True)
+        self._thread = threading.Thread(
+            target=or_die, args=[self._loop.run_forever], name="listen", daemon=True
+        )
         self._server: asyncio.Server | None = None
 
     # from outside
@@ -84,7 +86,8 @@ class Listener:
     def start(self) -> int:
         """Recover the packs, bind, and serve in a thread; returns the port.
 
-        Raises ``OutOfSpace`` or ``ProcessingFailure`` where the packs cannot be recovered.
+        Raises ``OutOfSpace``, ``ProcessingFailure`` or ``LedgerBusy`` where the packs cannot be
+        recovered.
         """
         with refusing():
             self._spool.start()
@@ -140,6 +143,7 @@ class Listener:
 
     def _tick(self) -> None:
         """Twice a second: deadlines, and whether there is still room."""
+        self._loop.call_later(TICK_S, self._tick)  # first, for what follows may fail
         now = time.monotonic()
         for connection in [c for c in self._connections if c.deadline <= now]:
             connection.expire()
@@ -147,7 +151,6 @@ class Listener:
         if not self.has_failed:
             low = free_mib < self._settings.reserve_mib
             self._refusal = OutOfSpace("too little space", code="HIGH_WATER") if low else None
-        self._loop.call_later(TICK_S, self._tick)
 
     # connection.Host
 

@@ -70,7 +70,10 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish what waits, and end."""
+        """Finish what waits, and end.
+
+        Where the ledger takes nothing now, the next process finds what waits in its packs.
+        """
         self._ending = True
         self._wake.set()
         self._thread.join()
@@ -90,11 +93,12 @@ class Recorder:
         """Write their rows, and let the packs know.
 
         ``found``: in a pack that an earlier process left; a row that is there already is its own.
+        Raises ``LedgerBusy`` for these and at the end; else it waits for the ledger.
         """
         instances = [arrival.instance() for arrival in arrivals]
         callers = [arrival.calling_ae for arrival in arrivals]
         faults.point("recorder.recording")
-        recordings = self._record(list(zip(instances, callers, strict=True)))
+        recordings = self._record(list(zip(instances, callers, strict=True)), wait=not found)
         faults.point("recorder.recorded")
         for instance, recording in zip(instances, recordings, strict=True):
             if recording is not Recording.NEW:
@@ -105,6 +109,12 @@ class Recorder:
         faults.point("recorder.settled")
 
     def _run(self) -> None:
+        try:
+            self._write()
+        except LedgerBusy as busy:
+            self._log.warning("ledger.left", reason=busy.code)
+
+    def _write(self) -> None:
         while not self._ending or self._waiting:
             self._wake.wait()
             if not self._ending:
@@ -125,11 +135,13 @@ class Recorder:
     def _at_once(self) -> int:
         return min(len(self._waiting), MOST_ROWS)
 
-    def _record(self, rows: Sequence[tuple[Instance, str]]) -> list[Recording]:
+    def _record(self, rows: Sequence[tuple[Instance, str]], *, wait: bool) -> list[Recording]:
         while True:
             try:
                 return self._ledger.studies.record_all(rows)
             except LedgerBusy as busy:
+                if self._ending or not wait:
+                    raise
                 self._log.warning("ledger.waits", reason=busy.code)
                 time.sleep(RETRY_S)
 

@@ -86,6 +86,11 @@ def start(role: str, config: Path, plan: str = "") -> Running:
     return Running(process, log)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is frozen by SIGSTOP."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def kill_all() -> None:
     """End what a failed test left running."""
     while STARTED:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 from back import Back, freeze
 from campaign import FULL, Injection, often
-from processes import wait_until
+from processes import is_stopped, wait_until
 from stand_in import CANARY, POISON
 from ward import Visitor, Ward
 
@@ -107,11 +107,6 @@ def oversleep(back):
     back.judged("two workers with one job", began, study)
     sleeper.kill_family()
     other.kill_family()
-
-
-def is_stopped(pid):
-    with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-        return file.read().rpartition(")")[2].split()[0] == "T"
 
 
 def test_memory_error_costs_a_try_and_not_the_worker(back, sweep):

@@ -5,7 +5,9 @@ import re
 import pytest
 from campaign import often
 from front import MOST_ROUNDS, Front, Image
+from processes import PATIENCE_S, wait_until
 from tracing import Trace, injecting, traced
+from wire import Wire
 
 pytestmark = pytest.mark.slow
 SMALL, LARGE = 20_000, 1_400_000
@@ -69,6 +71,35 @@ def test_a_call_fails(what, tool, campaign, tmp_path):
             front = Front(tmp_path / f"{error}{when}", campaign, "disk", WAYS[way])
             left = send_until_it_fails(front, tool("strace"), injecting(calls, error, when), size)
             front.recovered(f"{what} fails with {error}", left)
+
+
+@pytest.mark.parametrize("error", ["EBADF", "ENOMEM"])
+def test_a_listener_that_can_hear_no_more_ends(error, tool, campaign, tmp_path):
+    """Its event loop dies: the process must not stay behind, deaf, where nobody restarts it."""
+    front = Front(tmp_path, campaign, "door")
+    listener = front.listen()
+    assert listener.ready()
+    images = front.images(16, SMALL)
+    options = injecting(["?epoll_wait", "?epoll_pwait"], error, "9+")
+    with traced(tool("strace"), listener.pid, tmp_path / "trace", *options):
+        front.send(images)
+        assert listener.ended(PATIENCE_S), "it lives on, and hears nothing"
+    left = [i for i in images if i.uid not in front.acknowledged]
+    front.recovered("the event loop dies", left)
+
+
+def test_deadlines_outlive_a_disk_that_cannot_be_asked(tool, campaign, tmp_path):
+    """statfs fails at each look at the free space: who says nothing is still sent away."""
+    front = Front(tmp_path, campaign, "door")
+    listener = front.listen()
+    assert listener.ready()
+    options = injecting(["statfs"], "EIO", "1+")
+    with traced(tool("strace"), listener.pid, tmp_path / "trace", *options) as trace:
+        wait_until(lambda: trace.injected, "the first look")
+        with Wire.connect(front.port) as wire:
+            assert wire.receive() is None
+    listener.kill()
+    front.recovered("the free space cannot be asked for", front.images(4))
 
 
 def send_until_it_fails(front: Front, strace: str, options: list[str], size: int) -> list[Image]:

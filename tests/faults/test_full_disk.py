@@ -1,13 +1,17 @@
 """I4: a disk that is full refuses with A700, and takes again once there is room; no restart."""
 
 import os
+import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from campaign import Injection, often
 from front import Front
+from processes import is_stopped, wait_until
+
+from dicom_node.supervise import GRACE_S
 
 pytestmark = pytest.mark.slow
 SIZE_MIB, MOST_AGAIN = 64, 20
@@ -52,3 +56,33 @@ def fill_and_free(front: Front, way: str, size: int, taken_mib: int) -> None:
         Injection("full disk", f"{way}, images of {size // 1000} kB", alive and not again,
                   lost, twice, note=listener.log.read_text()[-500:] if again or not alive else "")
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_told_to_stop_on_a_full_disk(way, campaign, tmp_path):
+    """The ledger has no room for rows of what was acknowledged; the end comes in time all the
+    same, and the next process finds them in the packs."""
+    front = Front(tmp_path, campaign, "full disk", WAYS[way])
+    with small_disk(tmp_path / "data") as disk:
+        listener = front.listen("recorder.recording:1:STOP")
+        assert listener.ready()
+        front.send(front.images(1))
+        wait_until(lambda: is_stopped(listener.pid), "the moment before the rows")
+        fill(disk / "filler")
+        os.kill(listener.pid, signal.SIGCONT)
+        wait_until(lambda: "ledger.waits" in listener.log.read_text(), "a ledger without room")
+        assert front.acknowledged
+        assert front.send(front.images(4)), "taken without room"
+        os.kill(listener.pid, signal.SIGTERM)
+        assert listener.ended(GRACE_S), listener.log.read_text()
+        (disk / "filler").unlink()
+        front.recovered("SIGTERM on a full disk", front.images(4))
+
+
+def fill(path: Path) -> None:
+    """Take all the room that there is."""
+    with path.open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass

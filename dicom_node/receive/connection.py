@@ -111,6 +111,9 @@ class Connection(asyncio.BufferedProtocol):
         self._to_library: Callable[[bytes], None] | None = None
         self._ended: str | None = None
         self._busy = False
+        self._has_spoken = False
+        self._may_sleep = False
+        self._awaited = 1
         self.state = State.WAIT_REQUEST
         self.peer = ""
         self.calling_ae = ""
@@ -152,9 +155,10 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = time.monotonic() + PDU_S
         self._end += count
         self.received += count
+        self._has_spoken = False
         self._take_pdus()
         if self.state is not State.CLOSED:
-            if QUICK_ACK is not None:
+            if QUICK_ACK is not None and not (self._busy or self._has_spoken):
                 self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
             if self._busy and self._end == len(self._buffer):
                 self._transport.pause_reading()
@@ -178,7 +182,9 @@ class Connection(asyncio.BufferedProtocol):
         self._check(kind, length)
         if available < size:
             self._make_room(size)
+            self._sleep_until(size - available)
             return False
+        self._sleep_until(1)
         begin, self._start = self._start, self._start + size
         with memoryview(self._buffer) as whole, whole[begin : begin + size] as pdu:
             self._handle(kind, pdu)
@@ -202,6 +208,13 @@ class Connection(asyncio.BufferedProtocol):
             rest = self._end - self._start
             larger[:rest] = self._buffer[self._start : self._end]
             self._buffer, self._start, self._end = larger, 0, rest
+
+    def _sleep_until(self, count: int) -> None:
+        """Be woken once so many bytes are here, not for each packet of a large PDU."""
+        wanted = max(1, min(count, len(self._buffer) - self._end))
+        if self._may_sleep and wanted != self._awaited:
+            self._awaited = wanted
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
     def _handle(self, kind: int, pdu: memoryview) -> None:
         if self.state is State.CLOSED:
@@ -239,12 +252,14 @@ class Connection(asyncio.BufferedProtocol):
         else:
             answer, self._service = self._host.established(self, request)
             self.state = State.ESTABLISHED
+            self._may_sleep = self._transport.get_extra_info("sslcontext") is None
             self._make_room(2 * (MAX_PDU + HEADER))
             self.send(answer.pdu)
 
     def send(self, pdu: bytes) -> None:
         """Send a PDU."""
         if self.state is not State.CLOSED:
+            self._has_spoken = True
             self._transport.write(pdu)
 
     def wait(self) -> None:

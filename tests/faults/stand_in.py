@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
+from canary import marked
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
@@ -20,7 +21,7 @@ from dicom_node.domain.uid import uuid_uid
 from dicom_node.testing.study import file_bytes
 
 KINDS = (ResultKind.SEGMENTATION, ResultKind.SECONDARY_CAPTURE, ResultKind.STRUCTURED_REPORT)
-POISON, CANARY = "POISON", "ZZPHI"
+POISON = "POISON"
 
 
 def analyse(worker: Any, claim: Any) -> None:
@@ -56,9 +57,7 @@ def objects(study: str, images: Sequence[tuple[str, str]]) -> list[tuple[ResultK
 def image(study: int, number: int, **attributes: object) -> Dataset:
     """A small CT image, with a canary wherever a patient is named."""
     data = header(CTImageStorage, f"1.2.4.{study}.{number}", f"1.2.4.{study}")
-    data.Modality, data.PatientName, data.PatientID = "CT", f"{CANARY}^CANARY", f"{CANARY}-1"
-    data.StudyDescription = data.SeriesDescription = f"{CANARY} description"
-    data.PatientBirthDate, data.AccessionNumber = "19010203", f"{CANARY}-2"
+    marked(data).Modality = "CT"
     data.ImageOrientationPatient, data.InstanceNumber = [1, 0, 0, 0, 1, 0], number
     for keyword, value in attributes.items():
         setattr(data, keyword, value)

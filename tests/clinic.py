@@ -39,7 +39,9 @@ class Blind:
     layer: str = "features"
 
     def predict(self, batch: FloatArray) -> Output:
-        return Output(self._no(len(batch), 1), self._no(*batch.shape[:3], 2))
+        return Output(
+            self._no(len(batch), 1), self._no(*batch.shape[:3], 2), self.explain(batch, [0])
+        )
 
     def _no(self, *shape: int) -> FloatArray:
         return np.full(shape, -9, np.float32)
@@ -55,7 +57,8 @@ class Blind:
     def explain(self, inputs: FloatArray, targets: Sequence[int]) -> Attribution:
         cells = (len(inputs), len(targets), 8, 8)
         grid = Grid.covering((int(inputs.shape[1]), int(inputs.shape[2])), (8, 8))
-        return Attribution(self._no(len(inputs), 1), np.zeros(cells, np.float32), grid)
+        nothing = np.zeros(cells, np.float32)
+        return Attribution(self._no(len(inputs), 1), nothing, grid, self._no(len(inputs), 0))
 
 
 class Clinic:

@@ -48,8 +48,7 @@ def analyse_images(
     """Volume -> preprocess -> predict -> explain -> findings."""
     started = time.monotonic()
     prepared = prepare(images, model.manifest)
-    prediction = predict(model, prepared, progress)
-    maps = explain(model, prepared, progress)
+    prediction, maps = predict(model, prepared, progress)
     answers = answer(Case(model.manifest, provenance, images, prediction))
     faults.point("worker.analysed")
     return Analysis(
@@ -65,31 +64,32 @@ def analyse_images(
     )
 
 
-def predict(model: Model, prepared: Prepared, progress: Progress = silent) -> Prediction:
-    """Logits and probabilities of all frames; masks on the source grid, 0 beyond the model's."""
-    logits, masks = [], []
+def predict(
+    model: Model, prepared: Prepared, progress: Progress = silent
+) -> tuple[Prediction, Mapping[str, SaliencyMap]]:
+    """What the model says of all frames, and why: of one pass, on the source grid.
+
+    Masks are 0 beyond the model's grid. Maps are by the target's label; there are none without a
+    classification.
+    """
+    logits, masks, maps = [], [], []
     for part, batch in _batches(model, prepared):
         output = model.predict(batch)
         logits.append(output.logits)
-        likely = model.mask_probabilities(output.mask_logits)
-        masks.append(_on_source(likely, prepared))
+        masks.append(_on_source(model.mask_probabilities(output.mask_logits), prepared))
+        if output.attribution is not None:
+            maps.append(_on_source(np.moveaxis(output.attribution.maps, 1, -1), prepared))
         progress("predicting", part)
     together = np.concatenate(logits)
-    return Prediction(together, model.probabilities(together), np.concatenate(masks))
+    prediction = Prediction(together, model.probabilities(together), np.concatenate(masks))
+    return prediction, _saliency(model, maps)
 
 
-def explain(
-    model: Model, prepared: Prepared, progress: Progress = silent
-) -> Mapping[str, SaliencyMap]:
-    """The map of every frame, for each target by its label; nothing without a classification."""
+def _saliency(model: Model, maps: Sequence[FloatArray]) -> Mapping[str, SaliencyMap]:
+    """By target, of the maps of each batch, (frames, rows, columns, targets)."""
     explainer, plan = model.explainer(), model.manifest.classification
     if explainer is None or plan is None:
         return {}
-    maps = []
-    for part, batch in _batches(model, prepared):
-        attribution = explainer.explain(batch, range(len(plan.targets)))
-        maps.append(_on_source(np.moveaxis(attribution.maps, 1, -1), prepared))
-        progress("explaining", part)
     values = np.moveaxis(np.concatenate(maps), -1, 0)
     scale = model.manifest.explanation.full_scale
     return {

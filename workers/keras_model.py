@@ -1,6 +1,6 @@
 """A verified bundle -> a Keras model that is asked for logits. Here alone weights are loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,6 +13,7 @@ from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, UnsupportedModel
 from dicom_node.domain.manifest import ModelManifest
+from explain.explainer import Attribution
 from explain.gradcam import GradCam
 from workers.bundle import refuse_code
 from workers.model import Output
@@ -42,11 +43,11 @@ class KerasModel:
 
     def __init__(self, manifest: ModelManifest, network: keras.Model) -> None:
         self.manifest = manifest
-        self._network = network
         _check_input(manifest, network)
         self._heads = {each.kind: linear_head(network, each.layer) for each in manifest.outputs}
         self._check_heads()
         logits = keras.Model(network.inputs[0], [head.logits for head in self._heads.values()])
+        self._explainer = self._explained(logits)
         self._call = tf.function(
             lambda batch: [tf.cast(values, tf.float32) for values in logits(batch, training=False)],
             input_signature=[tf.TensorSpec((None, *manifest.input.shape), tf.float32)],
@@ -80,23 +81,24 @@ class KerasModel:
         }
 
     def predict(self, batch: FloatArray) -> Output:
-        """Logits of all heads for float32 (batch, rows, columns, channels)."""
+        """Logits and maps of one compiled call, for float32 (batch, rows, columns, channels)."""
         try:
-            values = self._call(tf.constant(batch, tf.float32))
+            attribution, values = self._run(batch)
         except tf.errors.ResourceExhaustedError as error:
             raise DeviceOutOfMemory(
                 f"{self.manifest.id} needs more memory than is free for {len(batch)} slices at "
                 "once: lower input.batch of its manifest"
             ) from error
-        outputs = dict(zip(self._heads, (value.numpy() for value in values), strict=True))
-        if not all(np.isfinite(output).all() for output in outputs.values()):
+        if not all(np.isfinite(output).all() for output in values):
             raise UnsupportedModel(
                 f"{self.manifest.id} answered with numbers that are not finite",
                 code="MODEL_OUTPUT",
             )
+        outputs = dict(zip(self._heads, values, strict=True))
         return Output(
             logits=outputs.get("classification", np.zeros((len(batch), 0), np.float32)),
             mask_logits=outputs.get("segmentation", np.zeros((*batch.shape[:3], 0), np.float32)),
+            attribution=attribution,
         )
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
@@ -113,12 +115,33 @@ class KerasModel:
         return head.probabilities(mask_logits) if head else mask_logits
 
     def explainer(self) -> GradCam | None:
-        """Grad-CAM on the logits of the classification head alone."""
-        head = self._heads.get("classification")
-        if head is None:
+        """The manifest's method, on the logits of the classification head alone."""
+        return self._explainer
+
+    def _run(self, batch: FloatArray) -> tuple[Attribution | None, Sequence[FloatArray]]:
+        if self._explainer is None:
+            return None, [values.numpy() for values in self._call(tf.constant(batch, tf.float32))]
+        attribution = self._explainer.explain(batch, self._targets)
+        return attribution, attribution.outputs
+
+    def _explained(self, logits: keras.Model) -> GradCam | None:
+        """Compiled now, so that a model that cannot be explained is refused before any study."""
+        if "classification" not in self._heads:
             return None
-        single = keras.Model(self._network.inputs[0], head.logits)
-        return GradCam(single, self.manifest.explanation.layer)
+        plan = self.manifest.explanation
+        explainer = GradCam(
+            logits,
+            plan.layer,
+            weighting=plan.method,
+            head=list(self._heads).index("classification"),
+            depths=plan.depths,
+        )
+        explainer.prepare(self._targets)
+        return explainer
+
+    @property
+    def _targets(self) -> Sequence[int]:
+        return range(len(getattr(self.manifest.classification, "targets", ())))
 
     def _check_heads(self) -> None:
         """Each output has one channel for each of the manifest's targets or segments."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.manifest import ModelManifest
-from explain.explainer import Explainer
+from explain.explainer import Attribution, Explainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Output:
     """(batch, targets)."""
     mask_logits: FloatArray
     """(batch, rows, columns, segments), on a grid that shares out the input's."""
+    attribution: Attribution | None = None
+    """Of all targets, of the same pass; none for a model without a classification head."""
 
 
 class Model(Protocol):
@@ -32,7 +34,10 @@ class Model(Protocol):
         """The libraries and the device that run it."""
 
     def predict(self, batch: FloatArray) -> Output:
-        """Logits of all heads. Raises UnsupportedModel (MODEL_OUTPUT), DeviceOutOfMemory."""
+        """Logits of all heads and maps of all targets, of one pass.
+
+        Raises UnsupportedModel (MODEL_OUTPUT), DeviceOutOfMemory.
+        """
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
         """Calibrated, (batch, targets) from the logits of ``predict``."""

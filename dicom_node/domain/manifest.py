@@ -147,9 +147,11 @@ Output = Annotated[Classification | Segmentation, Field(discriminator="kind")]
 class ExplanationPlan(_Part):
     """How the model is explained."""
 
-    method: Literal["gradcam"]
-    layer: str
-    """The layer whose activations are weighted; named, for guesses are usually wrong."""
+    method: Literal["gradcam", "gradcam++", "hirescam", "layercam"]
+    layer: str | None = None
+    """The layer whose activations are weighted; found by itself: the one that the head reads."""
+    depths: int = Field(default=1, ge=1, le=5)
+    """The layer, and finer ones before it, that make the map together."""
     full_scale: float = Field(gt=0)
     """Upper end of the colour bar, in logit units: one scale for all maps of the bundle."""
     region_level: float = Field(default=0.5, gt=0, lt=1)

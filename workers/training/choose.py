@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dicom_node.domain.analysis import BoolArray
 from dicom_node.domain.manifest import Target
-from workers.analysis import explain, predict
+from workers.analysis import predict
 from workers.findings import Case, find_regions, heard
 from workers.model import Model
 from workers.preprocess import prepare
@@ -65,11 +65,11 @@ def _see(model: Model, seed: int) -> _Seen:
     source = held_out_phantom(seed)
     images = source_images(source)
     prepared = prepare(images, model.manifest)
-    prediction = predict(model, prepared)
+    prediction, maps = predict(model, prepared)
     labels, weights = label_slices(source)
     logits = prediction.logits[:, 0].astype(np.float64)
     regions = find_regions(Case(model.manifest, PROVENANCE, images, prediction), _target(model))
-    (saliency,) = explain(model, prepared).values()
+    (saliency,) = maps.values()
     return _Seen(
         logits=logits,
         highest=float(logits[heard(regions)].max()),

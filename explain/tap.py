@@ -1,0 +1,66 @@
+"""Watch tensors inside a network while it is traced: at any depth, whatever kind of network."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from dicom_node.domain.errors import UnsupportedModel
+from explain.layers import Place, refuse_flat
+
+
+class Taps:
+    """What the places of a network made in one run of it, watched by a gradient tape.
+
+    The tape starts at these tensors, so nothing below them is differentiated.
+    """
+
+    def __init__(self, tape: tf.GradientTape, places: Sequence[Place]) -> None:
+        self._tape = tape
+        self._places = places
+        self._made: dict[Place, list[Any]] = {place: [] for place in places}
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While open, the places' operations hand over what they make."""
+        with ExitStack() as stack:
+            for place in self._places:
+                stack.enter_context(self._tapped(place))
+            yield
+
+    def activations(self) -> list[tf.Tensor]:
+        """One for each place. Raises UnsupportedModel where a map cannot be made of one."""
+        return [self._only(place) for place in self._places]
+
+    @contextmanager
+    def _tapped(self, place: Place) -> Iterator[None]:
+        operation = place.operation
+        before, original = vars(operation).get("call"), operation.call
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            tensor = keras.tree.flatten(result)[place.index]
+            self._tape.watch(tensor)
+            self._made[place].append(tensor)
+            return result
+
+        operation.call = call
+        try:
+            yield
+        finally:
+            if before is None:
+                del vars(operation)["call"]
+            else:
+                operation.call = before
+
+    def _only(self, place: Place) -> tf.Tensor:
+        made = self._made[place]
+        if len(made) != 1:
+            raise UnsupportedModel(
+                f"layer {place.name!r} is applied {len(made)} times: name one as "
+                "explanation.layer that is applied once"
+            )
+        refuse_flat(place, made[0].shape)
+        return made[0]

@@ -1,0 +1,352 @@
+"""One compiled call explains every kind of network, and agrees with tf-keras-vis where that can."""
+
+import numpy as np
+import pytest
+
+from dicom_node.domain.errors import UnsupportedModel
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.tensorflow
+
+SIDE = 32
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((3, SIDE, SIDE, 1), np.float32)
+TARGETS = [0, 1]
+
+
+def explained(network, inputs=IMAGES, layer=None, targets=TARGETS, **options):
+    from explain.gradcam import GradCam
+
+    method = GradCam(network, layer, **options)
+    method.prepare(targets)
+    return method, method.explain(inputs, targets)
+
+
+def conv(values, filters=5, name=None):
+    return keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(values)
+
+
+def small(values):
+    return conv(keras.layers.MaxPooling2D()(conv(values)), name="last")
+
+
+def pooled(values, units=2):
+    return keras.layers.Dense(units)(keras.layers.GlobalAveragePooling2D()(values))
+
+
+def class_activation(features: np.ndarray, dense) -> np.ndarray:
+    """What theory gives under average pooling, (batch, targets, rows, columns)."""
+    return np.einsum("bijc,ct->btij", features, dense.get_weights()[0])
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(5)
+
+
+FAMILIES = [
+    ("VGG16", 64, "block5_pool"),
+    ("MobileNetV3Small", 64, "activation_17"),
+    ("DenseNet121", 64, "relu"),
+    ("EfficientNetB0", 64, "top_activation"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "side", "last"), FAMILIES)
+def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, side, last):
+    from explain.reference import reference_map
+
+    keras.backend.clear_session()
+    build = getattr(keras.applications, family)
+    network = build(
+        weights=None, input_shape=(side, side, 3), classes=3, classifier_activation=None
+    )
+    images = RANDOM.random((2, side, side, 3), np.float32) * 255
+    method, attribution = explained(network, images)
+    assert method.layer == last
+    np.testing.assert_allclose(
+        attribution.logits, network.predict(images, verbose=0), rtol=1e-3, atol=1e-5
+    )
+    for target in TARGETS:
+        theirs = reference_map(network, last, images, target)
+        assert stretched(attribution.maps[:, target]) == pytest.approx(stretched(theirs), abs=1e-4)
+
+
+def test_the_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call():
+    from dicom_node.catalog import open_bundle, shipped_bundles
+    from explain.reference import reference_map
+    from workers.model import load_model
+
+    for folder in shipped_bundles():
+        model = load_model(open_bundle(folder))
+        batch = RANDOM.random((2, *model.manifest.input.shape), np.float32)
+        batch[:, 80:100, 80:100] += 0.5
+        output = model.predict(batch)
+        model.predict(batch[:1])
+        assert model.explainer().traces == 1
+        saved = keras.saving.load_model(folder / "model.keras", compile=False)
+        theirs = reference_map(saved, model.manifest.explanation.layer, batch, 0)
+        ours = output.attribution.maps[:, 0]
+        assert stretched(ours) == pytest.approx(stretched(theirs), abs=1e-4)
+
+
+def stretched(maps: np.ndarray) -> np.ndarray:
+    peaks = maps.max(axis=(1, 2), keepdims=True)
+    return maps / np.where(peaks > 0, peaks, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "side", "last"),
+    [
+        ("ResNet50", 64, "conv5_block3_out"),
+        ("ResNet50V2", 64, "post_relu"),
+        ("InceptionV3", 128, "mixed10"),
+        ("Xception", 96, "block14_sepconv2_act"),
+        ("MobileNet", 64, "conv_pw_13_relu"),
+        ("MobileNetV2", 64, "out_relu"),
+        ("EfficientNetV2B0", 64, "top_activation"),
+        ("ConvNeXtTiny", 64, "add_17"),
+        ("NASNetMobile", 64, "activation_187"),
+    ],
+)
+def test_the_layer_is_found_in_every_family(family, side, last):
+    from explain.layers import read_by
+
+    keras.backend.clear_session()
+    build = getattr(keras.applications, family)
+    network = build(weights=None, input_shape=(side, side, 3), classifier_activation=None)
+    place = read_by(network.outputs[0])
+    assert place.name == last
+    assert min(place.operation.output.shape[1:3]) > 1
+
+
+def test_studies_of_any_number_of_slices_compile_it_once():
+    image = keras.Input((SIDE, SIDE, 1))
+    method, _ = explained(keras.Model(image, pooled(small(image))))
+    for count in (1, 3, 2, 1):
+        method.explain(IMAGES[:count], TARGETS)
+    assert method.traces == 1
+
+
+def test_a_nested_backbone_is_explained_at_its_last_layer():
+    inner = keras.Input((SIDE, SIDE, 1))
+    backbone = keras.Model(inner, small(inner), name="backbone")
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, pooled(keras.layers.Rescaling(2.0)(backbone(image))))
+    method, attribution = explained(network, layer="last")
+    expected = class_activation(2 * backbone.predict(IMAGES, verbose=0), network.layers[-1])
+    np.testing.assert_allclose(attribution.signed, expected, atol=1e-5)
+    assert method.layer == "last"
+
+
+def test_a_nested_backbone_that_pools_is_looked_into():
+    inner = keras.Input((SIDE, SIDE, 1))
+    backbone = keras.Model(inner, keras.layers.GlobalAveragePooling2D()(small(inner)))
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, keras.layers.Dense(2)(backbone(image)))
+    method, attribution = explained(network)
+    assert method.layer == "last"
+    assert attribution.maps.shape == (3, 2, SIDE // 2, SIDE // 2)
+
+
+def test_a_head_that_is_a_network_is_looked_out_of():
+    image, cells = keras.Input((SIDE, SIDE, 1)), keras.Input((SIDE // 2, SIDE // 2, 5))
+    head = keras.Model(cells, pooled(cells))
+    method, _ = explained(keras.Model(image, head(small(image))))
+    assert method.layer == "last"
+
+
+def test_a_sequence_of_layers_is_explained():
+    network = keras.Sequential(
+        [
+            keras.Input((SIDE, SIDE, 1)),
+            keras.layers.Conv2D(4, 3, name="last"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    assert explained(network)[0].layer == "last"
+
+
+def test_inputs_by_name_and_a_vector_beside_the_image_are_explained():
+    inputs = {
+        "image": keras.Input((SIDE, SIDE, 1), name="image"),
+        "age": keras.Input((1,), name="age"),
+    }
+    values = keras.layers.GlobalAveragePooling2D()(small(inputs["image"]))
+    logits = keras.layers.Dense(2)(keras.layers.Concatenate()([values, inputs["age"]]))
+    method, attribution = explained(
+        keras.Model(inputs, logits), {"image": IMAGES, "age": np.ones((3, 1), np.float32)}
+    )
+    assert method.layer == "last"
+    assert attribution.maps.max() > 0
+
+
+def test_one_of_several_outputs_is_explained_and_all_are_given():
+    image = keras.Input((SIDE, SIDE, 1))
+    features = small(image)
+    outputs = {"masks": keras.layers.Conv2D(3, 1)(features), "finding": pooled(features)}
+    network = keras.Model(image, outputs)
+    _, attribution = explained(network)  # in the order of their names
+    assert attribution.logits.shape == (3, 2)
+    assert attribution.outputs[1].shape == (3, SIDE // 2, SIDE // 2, 3)
+    method, masks = explained(network, head=1, targets=[2])
+    assert method.layer == "last"
+    assert masks.maps.shape == (3, 1, SIDE // 2, SIDE // 2)
+
+
+def test_volumes_are_explained():
+    image = keras.Input((8, 16, 16, 1))
+    features = keras.layers.Conv3D(4, 3, padding="same", name="last")(image)
+    logits = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling3D()(features))
+    _, attribution = explained(
+        keras.Model(image, logits), RANDOM.random((2, 8, 16, 16, 1), np.float32)
+    )
+    assert attribution.maps.shape == (2, 2, 8, 16, 16)
+    assert attribution.grid is None
+
+
+def test_a_sequence_of_slices_says_which_slices_mattered():
+    slices = keras.Input((6, SIDE, SIDE, 1))
+    each = keras.Input((SIDE, SIDE, 1))
+    vectors = keras.Model(each, keras.layers.GlobalAveragePooling2D()(small(each)))
+    values = keras.layers.TimeDistributed(vectors, name="slices")(slices)
+    logits = keras.layers.Dense(2)(keras.layers.GlobalMaxPooling1D()(values))
+    method, attribution = explained(
+        keras.Model(slices, logits), RANDOM.random((2, 6, SIDE, SIDE, 1), np.float32)
+    )
+    assert method.layer == "slices"
+    assert attribution.maps.shape == (2, 2, 6)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_is_explained(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        image = keras.Input((SIDE, SIDE, 1))
+        network = keras.Model(image, pooled(small(image)))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    _, attribution = explained(network)
+    assert attribution.maps.dtype == np.float32
+    assert attribution.maps.max() > 0
+
+
+def test_images_of_any_size_compile_it_once():
+    image = keras.Input((None, None, 1))
+    method, attribution = explained(keras.Model(image, pooled(small(image))))
+    assert attribution.grid.inner == (16, 16)
+    larger = method.explain(np.ones((1, 48, 64, 1), np.float32), TARGETS)
+    assert larger.grid.inner == (24, 32)
+    assert method.traces == 1
+
+
+class Written(keras.Model):
+    """A network whose graph is written in code."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = keras.layers.Conv2D(4, 3, name="last")
+        self.pool = keras.layers.GlobalAveragePooling2D()
+        self.head = keras.layers.Dense(2)
+
+    def call(self, values):
+        return self.head(self.pool(self.last(values)))
+
+
+def test_a_network_written_as_a_class_is_explained_where_its_layer_is_named():
+    from explain.gradcam import GradCam
+
+    network = Written()
+    network(IMAGES)
+    attribution = GradCam(network, "last").explain(IMAGES, TARGETS)
+    features = network.last(IMAGES).numpy()
+    np.testing.assert_allclose(
+        attribution.signed, class_activation(features, network.head), atol=1e-5
+    )
+    with pytest.raises(UnsupportedModel, match=r"name it as explanation\.layer"):
+        GradCam(network)
+
+
+def test_a_head_on_two_activations_is_refused_by_their_names():
+    image = keras.Input((SIDE, SIDE, 1))
+    features = [conv(image, name="one"), conv(image, name="two")]
+    values = [keras.layers.GlobalAveragePooling2D()(each) for each in features]
+    network = keras.Model(image, keras.layers.Dense(2)(keras.layers.Concatenate()(values)))
+    with pytest.raises(UnsupportedModel, match=r"one, two"):
+        explained(network)
+    assert explained(network, layer="two")[0].layer == "two"
+
+
+def test_a_layer_that_is_applied_twice_is_refused():
+    images = [keras.Input((SIDE, SIDE, 1)), keras.Input((SIDE, SIDE, 1))]
+    tower = keras.layers.Conv2D(4, 3, name="tower")
+    total = keras.layers.Add()([tower(each) for each in images])
+    network = keras.Model(images, pooled(total))
+    with pytest.raises(UnsupportedModel, match="applied 2 times"):
+        explained(network, [IMAGES, IMAGES], layer="tower")
+
+
+@pytest.mark.parametrize("flat", [False, True], ids=["one cell", "the image itself"])
+def test_a_network_without_rows_and_columns_before_its_head_is_refused(flat):
+    image = keras.Input((SIDE, SIDE, 1))
+    values = image if flat else keras.layers.Conv2D(4, SIDE)(image)
+    network = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(values)))
+    with pytest.raises(UnsupportedModel, match="no activation with rows and columns"):
+        explained(network)
+
+
+def test_a_layer_that_the_head_does_not_read_is_refused():
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, [pooled(small(image)), conv(image, name="aside")])
+    with pytest.raises(UnsupportedModel, match="depends on layer 'aside'"):
+        explained(network, layer="aside")
+
+
+def test_the_network_is_left_as_it_was():
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, pooled(small(image)))
+    before = dict(vars(network.get_layer("last")))
+    _, attribution = explained(network)
+    assert vars(network.get_layer("last")).keys() == before.keys()
+    np.testing.assert_allclose(attribution.logits, network.predict(IMAGES, verbose=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("weighting", ["hirescam", "layercam"])
+def test_relatives_of_gradcam_are_the_same_under_average_pooling(weighting):
+    """Where one gradient holds for all cells, and (LayerCAM) speaks for the target."""
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, pooled(small(image)))
+    dense = network.layers[-1]
+    dense.set_weights([np.abs(weights) for weights in dense.get_weights()])
+    _, plain = explained(network)
+    _, other = explained(network, weighting=weighting)
+    np.testing.assert_allclose(other.signed, plain.signed, atol=1e-5)
+
+
+def test_gradcam_plus_plus_agrees_with_tf_keras_vis():
+    from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, pooled(small(image)))
+    _, ours = explained(network, weighting="gradcam++")
+    theirs = GradcamPlusPlus(network, clone=False)(
+        lambda logits: logits[:, 1],
+        IMAGES,
+        penultimate_layer="last",
+        expand_cam=False,
+        normalize_cam=False,
+    )
+    assert stretched(ours.maps[:, 1]) == pytest.approx(stretched(np.asarray(theirs)), abs=1e-4)
+
+
+def test_three_depths_make_one_map_on_the_finest_grid():
+    image = keras.Input((SIDE, SIDE, 1))
+    network = keras.Model(image, pooled(keras.layers.MaxPooling2D()(small(image))))
+    method, attribution = explained(network, weighting="layercam", depths=3)
+    assert attribution.maps.shape == (3, 2, SIDE, SIDE)
+    assert method.layer.startswith("max_pooling2d")
+    with pytest.raises(UnsupportedModel, match="finer layers"):
+        explained(network, depths=9)

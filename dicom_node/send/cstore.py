@@ -163,6 +163,7 @@ class Outgoing:
             evt_handlers=handlers,
         )
         if self._association.is_established:
+            _leave_answers(self._association)
             return self._association
         if self._association.rejected_contexts:
             raise NothingAccepted
@@ -180,6 +181,23 @@ class Outgoing:
                 self._association.release()
             else:
                 self._association.abort()
+
+
+def _leave_answers(association: Association) -> None:
+    """Let the association's own thread put back an answer that it took from who waits for it.
+
+    pynetdicom 3.0.4 pauses that thread while a request is out, but may see it paused a moment too
+    early; a fast peer's answer is then thrown away, and the sender waits out its time limit.
+    """
+    serve = association._serve_request
+
+    def serve_or_put_back(message: Any, context_id: int) -> None:
+        if message.is_valid_request:
+            serve(message, context_id)
+        else:
+            association.dimse.msg_queue.put((context_id, message))
+
+    association._serve_request = serve_or_put_back  # type: ignore[assignment,method-assign]
 
 
 def _no_delay(event: Event) -> None:

@@ -1,6 +1,8 @@
 """Results reach a destination once, in order, or wait in the ledger with the reason."""
 
 import pytest
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import build_context
 from typer.testing import CliRunner
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
@@ -10,7 +12,7 @@ from dicom_node.domain.study import Instance, Study
 from dicom_node.ledger import Ledger
 from dicom_node.redis_server import free_port
 from dicom_node.send.command import parse_address
-from dicom_node.send.cstore import Answer, Peer, answer_of, echo, send
+from dicom_node.send.cstore import Answer, Outgoing, Peer, answer_of, echo, send
 from dicom_node.send.shipping import ship
 from dicom_node.settings import Destination
 from dicom_node.store import InstanceStore
@@ -192,3 +194,27 @@ def test_the_command_sends_a_folder(tmp_path, files):
 def test_a_wrong_address_is_explained(address):
     with pytest.raises(ConfigurationError, match="write AE@HOST:PORT"):
         parse_address(address, "NODE")
+
+
+def test_an_answer_that_another_thread_took_reaches_the_sender(tmp_path):
+    """pynetdicom's reactor may take it from the queue, a moment after the request went out."""
+    files = save_study(make_study(phantom(1, slices=1, size=16)), tmp_path / "out")
+    with (
+        FakePacs(tmp_path / "in") as pacs,
+        Outgoing(
+            Peer(pacs.host, pacs.port, pacs.ae_title, "US"),
+            [build_context(CTImageStorage, ExplicitVRLittleEndian)],
+        ) as association,
+    ):
+        association.dimse_timeout = 10
+        answers = association.dimse.msg_queue
+        take = answers.get
+
+        def snatch(*, block, timeout):
+            if block:
+                context_id, message = take(timeout=5)
+                association._serve_request(message, context_id)
+            return take(block=block, timeout=timeout)
+
+        answers.get = snatch
+        assert association.send_c_store(files[0]).Status == 0

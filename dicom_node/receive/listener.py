@@ -221,13 +221,22 @@ class Listener:
         done: Callable[[Refused | None], None],
     ) -> Ticket:
         """See ``store_scp.Keeper``."""
-        return self._spool.keep(identity, calling_ae, incoming, partial(self._committed, done))
+        alone = len(self._associations) == 1
+        safe = partial(self._committed, done)
+        try:
+            return self._spool.keep(identity, calling_ae, incoming, safe, alone=alone)
+        finally:
+            self._look_at_spool()
+
+    def _look_at_spool(self) -> None:
+        """After a sync that failed nothing more is taken."""
+        if self._spool.failure is not None:
+            self._refusal = self._spool.failure
+            self._on_failure()
 
     def _committed(self, done: Callable[[Refused | None], None], failure: Refused | None) -> None:
-        """From the spool's thread. After a sync that failed nothing more is taken."""
-        if failure is not None:
-            self._refusal = failure
-            self._on_failure()
+        """From the spool's thread."""
+        self._look_at_spool()
         self._loop.call_soon_threadsafe(done, failure)
 
     def note(

@@ -49,6 +49,8 @@ class Spool:
         self._packs = packs
         self._recorder = recorder
         self._durable = durable
+        self.failure: ProcessingFailure | None = None
+        """A sync failed: nothing more is kept."""
         self._syncs: queue.SimpleQueue[_Waiter | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=or_die, args=[self._sync_all], name="sync", daemon=True
@@ -67,10 +69,20 @@ class Spool:
         self._recorder.stop()
         self._packs.close()
 
-    def keep(self, identity: Identity, calling_ae: str, incoming: Incoming, done: Done) -> Ticket:
+    def keep(
+        self,
+        identity: Identity,
+        calling_ae: str,
+        incoming: Incoming,
+        done: Done,
+        *,
+        alone: bool = False,
+    ) -> Ticket:
         """Make an instance safe.
 
-        ``done`` may be called from another thread. Raises ``OutOfSpace``, ``ProcessingFailure``.
+        ``done`` may be called from another thread. ``alone``: nobody else is sending, so the caller
+        may wait for the sync, which spares two changes of threads. Raises ``OutOfSpace``,
+        ``ProcessingFailure``.
         """
         if self._recorder.is_behind:
             raise OutOfSpace("the ledger cannot follow", code="HIGH_WATER")
@@ -80,9 +92,11 @@ class Spool:
         except OSError as error:
             raise as_refusal(error) from error
         faults.point("pack.appended")
-        if self._durable:
+        if self._durable and not alone:
             self._syncs.put(_Waiter(arrival, done))
             return Ticket(safe=False, settle=lambda: arrival.hashed.append(incoming.sha256()))
+        if self._durable and (failure := self._sync({arrival.record.pack})):
+            raise failure.with_traceback(None)  # it is raised again and again
         return Ticket(safe=True, settle=partial(self._record, arrival, incoming))
 
     def _record(self, arrival: Arrival, incoming: Incoming) -> None:
@@ -94,12 +108,11 @@ class Spool:
         self._recorder.settle([_arrival(record) for record in records], found=True)
 
     def _sync_all(self) -> None:
-        """Sync whatever waits, all of it at once; after an error nothing is tried again."""
-        failure: ProcessingFailure | None = None
+        """Sync whatever waits, all of it at once."""
         while (first := self._syncs.get()) is not None:
             batch = [first, *_drain(self._syncs)]
             waiters = [waiter for waiter in batch if waiter is not None]
-            failure = failure or _sync({waiter.pack for waiter in waiters})
+            failure = self._sync({waiter.pack for waiter in waiters})
             for waiter in waiters:
                 if failure is None:
                     self._recorder.put(waiter.arrival)
@@ -108,23 +121,23 @@ class Spool:
             if len(waiters) < len(batch):
                 return
 
+    def _sync(self, packs: set[Pack]) -> ProcessingFailure | None:
+        """After an error nothing is tried again: the system may have dropped what it held."""
+        try:
+            for pack in () if self.failure else packs:
+                faults.point("pack.syncing")
+                pack.sync()
+                faults.point("pack.synced")
+        except OSError as error:
+            log("listen").error("store.failed", reason="STORAGE_IO", error=type(error).__name__)
+            self.failure = ProcessingFailure("the pack could not be made durable")
+        return self.failure
+
 
 def _arrival(record: Record) -> Arrival:
     about = json.loads(record.about)
     identity = Identity(**{name: about[name] for name in Identity.__slots__})
     return Arrival(identity, about["calling_ae"], record)
-
-
-def _sync(packs: set[Pack]) -> ProcessingFailure | None:
-    try:
-        for pack in packs:
-            faults.point("pack.syncing")
-            pack.sync()
-            faults.point("pack.synced")
-    except OSError as error:
-        log("listen").error("store.failed", reason="STORAGE_IO", error=type(error).__name__)
-        return ProcessingFailure("the pack could not be made durable")
-    return None
 
 
 def _drain(waiting: "queue.SimpleQueue[_Waiter | None]") -> list[_Waiter | None]:

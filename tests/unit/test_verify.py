@@ -1,6 +1,10 @@
 """``dicom-node verify`` finds what is missing, altered or nobody's, and says what to do."""
 
+import os
+import shutil
+
 import pytest
+from door import open_door
 from typer.testing import CliRunner
 from ward import POSITIVE, Ward
 
@@ -8,9 +12,10 @@ from dicom_node import verify as module
 from dicom_node.cli import app
 from dicom_node.ledger import Ledger
 from dicom_node.receive.part10 import keep_in
+from dicom_node.send.cstore import Answer, Peer, send
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
-from dicom_node.testing.study import file_bytes, make_study
+from dicom_node.testing.study import file_bytes, make_study, save_study
 from dicom_node.verify import Wrong, remove_orphans, verify
 
 
@@ -98,3 +103,49 @@ def test_results_and_reports_are_looked_at_too(tmp_path, monkeypatch):
     wrong = [p for p in verify(ward.ledger, ward.store) if p.filed.job_id == job_id]
     assert {p.wrong for p in wrong} == {Wrong.MISSING}
     assert all(p.filed.sop_instance_uid for p in wrong), "the report's file is there"
+
+
+class TestPacks:
+    """What came by C-STORE lies in packs, many instances in one."""
+
+    @pytest.fixture
+    def packs(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(module, "SETTLED_S", -60.0)
+        images = make_study(phantom(1, slices=3, size=32))
+        with open_door(tmp_path) as door:
+            send_all(door, images)
+            door.arrived(3)
+        (pack,) = (tmp_path / "store" / "packs" / "listen-0").iterdir()
+        return pack
+
+    def test_sound_packs_are_sound(self, packs, tmp_path):
+        assert list(verify(ledger(tmp_path), store(tmp_path))) == []
+        assert remove_orphans(ledger(tmp_path), store(tmp_path)) == 0
+        assert packs.exists()
+
+    def test_a_wrong_byte_names_its_instance_and_no_other(self, packs, tmp_path):
+        first, *_ = ledger(tmp_path).inventory.files()
+        with packs.open("r+b") as file:
+            file.seek(first.pack_offset + 200)
+            file.write(b"\xff\xff")
+        (problem,) = verify(ledger(tmp_path), store(tmp_path))
+        assert (problem.wrong, problem.filed) == (Wrong.ALTERED, first)
+
+    def test_a_pack_that_is_cut_or_gone(self, packs, tmp_path):
+        os.truncate(packs, packs.stat().st_size - 100)
+        assert [p.wrong for p in verify(ledger(tmp_path), store(tmp_path))] == [Wrong.ALTERED]
+        packs.unlink()
+        assert [p.wrong for p in verify(ledger(tmp_path), store(tmp_path))] == [Wrong.MISSING] * 3
+
+    def test_a_sealed_pack_that_no_row_names_goes(self, packs, tmp_path):
+        stranger = packs.with_name("1-0.pack")
+        shutil.copy(packs, stranger)
+        assert remove_orphans(ledger(tmp_path), store(tmp_path)) == 1
+        assert packs.exists()
+        assert not stranger.exists()
+
+
+def send_all(door, images):
+    files = save_study(images, door.store.root.parent / "sent")
+    peer = Peer("127.0.0.1", door.settings.port, door.settings.ae_title, "SENDER")
+    assert {outcome.answer for outcome in send(peer, files)} == {Answer.SENT}

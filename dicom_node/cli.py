@@ -210,7 +210,7 @@ def verify(config: ConfigOption = None) -> None:
         for problem in compare(ledger, store, advance):
             filed = problem.filed
             name = filed.sop_instance_uid or (f"report of {filed.job_id}" if filed.job_id else "")
-            table.add_row(problem.wrong, name, filed.sha256, problem.advice)
+            table.add_row(problem.wrong, name, filed.sha256 or filed.pack, problem.advice)
     if table.row_count:
         console.print(table)
     console.print(f"{done} files hashed, {table.row_count} not as the ledger says", markup=False)

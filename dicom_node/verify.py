@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.inventory import Filed
-from dicom_node.receive.packs import SUFFIX, is_sealed
+from dicom_node.receive.packs import SUFFIX, named_by
 from dicom_node.store import EndsEarly, InstanceStore, StoredFile
 
 Progress = Callable[[int, int], None]
@@ -26,6 +26,7 @@ class Wrong(StrEnum):
     ALTERED = "ALTERED"
     UNREADABLE = "UNREADABLE"
     ORPHAN = "ORPHAN"
+    UNRECORDED = "UNRECORDED"
 
 
 ADVICE: Mapping[Wrong, str] = {
@@ -33,6 +34,8 @@ ADVICE: Mapping[Wrong, str] = {
     Wrong.ALTERED: "check the disk and who may write to it; then restore the file from a backup, "
     "or have the study sent again",
     Wrong.UNREADABLE: "check the disk and the file's owner; then restore the file from a backup",
+    Wrong.UNRECORDED: "the ledger is older than this pack: start dicom-node again, and "
+    "its listener writes the rows",
     Wrong.ORPHAN: "nobody was promised it: the next start of dicom-node serve removes it",
 }
 
@@ -57,41 +60,47 @@ def verify(
     strangers = {path.name: path for path in settled_files(store)}
     total, known = len(strangers), set[str]()
     for filed in ledger.inventory.files():
-        strangers.pop(_file_name(filed), None)
+        _spare(strangers, filed)
         if filed.sha256 not in known and (wrong := _examine(filed, store)):
             yield Problem(wrong, filed)
         known.add(filed.sha256)
         progress(len(known), max(total, len(known)))
     yield from (Problem(Wrong.ORPHAN, Filed(name, "", "")) for name in sorted(strangers))
+    yield from _unrecorded(ledger, store)
+
+
+def _unrecorded(ledger: Ledger, store: InstanceStore) -> Iterator[Problem]:
+    """Packs that fewer rows name than did when they were sealed."""
+    rows = ledger.inventory.packs()
+    for path in sorted(store.packs.glob(f"*/*{SUFFIX}")):
+        name = f"{path.parent.name}/{path.name}"
+        if rows.get(name, 0) < (named_by(path) or 0):
+            yield Problem(Wrong.UNRECORDED, Filed("", "", "", name))
 
 
 def remove_orphans(ledger: Ledger, store: InstanceStore) -> int:
-    """Delete the settled files that no row names; returns how many.
-
-    What was acknowledged and has no row yet lies in a pack that is not sealed, which no orphan is.
-    """
+    """Delete the settled files that no row names; returns how many. Packs are none of them."""
     strangers = {path.name: path for path in settled_files(store)}
     for filed in ledger.inventory.files():
-        strangers.pop(_file_name(filed), None)
+        _spare(strangers, filed)
     for path in strangers.values():
         path.unlink(missing_ok=True)
     return len(strangers)
 
 
 def settled_files(store: InstanceStore) -> Iterator[Path]:
-    """The files and the sealed packs that nobody has touched for an hour."""
+    """The files, packs aside, that nobody has touched for an hour."""
     latest = time.time() - SETTLED_S
     unfinished = (store.root / "incoming").glob("*")
-    for folder in [*store.places(), *store.packs.glob("*"), *unfinished]:
+    for folder in [*store.places(), *unfinished]:
         for entry in os.scandir(folder):
-            path = Path(entry.path)
-            settled = entry.stat(follow_symlinks=False).st_ctime <= latest
-            if settled and (path.suffix != SUFFIX or is_sealed(path)):
-                yield path
+            if entry.stat(follow_symlinks=False).st_ctime <= latest:
+                yield Path(entry.path)
 
 
-def _file_name(filed: Filed) -> str:
-    return filed.pack.rpartition("/")[2] or filed.sha256
+def _spare(strangers: dict[str, Path], filed: Filed) -> None:
+    if not filed.pack:
+        strangers.pop(filed.sha256, None)
 
 
 def _examine(filed: Filed, store: InstanceStore) -> Wrong | None:

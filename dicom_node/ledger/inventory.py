@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import func, literal, select, union_all
 
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import instance, job, result
@@ -47,3 +47,15 @@ class Inventory:
             rows = connection.execution_options(yield_per=AT_ONCE).execute(query)
             for row in rows:
                 yield Filed(*row)
+
+    def packs(self) -> dict[str, int]:
+        """How many instances each pack of the store holds."""
+        query = select(instance.c.pack, func.count()).group_by(instance.c.pack)
+        with self._database.read() as connection:
+            return {name: count for name, count in connection.execute(query) if name}
+
+    def offsets(self, pack: str) -> set[int]:
+        """Where the instances of a pack begin."""
+        query = select(instance.c.pack_offset).where(instance.c.pack == pack)
+        with self._database.read() as connection:
+            return set(connection.scalars(query))

@@ -4,8 +4,8 @@ A pack is a header and records behind it. A record is a header, a JSON object (w
 who sent it) and the instance as a DICOM file: one sync makes the bytes and what is known of them
 durable together, and nothing is written twice. A checksum tells a record that was cut off, which
 nobody was told about, from a whole one. A full pack whose records all have their rows in the ledger
-is sealed: nothing need be recovered from it. A large instance has a pack of its own, which is
-written while the instance comes.
+is sealed: nothing need be recovered from it, as long as the ledger still has as many rows of it as
+the seal says. A large instance has a pack of its own, which is written while the instance comes.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -29,13 +29,15 @@ from dicom_node.store import StoredFile, sync_folder
 Bytes = bytes | bytearray | memoryview
 PACK_BYTES = 64 << 20
 """A pack that has reached this size is full."""
-PACK = Struct("<8s8s")
+PACK = Struct("<8s4sI")
+"""Magic, state, and, once it is sealed, the number of rows that name it."""
 RECORD = Struct("<4sIQQ")
-MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN    ", b"SEALED  ", b"INST"
+MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN", b"SEAL", b"INST"
 ALIGN = 8
 LONE_START = 4096
 """Where the instance in a pack of its own begins; the record's header fills what is before it."""
 SUFFIX = ".pack"
+EMPTY: Mapping[str, int] = {}
 PUNCH_HOLE, KEEP_SIZE = 2, 1
 """Of fallocate(2)."""
 
@@ -50,6 +52,8 @@ class Record:
     size: int
     about: bytes
     """JSON: who the instance is, who sent it."""
+    is_whole: bool = True
+    """Whether its checksum is right; not, once its room was given back."""
 
     @property
     def file(self) -> StoredFile:
@@ -60,10 +64,13 @@ class Record:
 class Pack:
     """One file. ``waiting`` counts the records whose rows are not written yet."""
 
-    def __init__(self, path: Path, handle: int, end: int, *, is_new: bool) -> None:
+    def __init__(
+        self, path: Path, handle: int, end: int, *, is_new: bool, is_sealed: bool = False
+    ) -> None:
         self.path = path
         self.handle = handle
         self.end = end
+        self.is_sealed = is_sealed
         self.waiting = 0
         self.full = False
         self._kept = 0
@@ -81,7 +88,7 @@ class Pack:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         pack = cls(path, handle, PACK.size, is_new=True)
         try:
-            if os.pwrite(handle, PACK.pack(MAGIC, OPEN), 0) < PACK.size:
+            if os.pwrite(handle, PACK.pack(MAGIC, OPEN, 0), 0) < PACK.size:
                 raise OSError(errno.ENOSPC, "there is no room for a pack")
         except OSError:
             pack.remove()
@@ -119,7 +126,7 @@ class Pack:
         if not self._kept:
             self.remove()
             return
-        os.pwrite(self.handle, PACK.pack(MAGIC, SEALED), 0)
+        os.pwrite(self.handle, PACK.pack(MAGIC, SEALED, self._kept), 0)
         faults.point("pack.sealed")
         for record in self._garbage:
             _punch(self.handle, record.offset, record.size)
@@ -131,19 +138,20 @@ class Pack:
         self.path.unlink(missing_ok=True)
 
     def recover(self) -> list[Record]:
-        """The whole records of a pack that was found, up to the first that is not whole.
+        """The whole records of a pack that was found; of one that is not sealed, up to the first
+        that is not whole.
 
         They are written anew: after a sync that failed the system may hold bytes that the disk
         does not, and would never write them again.
         """
         records = []
-        while record := self._read(self.end):
-            records.append(record)
+        while (record := self._read(self.end)) and (record.is_whole or self.is_sealed):
+            records += [record] if record.is_whole else []
             self.end = _aligned(record.offset + record.size)
-        os.ftruncate(self.handle, self.end)
         self.waiting = len(records)
         self.full = True
-        if records:
+        if records and not self.is_sealed:
+            os.ftruncate(self.handle, self.end)
             for offset in range(0, self.end, 1 << 20):
                 _write(self.handle, [os.pread(self.handle, 1 << 20, offset)], offset)
             self.sync()
@@ -157,10 +165,12 @@ class Pack:
         if magic != RECORD_MAGIC:
             return None
         about = os.pread(self.handle, about_size, position + RECORD.size)
-        record = Record(self, position + RECORD.size + about_size, size, about)
-        if record.offset + size > os.fstat(self.handle).st_size:
+        start = position + RECORD.size + about_size
+        if start + size > os.fstat(self.handle).st_size:
             return None
-        return record if _checksum(chain(record.file.chunks(), [about])) == checksum else None
+        content = StoredFile(self.path, start, size).chunks()
+        is_whole = _checksum(chain(content, [about])) == checksum
+        return Record(self, start, size, about, is_whole)
 
 
 class LonePack(Pack):
@@ -208,16 +218,21 @@ class Packs:
         self._current: Pack | None = None
         self._lock = threading.Lock()
 
-    def recover(self, take: Callable[[list[Record]], None]) -> None:
-        """Hand over the records of every pack that an earlier process left unsealed.
+    def recover(
+        self, take: Callable[[list[Record]], None], rows: Mapping[str, int] = EMPTY
+    ) -> None:
+        """Hand over the records of every pack that an earlier process left unsealed, and of those
+        that fewer rows name than did when they were sealed: the ledger is an older one.
 
-        ``take`` must have settled them when it returns.
+        ``rows``: how many name a pack. ``take`` must have settled the records when it returns.
         """
         for path in [p for f in (self.folder, *self._abandoned) for p in f.glob(f"*{SUFFIX}")]:
-            if pack := _unsealed(path):
+            if pack := _found(path, rows):
                 if records := pack.recover():
                     take(records)
                     faults.point("pack.recovered")
+                elif pack.is_sealed:
+                    os.close(pack.handle)
                 else:
                     pack.remove()
 
@@ -253,24 +268,26 @@ class Packs:
         return self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"
 
 
-def is_sealed(path: Path) -> bool:
-    """Whether nothing need be recovered from a pack."""
+def named_by(path: Path) -> int | None:
+    """How many rows named a pack when it was sealed; none if it is not sealed."""
     with path.open("rb") as file:
-        return file.read(PACK.size) == PACK.pack(MAGIC, SEALED)
+        head = file.read(PACK.size)
+    magic, state, count = PACK.unpack(head.ljust(PACK.size))
+    return count if (magic, state) == (MAGIC, SEALED) else None
 
 
-def _unsealed(path: Path) -> Pack | None:
+def _found(path: Path, rows: Mapping[str, int]) -> Pack | None:
     """A pack that may hold records without rows; one whose making was cut off is deleted."""
     handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    pack = Pack(path, handle, PACK.size, is_new=False)
-    head = os.pread(handle, PACK.size, 0)
-    if head == PACK.pack(MAGIC, OPEN):
-        return pack
-    if head == PACK.pack(MAGIC, SEALED):
-        os.close(handle)
-    else:
+    magic, state, count = PACK.unpack(os.pread(handle, PACK.size, 0).ljust(PACK.size))
+    pack = Pack(path, handle, PACK.size, is_new=False, is_sealed=state == SEALED)
+    if magic != MAGIC:
         pack.remove()
-    return None
+        return None
+    if pack.is_sealed and rows.get(pack.name, 0) >= count:
+        os.close(handle)
+        return None
+    return pack
 
 
 def _write(handle: int, parts: Sequence[Bytes], offset: int) -> None:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +84,10 @@ class Recorder:
         if not self._wake.is_set():
             self._wake.set()
 
+    def rows(self) -> Mapping[str, int]:
+        """How many rows name a pack."""
+        return self._ledger.inventory.packs()
+
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that no more should be taken."""
@@ -92,7 +96,7 @@ class Recorder:
     def settle(self, arrivals: Sequence[Arrival], *, found: bool = False) -> None:
         """Write their rows, and let the packs know.
 
-        ``found``: in a pack that an earlier process left; a row that is there already is its own.
+        ``found``: in one pack that an earlier process left; a row that is there may be its own.
         Raises ``LedgerBusy`` for these and at the end; else it waits for the ledger.
         """
         instances = [arrival.instance() for arrival in arrivals]
@@ -104,7 +108,10 @@ class Recorder:
             if recording is not Recording.NEW:
                 uid = instance.sop_instance_uid
                 self._log.info("store.note", reason=recording.value, sop=uid)
-        kept = [found or r in (Recording.NEW, Recording.CONFLICT) for r in recordings]
+        kept = [r in (Recording.NEW, Recording.CONFLICT) for r in recordings]
+        if found:
+            named = self._ledger.inventory.offsets(arrivals[0].record.pack.name)
+            kept = [arrival.record.offset in named for arrival in arrivals]
         self._packs.settle(zip((a.record for a in arrivals), kept, strict=True))
         faults.point("recorder.settled")
 

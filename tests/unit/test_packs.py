@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.receive.packs import LONE_START, Packs, is_sealed
+from dicom_node.receive.packs import LONE_START, Packs, named_by
 from dicom_node.store import EndsEarly
 
 PACK_BYTES = 1 << 20
@@ -41,16 +41,21 @@ def files(packs):
     return sorted(packs.folder.iterdir())
 
 
-def recovered(folder: Path) -> list[bytes]:
+def is_sealed(path: Path) -> bool:
+    return named_by(path) is not None
+
+
+def recovered(folder: Path, *, older_ledger: bool = False) -> list[bytes]:
     """Payloads that another process finds, and settles."""
     found: list[bytes] = []
     packs = open_packs(folder)
+    sealed = {f"{folder.name}/{path.name}": named_by(path) or 0 for path in files(packs)}
 
     def take(records):
         found.extend(record.file.open().read() for record in records)
         packs.settle((record, True) for record in records)
 
-    packs.recover(take)
+    packs.recover(take, {} if older_ledger else sealed)
     return found
 
 
@@ -72,6 +77,24 @@ def test_what_another_process_left_is_found_once(packs):
     assert set(recovered(packs.folder)) == expected
     assert recovered(packs.folder) == []
     assert all(is_sealed(path) for path in files(packs))
+
+
+def test_an_older_ledger_gets_its_rows_back(packs):
+    """A backup of the ledger was put back: sealed packs hold more than its rows name."""
+    records = [append(packs, number) for number in range(3)]
+    packs.settle([(records[0], True), (records[1], False), (records[2], True)])
+    assert named_by(records[0].pack.path) == 2
+    assert recovered(packs.folder) == []
+    assert recovered(packs.folder, older_ledger=True) == [payload(0), payload(2)]
+    assert named_by(records[0].pack.path) == 2
+
+
+def test_a_sealed_pack_that_cannot_be_read_stays(packs):
+    record = lone(packs, 1)
+    packs.settle([(record, True)])
+    os.truncate(record.pack.path, LONE_START)
+    assert recovered(packs.folder, older_ledger=True) == []
+    assert files(packs) == [record.pack.path]
 
 
 def test_the_packs_of_a_process_that_is_no_more_are_recovered_by_another(packs, tmp_path):

@@ -1,7 +1,6 @@
 """``dicom-node verify`` finds what is missing, altered or nobody's, and says what to do."""
 
 import os
-import shutil
 
 import pytest
 from door import open_door
@@ -137,12 +136,18 @@ class TestPacks:
         packs.unlink()
         assert [p.wrong for p in verify(ledger(tmp_path), store(tmp_path))] == [Wrong.MISSING] * 3
 
-    def test_a_sealed_pack_that_no_row_names_goes(self, packs, tmp_path):
-        stranger = packs.with_name("1-0.pack")
-        shutil.copy(packs, stranger)
-        assert remove_orphans(ledger(tmp_path), store(tmp_path)) == 1
-        assert packs.exists()
-        assert not stranger.exists()
+    def test_an_older_ledger_is_noticed_and_gets_its_rows_back(self, packs, tmp_path):
+        """Yesterday's backup of the ledger: nothing of today is deleted, nothing is lost."""
+        before = list(ledger(tmp_path).inventory.files())
+        for file in tmp_path.glob("ledger.sqlite3*"):
+            file.unlink()
+        (problem,) = verify(ledger(tmp_path), store(tmp_path))
+        assert problem.wrong is Wrong.UNRECORDED
+        assert remove_orphans(ledger(tmp_path), store(tmp_path)) == 0
+        with open_door(tmp_path) as door:
+            door.arrived(3)
+        assert list(ledger(tmp_path).inventory.files()) == before
+        assert list(verify(ledger(tmp_path), store(tmp_path))) == []
 
 
 def send_all(door, images):

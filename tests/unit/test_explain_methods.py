@@ -1,0 +1,143 @@
+"""Each method on the image: right where theory gives the answer, and on what was planted."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from explain.projection import Grid
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.tensorflow
+
+SIDE, SPOT = 48, (30, 14)
+RANDOM = np.random.default_rng(1)
+
+
+def linear(weights: np.ndarray):
+    """Logits (weights · image, 0)."""
+    image = keras.Input((SIDE, SIDE, 1))
+    head = keras.layers.Dense(2)
+    network = keras.Model(image, head(keras.layers.Flatten()(image)))
+    head.set_weights([np.stack([weights.ravel(), 0 * weights.ravel()], 1), np.zeros(2)])
+    return network
+
+
+def seeking():
+    """Logits: how bright the brightest spot of about 7 pixels is, and the darkest one."""
+    image = keras.Input((SIDE, SIDE, 1))
+    spots = keras.layers.Conv2D(
+        2, 7, padding="same", activation="relu", name="spots", trainable=False
+    )
+    cells = keras.layers.AveragePooling2D(4, name="cells")(spots(image))
+    network = keras.Model(image, keras.layers.GlobalMaxPooling2D()(cells))
+    kernel = np.zeros((7, 7, 1, 2), np.float32)
+    kernel[..., 0], kernel[..., 1] = 4 / 49, -4 / 49
+    spots.set_weights([kernel, np.array([-2.0, 2.0], np.float32)])
+    return network
+
+
+def spotted(brightness: float = 1.0) -> np.ndarray:
+    image = np.full((1, SIDE, SIDE, 1), 0.5, np.float32)
+    image += 0.02 * RANDOM.standard_normal(image.shape, np.float32)
+    row, column = SPOT
+    image[0, row - 4 : row + 5, column - 4 : column + 5] += 0.5 * brightness
+    return image
+
+
+def scored(network, **options):
+    from explain.scored import Scored
+
+    return Scored(network, **options)
+
+
+def methods():
+    from explain import gradients, perturbation
+
+    def scorecam(asked):
+        network = seeking()
+        cells = keras.Model(network.inputs[0], network.get_layer("cells").output)
+        return perturbation.ScoreCam(asked, lambda x: cells.predict(x, verbose=0), "cells")
+
+    return {
+        "saliency": gradients.Saliency,
+        "smoothgrad": gradients.SmoothGrad,
+        "integrated": gradients.IntegratedGradients,
+        "occlusion": lambda asked: perturbation.Occlusion(asked, patch=8, stride=4),
+        "rise": perturbation.Rise,
+        "scorecam": scorecam,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["saliency", "smoothgrad", "integrated", "occlusion", "rise", "scorecam"]
+)
+def test_each_method_points_at_what_was_planted(name):
+    attribution = methods()[name](scored(seeking())).explain(spotted(), [0])
+    values = attribution.maps[0, 0]
+    assert values.shape == (SIDE, SIDE)
+    assert attribution.grid == Grid.same((SIDE, SIDE))
+    centre = ndimage.center_of_mass(np.where(values >= 0.5 * values.max(), values, 0))
+    assert centre == pytest.approx(SPOT, abs=4)
+
+
+def test_the_gradient_of_a_linear_network_is_its_weights():
+    from explain.gradients import Saliency, SmoothGrad
+
+    weights = RANDOM.standard_normal((SIDE, SIDE)).astype(np.float32)
+    for method in (Saliency, SmoothGrad):
+        signed = method(scored(linear(weights))).explain(spotted(), [0, 1]).signed[0]
+        np.testing.assert_allclose(signed[0], weights, atol=1e-5)
+        np.testing.assert_array_equal(signed[1], 0)
+
+
+def test_integrated_gradients_share_out_the_whole_difference_of_the_logits():
+    from explain.gradients import IntegratedGradients, blurred
+
+    weights = RANDOM.standard_normal((SIDE, SIDE)).astype(np.float32)
+    method = IntegratedGradients(scored(linear(weights)))
+    image = spotted()
+    expected = weights * (image - blurred(image[0]))[0, ..., 0]
+    np.testing.assert_allclose(method.explain(image, [0]).signed[0, 0], expected, atol=1e-5)
+    assert method.completeness(image[0], 0) < 1e-3
+
+
+def test_what_speaks_against_a_target_is_below_0():
+    from explain.gradients import IntegratedGradients
+    from explain.perturbation import Occlusion
+
+    weights = np.full((SIDE, SIDE), -1.0, np.float32)
+    for method in (IntegratedGradients, Occlusion):
+        attribution = method(scored(linear(weights))).explain(spotted(), [0])
+        assert attribution.signed[0, 0][SPOT] < 0
+        assert attribution.maps[0, 0][SPOT] == 0
+
+
+def test_scorecam_reads_the_head_and_not_only_the_channels():
+    """tf-keras-vis gives a single sigmoid the same map whatever the head's weights."""
+    from explain.perturbation import ScoreCam
+
+    network = seeking()
+    cells = keras.Model(network.inputs[0], network.get_layer("cells").output)
+    method = ScoreCam(scored(network), lambda x: cells.predict(x, verbose=0), "cells")
+    bright, dark = method.explain(spotted(), [0, 1]).signed[0]
+    assert bright[SPOT] > 5 * abs(dark[SPOT])
+
+
+@pytest.mark.parametrize("name", ["smoothgrad", "rise", "occlusion"])
+def test_a_second_run_gives_the_same_map(name):
+    image = spotted()
+    one, other = (methods()[name](scored(seeking())).explain(image, [0]).maps for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_few_images_at_once_give_the_same_map_and_compile_once():
+    from explain.gradients import SmoothGrad
+
+    image = spotted()
+    one, few = scored(seeking(), at_once=1), scored(seeking(), at_once=5)
+    np.testing.assert_allclose(
+        SmoothGrad(one).explain(image, [0]).maps,
+        SmoothGrad(few).explain(image, [0]).maps,
+        atol=1e-5,
+    )
+    assert few.traces == 2  # the logits and their gradient

@@ -355,7 +355,8 @@ class TestWork:
 
         (bundle,) = clinic.catalog.bundles
         image = keras.Input(bundle.manifest.input.shape)
-        pooled = keras.layers.GlobalAveragePooling2D()(image)
+        features = keras.layers.Conv2D(2, 3, padding="same", name="features")(image)
+        pooled = keras.layers.GlobalAveragePooling2D()(features)
         head = keras.layers.Dense(
             1, name="lesion_logit", bias_initializer=keras.initializers.Constant(float("nan"))
         )

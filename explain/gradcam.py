@@ -55,11 +55,8 @@ class GradCam:
         self._places = _places(self._network, layer, head, depths)
         self._compiled: dict[tuple[int, ...], Any] = {}
         self.layer = ", ".join(place.name for place in self._places)
-
-    @property
-    def traces(self) -> int:
+        self.traces = 0
         """How often the network was compiled: once for each set of targets."""
-        return sum(each.experimental_get_tracing_count() for each in self._compiled.values())
 
     def prepare(self, targets: Sequence[int]) -> None:
         """Compile for these targets now. Raises UnsupportedModel where no map can be made."""
@@ -98,6 +95,7 @@ class GradCam:
     def _run(
         self, inputs: Any, targets: tuple[int, ...]
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        self.traces += 1  # Python runs here while it compiles, and not when it is called
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             taps = Taps(tape, self._places)
             with taps.open():

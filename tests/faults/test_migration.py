@@ -1,11 +1,20 @@
-"""I16: a migration that is cut off leaves the ledger as it was; a newer schema is refused."""
+"""I16: a migration that is cut off leaves the ledger as it was; a newer schema is refused; a backup
+that was made while the node ran can be put in its place."""
 
+import shutil
 import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from campaign import often
 from front import Front
 from processes import PATIENCE_S
+
+from dicom_node.ledger import Ledger
+from dicom_node.store import InstanceStore
+from dicom_node.verify import Wrong, verify
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +41,36 @@ def test_a_newer_schema_is_refused_and_nothing_is_touched(campaign, tmp_path):
     assert "schema 9999" in listener.log.read_text()
     set_revision(front, "0001")
     front.recovered("a newer schema", front.images(4))
+
+
+def test_a_backup_taken_while_images_arrive(campaign, tmp_path):
+    """As the README says: the ledger by SQLite's own backup, then the store; then start there."""
+    front = Front(tmp_path / "node", campaign, "backup")
+    copy = Front(tmp_path / "copy", campaign, "backup")
+    listener = front.listen()
+    assert listener.ready()
+    assert front.send(front.images(40, 20_000)) == []
+    front.settled()
+    copy.acknowledged, copy.studies = dict(front.acknowledged), 9
+    more = threading.Thread(target=front.send, args=[front.images(200, 20_000)])
+    more.start()
+    (copy.folder / "data").mkdir()
+    back_up(front.folder / "data" / "ledger.sqlite3", copy.folder / "data" / "ledger.sqlite3")
+    more.join()
+    front.settled()
+    shutil.copytree(front.folder / "data" / "store", copy.folder / "data" / "store")
+    listener.kill(15)
+    assert len(front.acknowledged) == 240
+    copy.recovered("a backup put in place", copy.images(4))
+    ledger = Ledger.open(f"sqlite:///{copy.folder / 'data' / 'ledger.sqlite3'}")
+    found = verify(ledger, InstanceStore(copy.folder / "data" / "store"))
+    assert [problem for problem in found if problem.wrong is not Wrong.ORPHAN] == []
+    ledger.close()
+
+
+def back_up(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
 
 
 def set_revision(front: Front, revision: str) -> None:

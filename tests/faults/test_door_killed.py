@@ -69,7 +69,7 @@ def test_killed_at_any_time_under_load(way, campaign, tmp_path):
     """Each process recovers what the one before it left, and is killed in its turn."""
     chance = random.Random(f"killed {way}")
     front = Front(tmp_path, campaign, f"door, {way}", SETTINGS[way])
-    for _ in range(often(12, 100)):
+    for _ in range(often(10, 100)):
         listener = front.listen()
         after_s = chance.uniform(0, 0.5)
         images = front.images(60, chance.choice([512, SMALL, SMALL, LARGE]))

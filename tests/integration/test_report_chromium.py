@@ -11,7 +11,11 @@ from reports.html import report_html
 from reports.references import Reference
 from reports.settings import ReportSettings
 
-pytestmark = [pytest.mark.chromium, pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [
+    pytest.mark.chromium,
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
 LANGUAGES = ("en", "de", "zh-Hans")
 
 

@@ -17,7 +17,7 @@ from ward import MODEL, NEGATIVE, POSITIVE, Ward, every_state
 from dicom_node.settings import Settings
 from dicom_node.web.app import create_app
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.slow]
 
 
 class Served:

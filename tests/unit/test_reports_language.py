@@ -83,6 +83,7 @@ def page(language, lesions=1):
     return Words(report_html(Case(given, ReportSettings(language=language))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", OTHERS)
 @pytest.mark.parametrize("lesions", [0, 1])
 def test_the_page_holds_no_text_of_ours_in_english(language, lesions):

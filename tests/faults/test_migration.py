@@ -44,14 +44,14 @@ def test_a_newer_schema_is_refused_and_nothing_is_touched(campaign, tmp_path):
 
 
 def test_a_backup_taken_while_images_arrive(campaign, tmp_path):
-    """As the README says: the ledger by SQLite's own backup, then the store; then start there."""
+    """As the README says: the ledger by SQLite's own backup, then the store. The rows
+    that the older ledger lacks are written again, from the packs."""
     front = Front(tmp_path / "node", campaign, "backup")
     copy = Front(tmp_path / "copy", campaign, "backup")
     listener = front.listen()
     assert listener.ready()
     assert front.send(front.images(40, 20_000)) == []
     front.settled()
-    copy.acknowledged, copy.studies = dict(front.acknowledged), 9
     more = threading.Thread(target=front.send, args=[front.images(200, 20_000)])
     more.start()
     (copy.folder / "data").mkdir()
@@ -61,6 +61,7 @@ def test_a_backup_taken_while_images_arrive(campaign, tmp_path):
     shutil.copytree(front.folder / "data" / "store", copy.folder / "data" / "store")
     listener.kill(15)
     assert len(front.acknowledged) == 240
+    copy.acknowledged, copy.studies = front.acknowledged, 9
     copy.recovered("a backup put in place", copy.images(4))
     ledger = Ledger.open(f"sqlite:///{copy.folder / 'data' / 'ledger.sqlite3'}")
     found = verify(ledger, InstanceStore(copy.folder / "data" / "store"))

@@ -230,8 +230,8 @@ class Destination(_Section):
     port: Port
     ae_title: AETitle
     kinds: tuple[ResultKind, ...] = tuple(ResultKind)
-    """What it gets of ``results.kinds``; FLAT_REPORT in place of STRUCTURED_REPORT where it
-    refuses Comprehensive 3D SR."""
+    """What it gets of ``results.kinds``; of STRUCTURED_REPORT and FLAT_REPORT only the first,
+    unless it refuses Comprehensive 3D SR."""
 
 
 class Worker(_Section):

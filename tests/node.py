@@ -75,7 +75,7 @@ def ended(page: StudyPage) -> bool:
         page.study["state"] != "RECEIVING"
         and all(job["state"] not in ("READY", "ANALYSING") for job in page.jobs)
         and all(job["answered"] or job["state"] in ("ANALYSED", "CANCELLED") for job in page.jobs)
-        and all(d["state"] in ("SENT", "HELD", "WITHDRAWN") for d in page.deliveries)
+        and all(d["state"] not in ("READY", "SENDING") for d in page.deliveries)
     )
 
 

@@ -160,9 +160,11 @@ def summary(analysis: Analysis) -> dict[str, Any]:
 
 
 def write_folder(case: Case, folder: Path, kinds: Sequence[ResultKind]) -> list[Path]:
-    """Write results and report as files, for one study without a ledger."""
+    """Write results and report as files, for one study without a ledger; one form of the SR."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
+    if ResultKind.STRUCTURED_REPORT in kinds:
+        kinds = [kind for kind in kinds if kind is not ResultKind.FLAT_REPORT]
     for number, result in enumerate(in_order(write_results(case, writers(kinds))), 1):
         path = folder / f"{number:02d}-{result.kind.lower().replace('_', '-')}.dcm"
         path.write_bytes(dataset_bytes(result.dataset))

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, NEVER_SENT, DeliveryState, ResultKind
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger import Ledger
@@ -25,6 +25,7 @@ RECORDED_S = 10
 """An acknowledged image has its row in the ledger within a moment; files that are none of a study
 that the node keeps, such as its own results, never have."""
 UNFINISHED = {"READY", "ANALYSING"}
+UNDERWAY = {DeliveryState.READY, DeliveryState.SENDING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Trip:
 
     returned: list[Returned] = field(default_factory=list)
     promised: dict[str, str] = field(default_factory=dict)
-    """Kind by SOP Instance UID, of every result in the ledger."""
+    """Kind by SOP Instance UID, of every result that the archive is owed."""
     arrived: set[str] = field(default_factory=set)
     summaries: list[str] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
@@ -56,7 +57,7 @@ class Trip:
     def missing(self, *, sample: bool) -> list[str]:
         """What was promised and is not there; the sample promises one of each default kind."""
         lost = [kind for uid, kind in self.promised.items() if uid not in self.arrived]
-        kinds = set(DEFAULT_KINDS) if sample else set()
+        kinds = set(DEFAULT_KINDS) - {ResultKind.FLAT_REPORT} if sample else set()
         lost += sorted(kinds - set(self.promised.values()))
         if not self.promised:
             lost.append("any result")
@@ -122,7 +123,7 @@ def _stage(studies: Sequence[StudyPage]) -> tuple[str, int | None, int | None]:
     if any(job["state"] in UNFINISHED for job in jobs):
         return "analysing", None, None
     deliveries = [d for s in studies for d in s.deliveries]
-    arrived = sum(d["state"] in ("SENT", "HELD") for d in deliveries)
+    arrived = sum(d["state"] not in UNDERWAY for d in deliveries)
     if arrived < len(deliveries):
         return "results on their way to the archive", arrived, len(deliveries)
     return "done", 1, 1
@@ -130,7 +131,11 @@ def _stage(studies: Sequence[StudyPage]) -> tuple[str, int | None, int | None]:
 
 def _trip(studies: Sequence[StudyPage], archive: FakePacs, last_image: float) -> Trip:
     trip = Trip()
-    rows = {r["sop_instance_uid"]: r for s in studies for r in s.results}
+    spared = {
+        d["sop_instance_uid"] for s in studies for d in s.deliveries if d["state"] in NEVER_SENT
+    }
+    results = (row for s in studies for row in s.results)
+    rows = {r["sop_instance_uid"]: r for r in results if r["sop_instance_uid"] not in spared}
     trip.promised = {uid: row["kind"] for uid, row in rows.items()}
     for item in archive.received:
         row = rows.get(item.sop_instance_uid)

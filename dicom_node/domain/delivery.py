@@ -8,7 +8,14 @@
       │                 └──hold──▶ HELD   the peer's final no, three times
       └──── retry (a person's word) ──────┘
 
-    READY, HELD ──reject──▶ WITHDRAWN   a reader rejected the result: it must not go out any more
+    READY, HELD, NOT_NEEDED ──reject──▶ WITHDRAWN
+                                        a reader rejected the result: it must not go out any more
+
+    READY, HELD ──spare──▶ NOT_NEEDED   the destination gets the other form of the report
+    NOT_NEEDED ──hold of the SR──▶ READY
+
+The two forms of the report, ``REPORT_FORMS``, never go together: while the first may still go, the
+second is not needed; where the first is held, the second goes; whichever arrives ends the other.
 """
 
 from collections.abc import Mapping
@@ -63,11 +70,14 @@ DEFAULT_KINDS: tuple[ResultKind, ...] = (
     ResultKind.SECONDARY_CAPTURE,
     ResultKind.ENCAPSULATED_PDF,
     ResultKind.STRUCTURED_REPORT,
+    ResultKind.FLAT_REPORT,
 )
 """What a site gets unless it chooses. Presentation states are left to the site, for many viewers
 apply them unasked, and an overlay that is there before the first look misleads readers; key
 objects are, for a PACS hands them on to referrers as if a radiologist had picked them. The flat
-report is the SR once more, as Comprehensive SR, for a destination that refuses Comprehensive 3D."""
+report is the SR once more, as Comprehensive SR; it goes where Comprehensive 3D SR is refused."""
+REPORT_FORMS = (ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT)
+"""Of which a destination gets one: the second where it refuses the first."""
 
 
 class DeliveryState(StrEnum):
@@ -78,14 +88,23 @@ class DeliveryState(StrEnum):
     SENT = "SENT"
     HELD = "HELD"
     WITHDRAWN = "WITHDRAWN"
+    NOT_NEEDED = "NOT_NEEDED"
 
+
+NEVER_SENT = (DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED)
+"""Finished without having been sent: no part of what a destination is owed."""
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.READY: frozenset({DeliveryState.SENDING, DeliveryState.WITHDRAWN}),
+    DeliveryState.READY: frozenset(
+        {DeliveryState.SENDING, DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED}
+    ),
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.READY, DeliveryState.HELD}),
     DeliveryState.SENT: frozenset(),
-    DeliveryState.HELD: frozenset({DeliveryState.READY, DeliveryState.WITHDRAWN}),
+    DeliveryState.HELD: frozenset(
+        {DeliveryState.READY, DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED}
+    ),
     DeliveryState.WITHDRAWN: frozenset(),
+    DeliveryState.NOT_NEEDED: frozenset({DeliveryState.READY, DeliveryState.WITHDRAWN}),
 }
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select, update
 
 from dicom_node.domain.delivery import (
     DELIVERY_TRANSITIONS,
+    REPORT_FORMS,
     Delivery,
     DeliveryState,
     ResultKind,
@@ -75,6 +76,7 @@ class Deliveries:
                 withdraw(connection, job_id)
             if not _may_claim(connection, of_shipment):
                 return None
+            _keep_one_form(connection, of_shipment)
             change = _move(DeliveryState.READY, DeliveryState.SENDING)
             values = {"token": token, "attempt": delivery.c.attempt + 1, "beat": 0}
             connection.execute(change.where(of_shipment).values(values))
@@ -134,20 +136,61 @@ class Deliveries:
         with self._database.write() as connection:
             if connection.execute(change.values(values)).rowcount != 1:
                 raise LedgerConflict(f"the claim on delivery {item.id} was lost")
+            if item.result.kind in REPORT_FORMS:
+                _choose_form(connection, item, state)
             uid = connection.scalar(select(job.c.study_instance_uid).where(job.c.id == item.job_id))
             action = f"delivery.{state.lower()}"
             events.write(connection, str(uid), action, job_id=item.job_id, reason=reason)
 
 
 def withdraw(connection: Connection, job_id: str) -> None:
-    """READY or HELD -> WITHDRAWN for what is left of a rejected result; the note itself goes."""
+    """What is left of a rejected result -> WITHDRAWN; the note itself goes."""
     notes = select(result.c.sop_instance_uid).where(
         result.c.job_id == job_id, result.c.kind == ResultKind.REJECTION_NOTE
     )
-    for before in (DeliveryState.READY, DeliveryState.HELD):
+    for before in (DeliveryState.READY, DeliveryState.HELD, DeliveryState.NOT_NEEDED):
         change = _move(before, DeliveryState.WITHDRAWN).where(delivery.c.job_id == job_id)
         rest = change.where(delivery.c.sop_instance_uid.not_in(notes))
         connection.execute(rest.values(reason="REJECTED"))
+
+
+def _keep_one_form(connection: Connection, of_shipment: Any) -> None:
+    """The second form of the report stays here while the first waits to go."""
+    first, second = REPORT_FORMS
+    waits = of_shipment & _of_kind(first) & (delivery.c.state == DeliveryState.READY)
+    if connection.scalar(select(delivery.c.id).where(waits)):
+        _spare(connection, of_shipment & _of_kind(second))
+
+
+def _choose_form(connection: Connection, item: Delivery, state: DeliveryState) -> None:
+    """A form that was sent ends the other; where the first is held, the second goes."""
+    first, second = REPORT_FORMS
+    other = second if item.result.kind is first else first
+    of_other = (
+        (delivery.c.job_id == item.job_id)
+        & (delivery.c.destination == item.destination)
+        & _of_kind(other)
+    )
+    if state is DeliveryState.SENT:
+        _spare(connection, of_other)
+    elif state is DeliveryState.HELD and other is second:
+        change = _move(DeliveryState.NOT_NEEDED, DeliveryState.READY).where(of_other)
+        connection.execute(change.values(reason="", attempt=0, next_at=0.0))
+
+
+def _spare(connection: Connection, which: Any) -> None:
+    """READY, HELD -> NOT_NEEDED."""
+    for before in (DeliveryState.READY, DeliveryState.HELD):
+        change = _move(before, DeliveryState.NOT_NEEDED).where(which)
+        connection.execute(change.values(reason="OTHER_FORM"))
+
+
+def _of_kind(kind: ResultKind) -> Any:
+    return delivery.c.sop_instance_uid.in_(
+        select(result.c.sop_instance_uid).where(
+            result.c.job_id == delivery.c.job_id, result.c.kind == kind
+        )
+    )
 
 
 def _due() -> Any:

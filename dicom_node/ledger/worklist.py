@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
-from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.delivery import NEVER_SENT, DeliveryState
 from dicom_node.domain.job import NODE, JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.schema import delivery, job, study
@@ -207,7 +207,7 @@ def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Pro
             func.max(case((held | postponed, delivery.c.reason), else_="")),
         )
         .join(delivery, delivery.c.job_id == job.c.id)
-        .where(uid.in_(uids), delivery.c.state != DeliveryState.WITHDRAWN)
+        .where(uid.in_(uids), delivery.c.state.not_in(NEVER_SENT))
         .group_by(uid, destination)
         .order_by(destination)
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.delivery import NEVER_SENT, DeliveryState
 from dicom_node.domain.review import Verdict
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.ledger.worklist import Progress, Row
@@ -143,7 +143,7 @@ def _series_order(line: SeriesLine) -> tuple[float, str]:
 
 def progress(page: StudyPage) -> tuple[Progress, ...]:
     """How far the study's objects are, by destination."""
-    wanted = (row for row in page.deliveries if row["state"] != DeliveryState.WITHDRAWN)
+    wanted = (row for row in page.deliveries if row["state"] not in NEVER_SENT)
     found = _by(wanted, "destination")
     return tuple(_progress(name, found[name]) for name in sorted(found))
 

@@ -136,6 +136,11 @@ _TOLD = {
     "CONFLICT": ("Another process had finished this work before.", ""),
     # of deliveries
     "REJECTED": ("A reader rejected the result before this was sent.", ""),
+    "OTHER_FORM": (
+        "The destination gets the other form of the report: "
+        "the one without 3D goes only where the one with 3D is refused.",
+        "",
+    ),
     "PEER_UNREACHABLE": (
         "The destination cannot be reached, or rejects our AE title.",
         "Check that it runs and knows this node. Sending goes on by itself.",
@@ -146,8 +151,7 @@ _TOLD = {
     ),
     "NO_CONTEXT": (
         "The destination does not take this kind of object.",
-        "Allow its SOP class there, or leave it out of this destination's kinds, then send again. "
-        "In place of the structured report it may take FLAT_REPORT, which knows no 3D.",
+        "Allow its SOP class there, or leave it out of this destination's kinds, then send again.",
     ),
     "DELIVERY_REFUSED": ("The destination said no.", "Read its log, correct it, then send again."),
     "UNKNOWN_DESTINATION": (
@@ -215,6 +219,7 @@ DELIVERIES: Mapping[str, str] = {
     DeliveryState.SENT: "Sent",
     DeliveryState.HELD: "Held",
     DeliveryState.WITHDRAWN: "Withdrawn",
+    DeliveryState.NOT_NEEDED: "Not needed",
 }
 
 

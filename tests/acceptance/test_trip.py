@@ -56,8 +56,8 @@ def come_back(pacs: Orthanc, node: Node, files: list[Path]) -> tuple[str, list[P
     study = str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
     page = node.wait(study)
     assert [j["state"] for j in page.jobs] == ["ANALYSED"], [j["reason"] for j in page.jobs]
-    assert {d["state"] for d in page.deliveries} == {"SENT"}
-    ours = {r["sop_instance_uid"] for r in page.results}
+    ours = {d["sop_instance_uid"] for d in page.deliveries if d["state"] == "SENT"}
+    assert len(ours) == len(page.results) - 1, "all but the flat form of the report"
     folder = node.settings.data_dir / "returned" / study
     folder.mkdir(parents=True)
     returned = []

@@ -29,7 +29,7 @@ class Place(World):
     def __init__(self, folder, answers="every", **attributes):
         bundles = (BundleFolder(Path("x"), analyses.manifest(version="1.0.0"), "b0" * 32),)
         super().__init__(folder, bundles)
-        results = Results(answers=answers)
+        results = Results(answers=answers, kinds=(ResultKind.STRUCTURED_REPORT,))
         self.settings = self.settings.model_copy(update={"destinations": PACS, "results": results})
         self.restart()
         self.worker = Worker(self.settings, self.ledger, self.store, Catalog(bundles))
@@ -132,12 +132,34 @@ def test_an_answer_has_every_form_of_sr_that_the_site_wants(tmp_path):
     results = place.settings.results.model_copy(update={"kinds": kinds})
     place.worker.settings = place.settings.model_copy(update={"results": results})
     place.close_study()
-    place.fail("GEOMETRY")
+    job_id = place.fail("GEOMETRY")
     place.listen_to_rings()
     names = [document.SOPClassUID.name for document in place.documents()]
     assert names == ["Comprehensive 3D SR Storage", "Comprehensive SR Storage"]
     assert all("GEOMETRY" in said(document) for document in place.documents())
+    place.ledger.jobs.retry(job_id)
+    place.fail("VALUE")
+    place.listen_to_rings()
+    for old, new in zip(
+        *(sorted_by_form(place, reason) for reason in ("GEOMETRY", "VALUE")), strict=True
+    ):
+        assert replaced_by(new) == [old.SOPInstanceUID]
     place.close()
+
+
+def sorted_by_form(place, reason):
+    found = [document for document in place.documents() if reason in said(document)]
+    return sorted(found, key=lambda document: document.SOPClassUID)
+
+
+def replaced_by(document):
+    """UIDs of the documents that it takes the place of, all of one study."""
+    (study,) = document.PredecessorDocumentsSequence
+    return [
+        reference.ReferencedSOPInstanceUID
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    ]
 
 
 def test_two_workers_that_hear_one_ring_answer_once(place):

@@ -117,7 +117,7 @@ def test_a_projection_image_without_a_frame_of_reference_has_all_its_results(
     source.save_as(path := tmp_path / "source.dcm")
     given = _projection(source)
     results = write_results(Case(given))
-    assert len(results) == 4
+    assert len(results) == 5
     paths = []
     for number, result in enumerate(results):
         paths.append(tmp_path / f"{number}.dcm")

@@ -154,6 +154,7 @@ def test_kinds_come_in_the_order_of_sending_and_the_sr_last() -> None:
         ResultKind.SECONDARY_CAPTURE,
         ResultKind.ENCAPSULATED_PDF,
         ResultKind.STRUCTURED_REPORT,
+        ResultKind.FLAT_REPORT,
     ]
     ranks = [result.kind.rank for result in results]
     assert ranks == sorted(ranks)
@@ -163,7 +164,7 @@ def test_other_content_has_other_uids() -> None:
     _, given = study()
     again = replace(given, provenance=replace(given.provenance, generation=2))
     first, second = ({d.SOPInstanceUID for d in read(g)} for g in (given, again))
-    assert len(first) == 5
+    assert len(first) == 6
     assert not first & second
 
 
@@ -196,7 +197,7 @@ def test_every_object_says_who_made_it_and_what_it_is_not_for() -> None:
         assert result.file_meta.ImplementationClassUID == IMPLEMENTATION_CLASS_UID
         assert result.SeriesDescription.startswith("AI ")
         assert result.SeriesDescription.endswith("not for diagnostic use")
-        assert 9000 < result.SeriesNumber < 9010
+        assert 9000 < result.SeriesNumber <= 9010
         assert result.ContentQualification == "RESEARCH"
         assert (result.ContentDate, result.ContentTime) == ("20260314", "092653")
         scanner, model = result.ContributingEquipmentSequence
@@ -227,7 +228,7 @@ def test_dates_are_told_by_the_clock_of_the_study() -> None:
 def test_a_site_chooses_its_numbers_and_its_name() -> None:
     settings = ReportSettings(series_number_base=500, institution_name="Klinik am See")
     for result in write_results(Case(study()[1], settings)):
-        assert 500 < result.dataset.SeriesNumber < 510
+        assert 500 < result.dataset.SeriesNumber <= 510
         assert result.dataset.InstitutionName == "Klinik am See"
 
 

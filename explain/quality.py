@@ -10,6 +10,7 @@ from dicom_node.domain.analysis import (
     QualityMeasure,
     Trust,
 )
+from dicom_node.domain.concepts import ENERGY_INSIDE
 
 UNTESTED = "the faithfulness of this map was not tested"
 
@@ -29,7 +30,7 @@ def measure(values: FloatArray, outline: BoolArray | None) -> ExplanationQuality
         (UNTESTED,),
         (
             QualityMeasure(
-                name="Evidence inside the outline",
+                name=ENERGY_INSIDE,
                 value=round(float(np.clip(100 * inside, 0, 100)), 1),
                 unit=codes.UCUM.Percent,
                 meaning="part of the heat map's evidence on the key slice that lies inside the "

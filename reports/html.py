@@ -199,7 +199,7 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
 def _measure(measure: QualityMeasure) -> dict[str, str]:
     unit = UNITS.get(measure.unit.value, measure.unit.value)
     return {
-        "name": term(measure.name),
+        "name": term(measure.name.meaning),
         "value": f"{number(measure.value)} {unit}".strip(),
         "meaning": term(measure.meaning),
     }

@@ -131,7 +131,9 @@ def explanation_text(analysis: Analysis, finding: Finding) -> str:
     if finding.explanation is None:
         return place_text(finding)
     measures = _("; ").join(
-        _("{name}: {value}").format(name=term(m.name), value=f"{number(m.value)} {m.unit.meaning}")
+        _("{name}: {value}").format(
+            name=term(m.name.meaning), value=f"{number(m.value)} {m.unit.meaning}"
+        )
         for m in finding.explanation.quality.measures
     )
     return _joined(

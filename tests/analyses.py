@@ -28,6 +28,7 @@ from dicom_node.domain.analysis import (
     SourceImages,
     Trust,
 )
+from dicom_node.domain.concepts import own
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.testing.phantom import Phantom, phantom
@@ -340,11 +341,11 @@ def _heat(mask: np.ndarray) -> np.ndarray:
 def _quality(localised: bool) -> ExplanationQuality:
     measures = (
         QualityMeasure(
-            "Drop of the score when the region is blurred", 2.9, NO_UNITS,
+            own("REGION_DROP", "Drop of the score when the region is blurred"), 2.9, NO_UNITS,
             "Without this region the model would no longer report the finding.",
         ),
         QualityMeasure(
-            "Evidence at the image border", 0.02, NO_UNITS,
+            own("AT_BORDER", "Evidence at the image border"), 0.02, NO_UNITS,
             "Little of the evidence lies where no tissue is.",
         ),
     )  # fmt: skip

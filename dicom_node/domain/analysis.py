@@ -126,11 +126,18 @@ class SaliencyMap:
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasure:
-    """One number about an explanation."""
+    """One number about an explanation; it stands in the SR as NUM, on the page and in the PDF.
 
-    name: str
+    It is a row of the table beside the map, and a number from which the SR infers the verdict.
+    What a verdict must say in words goes to ``ExplanationQuality.reasons``.
+    """
+
+    name: Code
+    """Of ``domain.concepts``, where no standard has one; the page shows its CodeMeaning."""
     value: float
+    """Finite, in ``unit``, rounded to the digits that are worth reading."""
     unit: Code
+    """UCUM: ``codes.UCUM.Percent``, or ``codes.UCUM.NoUnits`` for a ratio, an area or a logit."""
     meaning: str
     """In words that a radiologist understands."""
 
@@ -140,7 +147,9 @@ class ExplanationQuality:
     """Whether the map can be believed, and why."""
 
     trust: Trust
+    """A map that is NOT_RELIABLE is withheld: results say so in words, and none shows it."""
     reasons: tuple[str, ...] = ()
+    """One plain sentence each: in the SR as TEXT under the coded verdict, and on the page."""
     measures: tuple[QualityMeasure, ...] = ()
 
 
@@ -152,6 +161,11 @@ class Explanation:
     region: Region | None
     """None: no localised evidence."""
     quality: ExplanationQuality
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the map failed its checks and must not be shown as evidence."""
+        return self.quality.trust is Trust.NOT_RELIABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Model bundles as folders: found, verified and read. No weights, no Keras.
 
-A bundle is trusted when its folder holds exactly the files below, none of them a link, and each
-has the SHA-256 that ``SHA256SUMS`` gives (the format of ``sha256sum``). The SHA-256 of
+A bundle is trusted when its folder holds no other files than those below, none of them a link, and
+each has the SHA-256 that ``SHA256SUMS`` gives (the format of ``sha256sum``). The SHA-256 of
 ``SHA256SUMS`` itself is the bundle's identity.
 """
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -21,9 +21,20 @@ from dicom_node.domain.manifest import ModelManifest
 from dicom_node.observe import log
 from dicom_node.settings import Models
 
-MANIFEST, WEIGHTS, CARD, SUMS = "manifest.toml", "model.keras", "card.md", "SHA256SUMS"
-CHECKED = frozenset({MANIFEST, WEIGHTS, CARD})
-"""The files that ``SHA256SUMS`` names: these and no other."""
+MANIFEST, CARD, SUMS = "manifest.toml", "card.md", "SHA256SUMS"
+WEIGHTS, CLASSICAL = "model.keras", "model.skops"
+"""The model: a Keras network, or estimators of scikit-learn; a bundle holds one of them."""
+REFERENCE = "reference.npz"
+"""Arrays fitted at packaging, where the model needs some."""
+GOLDEN = "golden"
+GOLDEN_INPUT, GOLDEN_EXPECTED = f"{GOLDEN}/input.npz", f"{GOLDEN}/expected.npz"
+"""An input and what the model said of it; both or none."""
+SIGNATURE = "SHA256SUMS.sig"
+MODELS = frozenset({WEIGHTS, CLASSICAL})
+REQUIRED = frozenset({MANIFEST, CARD})
+OPTIONAL = frozenset({REFERENCE, GOLDEN_INPUT, GOLDEN_EXPECTED})
+CHECKED = REQUIRED | MODELS | OPTIONAL
+"""The files that ``SHA256SUMS`` may name: those of them that are there, and no other."""
 MAX_SUMS_BYTES = 64 * 1024
 ENTRY_POINTS = "dicom_node.bundles"
 
@@ -124,9 +135,9 @@ def open_bundle(path: Path) -> BundleFolder:
     Raises CorruptBundle with the codes BUNDLE_PATH (a file too many, a link, a path that leaves the
     folder), SIGNATURE (a file that is missing or was changed) and BUNDLE (a wrong manifest).
     """
-    _check_structure(path)
+    present = _check_structure(path)
     sums = (path / SUMS).read_bytes()
-    for name, expected in _expected_sums(path, sums).items():
+    for name, expected in _expected_sums(path, sums, present).items():
         if _sha256(path / name) != expected:
             _refuse(
                 path,
@@ -137,33 +148,54 @@ def open_bundle(path: Path) -> BundleFolder:
     return BundleFolder(path, _read_manifest(path), hashlib.sha256(sums).hexdigest())
 
 
-def _check_structure(path: Path) -> None:
+def _check_structure(path: Path) -> frozenset[str]:
+    """The names of the files that ``SHA256SUMS`` must name."""
     if path.is_symlink() or not path.is_dir():
         _refuse(path, "BUNDLE_PATH", "is no folder: give the folder that holds manifest.toml")
-    for entry in sorted(path.iterdir()):
-        if entry.is_symlink() or not entry.is_file():
-            _refuse(path, "BUNDLE_PATH", f"{entry.name} is a link or no plain file: remove it")
-        if entry.name not in CHECKED | {SUMS}:
-            _refuse(path, "BUNDLE_PATH", f"{entry.name} does not belong into a bundle: remove it")
-    for name in sorted(CHECKED | {SUMS}):
-        if not (path / name).is_file():
-            _refuse(path, "SIGNATURE", f"{name} is missing: get the bundle again from its maker")
+    found = frozenset(_file_names(path))
+    for name in sorted(found - CHECKED - {SUMS, SIGNATURE}):
+        _refuse(path, "BUNDLE_PATH", f"{name} does not belong into a bundle: remove it")
+    if found >= MODELS:
+        _refuse(path, "BUNDLE_PATH", f"{WEIGHTS} and {CLASSICAL}: a bundle is one model")
+    for name in sorted(_missing(found)):
+        _refuse(path, "SIGNATURE", f"{name} is missing: get the bundle again from its maker")
+    return found & CHECKED
 
 
-def _expected_sums(path: Path, sums: bytes) -> Mapping[str, str]:
-    """SHA-256 by file name, of exactly the files that a bundle has."""
+def _file_names(path: Path) -> Iterator[str]:
+    """Of plain files in the folder and in its ``golden``; refuses all else."""
+    for folder in (path, path / GOLDEN):
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            name = entry.relative_to(path).as_posix()
+            if entry.is_symlink() or not (entry.is_file() or (entry.is_dir() and name == GOLDEN)):
+                _refuse(path, "BUNDLE_PATH", f"{name} is a link or no plain file: remove it")
+            if entry.is_file():
+                yield name
+
+
+def _missing(found: frozenset[str]) -> Iterator[str]:
+    yield from (REQUIRED | {SUMS}) - found
+    if not MODELS & found:
+        yield WEIGHTS
+    golden = {GOLDEN_INPUT, GOLDEN_EXPECTED}
+    if golden & found:
+        yield from golden - found
+
+
+def _expected_sums(path: Path, sums: bytes, present: frozenset[str]) -> Mapping[str, str]:
+    """SHA-256 by file name, of exactly the files that the bundle has."""
     if len(sums) > MAX_SUMS_BYTES:
         _refuse(path, "BUNDLE_PATH", f"{SUMS} is too large to be a list of a few files")
     lines = [line.split(maxsplit=1) for line in sums.decode("ascii", "replace").splitlines()]
     if not all(len(line) == 2 for line in lines):
         _refuse(path, "SIGNATURE", f"{SUMS} is not in the format of sha256sum: package it again")
     expected = {name: digest for digest, name in lines}
-    foreign = sorted(expected.keys() - CHECKED)
-    if foreign or len(expected) != len(lines):
+    if expected.keys() - CHECKED or len(expected) != len(lines):
         _refuse(path, "BUNDLE_PATH", f"{SUMS} names files that no bundle has, or one twice")
-    if expected.keys() != CHECKED:
-        missing = ", ".join(sorted(CHECKED - expected.keys()))
-        _refuse(path, "SIGNATURE", f"{SUMS} does not name {missing}: package the bundle again")
+    for name in sorted(expected.keys() - present):
+        _refuse(path, "SIGNATURE", f"{name} is missing: get the bundle again from its maker")
+    for name in sorted(present - expected.keys()):
+        _refuse(path, "SIGNATURE", f"{SUMS} does not name {name}: package the bundle again")
     return expected
 
 

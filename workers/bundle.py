@@ -5,10 +5,25 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.catalog import CARD, CHECKED, MANIFEST, SUMS, WEIGHTS, BundleFolder, open_bundle
+from dicom_node.catalog import (
+    CARD,
+    CHECKED,
+    CLASSICAL,
+    GOLDEN,
+    GOLDEN_EXPECTED,
+    GOLDEN_INPUT,
+    MANIFEST,
+    REFERENCE,
+    SUMS,
+    WEIGHTS,
+    BundleFolder,
+    open_bundle,
+)
 from dicom_node.domain.errors import CorruptBundle
+from workers.arrays import Arrays, write_arrays
 
 MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 MAX_BYTES = 4 * 2**30
@@ -19,22 +34,49 @@ CODE = frozenset(
 """Stock Keras classes that run code which the file brings along."""
 
 
-def write_bundle(folder: Path, manifest: str, weights: Path, card: str) -> BundleFolder:
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """An input and what the model said of it, to be asked again wherever the bundle goes."""
+
+    given: Arrays
+    expected: Arrays
+
+
+def write_bundle(
+    folder: Path,
+    manifest: str,
+    weights: Path,
+    card: str,
+    reference: Arrays | None = None,
+    golden: Golden | None = None,
+) -> BundleFolder:
     """Write all files of a bundle into a new or empty folder, and verify it.
 
     ``manifest`` is the text of ``manifest.toml``, ``card`` that of ``card.md``, ``weights`` a file
-    that Keras saved. Raises CorruptBundle where the manifest is wrong.
+    that Keras saved, or skops where it is called ``*.skops``. Raises CorruptBundle where the
+    manifest is wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(weights, folder / WEIGHTS)
+    model = CLASSICAL if weights.suffix == Path(CLASSICAL).suffix else WEIGHTS
+    shutil.copyfile(weights, folder / model)
     (folder / MANIFEST).write_text(manifest, "utf-8")
     (folder / CARD).write_text(card, "utf-8")
-    lines = [
-        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in sorted(CHECKED)
-    ]
-    (folder / SUMS).write_text("".join(lines), "ascii")
+    if reference is not None:
+        write_arrays(folder / REFERENCE, reference)
+    if golden is not None:
+        (folder / GOLDEN).mkdir(exist_ok=True)
+        write_arrays(folder / GOLDEN_INPUT, golden.given)
+        write_arrays(folder / GOLDEN_EXPECTED, golden.expected)
+    (folder / SUMS).write_text(_sums(folder), "ascii")
     return open_bundle(folder)
+
+
+def _sums(folder: Path) -> str:
+    """In the format of ``sha256sum``."""
+    present = [name for name in sorted(CHECKED) if (folder / name).is_file()]
+    return "".join(
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in present
+    )
 
 
 def refuse_code(weights: Path) -> None:

@@ -13,14 +13,23 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from dicom_node.catalog import CHECKED, SUMS, Catalog, configured, open_bundle, shipped_bundles
+from dicom_node.catalog import (
+    CHECKED,
+    CLASSICAL,
+    SUMS,
+    Catalog,
+    configured,
+    open_bundle,
+    shipped_bundles,
+)
 from dicom_node.doctor import Health, examine
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.settings import Models, Settings
-from workers.bundle import refuse_code, write_bundle
+from workers.bundle import Golden, refuse_code, write_bundle
 from workers.training.phantom_text import manifest_text
 from workers.weights import refuse_weights
 
+FILES = sorted(CHECKED - {CLASSICAL} | {SUMS})
 STOCK = {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None}
 
 
@@ -37,7 +46,10 @@ def keras_file(path: Path, layer: dict[str, object] = STOCK, extra: tuple[str, .
 @pytest.fixture
 def bundle(tmp_path) -> Path:
     weights = keras_file(tmp_path / "weights.keras")
-    return write_bundle(tmp_path / "bundle", manifest_text(), weights, "# A card\n").path
+    arrays = {"mean": np.arange(4.0)}
+    return write_bundle(
+        tmp_path / "bundle", manifest_text(), weights, "# A card\n", arrays, Golden(arrays, arrays)
+    ).path
 
 
 def code_of(path: Path) -> str:
@@ -50,7 +62,23 @@ def test_a_written_bundle_opens_with_the_hash_of_its_checksums(bundle):
     opened = open_bundle(bundle)
     assert opened.id == "phantom-lesion@1.0.0"
     assert opened.sha256 == hashlib.sha256((bundle / SUMS).read_bytes()).hexdigest()
-    assert sorted(path.name for path in bundle.iterdir()) == sorted(CHECKED | {SUMS})
+    files = (path.relative_to(bundle) for path in bundle.rglob("*") if path.is_file())
+    assert sorted(map(str, files)) == FILES
+
+
+def test_a_bundle_needs_no_reference_and_no_golden_files(tmp_path):
+    weights = keras_file(tmp_path / "weights.keras")
+    bundle = write_bundle(tmp_path / "bundle", manifest_text(), weights, "# A card\n")
+    assert open_bundle(bundle.path) == bundle
+
+
+def test_a_classical_model_stands_in_place_of_the_network(tmp_path):
+    model = tmp_path / "estimators.skops"
+    model.write_bytes(b"any")
+    bundle = write_bundle(tmp_path / "bundle", manifest_text(), model, "# A card\n")
+    assert (bundle.path / CLASSICAL).read_bytes() == b"any"
+    (bundle.path / "model.keras").write_bytes(b"another")
+    assert code_of(bundle.path) == "BUNDLE_PATH"
 
 
 def test_the_checksums_are_those_of_sha256sum(bundle):
@@ -58,14 +86,14 @@ def test_the_checksums_are_those_of_sha256sum(bundle):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", sorted(CHECKED))
+@pytest.mark.parametrize("name", sorted({*FILES} - {SUMS}))
 def test_72_one_changed_byte_is_noticed(bundle, name):
     with (bundle / name).open("ab") as file:
         file.write(b"\n")
     assert code_of(bundle) == "SIGNATURE"
 
 
-@pytest.mark.parametrize("name", sorted(CHECKED | {SUMS}))
+@pytest.mark.parametrize("name", FILES)
 def test_72_a_missing_file_is_noticed(bundle, name):
     (bundle / name).unlink()
     assert code_of(bundle) == "SIGNATURE"
@@ -88,10 +116,21 @@ def test_73_an_extra_folder_is_refused(bundle):
     assert code_of(bundle) == "BUNDLE_PATH"
 
 
-@pytest.mark.parametrize("name", sorted(CHECKED | {SUMS}))
+@pytest.mark.parametrize("name", FILES)
 def test_73_a_link_is_refused(bundle, tmp_path, name):
-    (bundle / name).rename(tmp_path / name)
-    (bundle / name).symlink_to(tmp_path / name)
+    (bundle / name).rename(tmp_path / "moved")
+    (bundle / name).symlink_to(tmp_path / "moved")
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
+def test_73_a_link_to_a_golden_folder_is_refused(bundle, tmp_path):
+    (bundle / "golden").rename(tmp_path / "golden")
+    (bundle / "golden").symlink_to(tmp_path / "golden")
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
+def test_73_a_file_too_many_beside_the_golden_ones_is_refused(bundle):
+    (bundle / "golden" / "more.npz").write_bytes(b"")
     assert code_of(bundle) == "BUNDLE_PATH"
 
 

@@ -15,7 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dicom_node.domain.errors import LedgerBusy, Refused
+from dicom_node.domain.errors import Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
@@ -28,7 +28,7 @@ from dicom_node.receive.relay import Relay
 from dicom_node.receive.spool import Spool
 from dicom_node.settings import Listen, Notice
 
-SUCCESS, INTERNAL, LEDGER_BUSY = 0x0000, 0x0110, 0xA700
+SUCCESS, INTERNAL = 0x0000, 0x0110
 
 
 class Library:
@@ -93,9 +93,6 @@ class Library:
         except Refused as refusal:
             self._note(event, "store.reject", refusal.code, refusal.status)
             return refusal.status
-        except LedgerBusy as busy:
-            self._note(event, "store.reject", busy.code, LEDGER_BUSY)
-            return LEDGER_BUSY
         except Exception as error:  # noqa: BLE001 - the sender must get an answer
             self._log.error("store.reject", reason="INTERNAL", status="0110", exc_info=error)
             return INTERNAL

@@ -63,6 +63,8 @@ class Recorder:
         self._waiting: deque[Arrival] = deque()
         self._wake = threading.Event()
         self._ending = False
+        self.is_locked_out = False
+        """The ledger stayed locked for longer than its time-out, and has taken nothing since."""
         self._thread = threading.Thread(target=or_die, args=[self._run], name="record", daemon=True)
 
     def start(self) -> None:
@@ -145,12 +147,16 @@ class Recorder:
     def _record(self, rows: Sequence[tuple[Instance, str]], *, wait: bool) -> list[Recording]:
         while True:
             try:
-                return self._ledger.studies.record_all(rows)
+                recordings = self._ledger.studies.record_all(rows)
             except LedgerBusy as busy:
                 if self._ending or not wait:
                     raise
+                self.is_locked_out = True
                 self._log.warning("ledger.waits", reason=busy.code)
                 time.sleep(RETRY_S)
+            else:
+                self.is_locked_out = False
+                return recordings
 
 
 def or_die(work: Callable[[], Any]) -> None:

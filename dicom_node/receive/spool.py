@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from dicom_node import faults
-from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
+from dicom_node.domain.errors import LedgerBusy, OutOfSpace, ProcessingFailure, Refused
 from dicom_node.observe import log
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming, as_refusal
@@ -86,6 +86,8 @@ class Spool:
         """
         if self._recorder.is_behind:
             raise OutOfSpace("the ledger cannot follow", code="HIGH_WATER")
+        if self._recorder.is_locked_out:
+            raise OutOfSpace("the ledger is locked", code=LedgerBusy.code)
         about = json.dumps(identity.fields() | {"calling_ae": calling_ae}).encode()
         try:
             arrival = Arrival(identity, calling_ae, incoming.keep(about))

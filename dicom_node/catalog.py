@@ -2,7 +2,7 @@
 
 A bundle is trusted when its folder holds no other files than those below, none of them a link, and
 each has the SHA-256 that ``SHA256SUMS`` gives (the format of ``sha256sum``). The SHA-256 of
-``SHA256SUMS`` itself is the bundle's identity.
+``SHA256SUMS`` itself is the bundle's identity, and what its maker signs.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.observe import log
 from dicom_node.settings import Models
+from dicom_node.signing import Signers
 
 MANIFEST, CARD, SUMS = "manifest.toml", "card.md", "SHA256SUMS"
 WEIGHTS, CLASSICAL = "model.keras", "model.skops"
@@ -37,6 +38,8 @@ CHECKED = REQUIRED | MODELS | OPTIONAL
 """The files that ``SHA256SUMS`` may name: those of them that are there, and no other."""
 MAX_SUMS_BYTES = 64 * 1024
 ENTRY_POINTS = "dicom_node.bundles"
+ANYBODY = Signers()
+"""Bundles are taken unsigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class BundleFolder:
     manifest: ModelManifest
     sha256: str
     """Of ``SHA256SUMS``."""
+    signed_by: str | None = None
+    """The trusted key that signed it; none: nobody, or somebody whom this site does not know."""
 
     @property
     def id(self) -> str:
@@ -61,9 +66,9 @@ class Catalog:
     bundles: tuple[BundleFolder, ...]
 
     @classmethod
-    def open(cls, paths: Iterable[Path]) -> Self:
+    def open(cls, paths: Iterable[Path], signers: Signers = ANYBODY) -> Self:
         """Verify each folder. Raises CorruptBundle, and ConfigurationError for one id twice."""
-        bundles = tuple(open_bundle(path) for path in paths)
+        bundles = tuple(open_bundle(path, signers) for path in paths)
         ids = [bundle.id for bundle in bundles]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
@@ -86,7 +91,9 @@ def configured(models: Models) -> Catalog:
 
     One that cannot be trusted is left out and named in the log: it stops no other.
     """
-    return Catalog.open(path for path in bundle_folders(models) if _is_sound(path))
+    signers = Signers.read(models.trusted_keys, models.require_signature)
+    sound = (path for path in bundle_folders(models) if _is_sound(path, signers))
+    return Catalog.open(sound, signers)
 
 
 def bundle_folders(models: Models) -> list[Path]:
@@ -95,9 +102,9 @@ def bundle_folders(models: Models) -> list[Path]:
     return [*shipped, *(folder for path in models.paths for folder in _bundle_folders(path))]
 
 
-def _is_sound(path: Path) -> bool:
+def _is_sound(path: Path, signers: Signers) -> bool:
     try:
-        open_bundle(path)
+        open_bundle(path, signers)
     except CorruptBundle as error:
         advice = "run `dicom-node doctor`; mend the bundle, or take it from models.paths"
         log("models").error("bundle.reject", reason=error.code, model=path.name, advice=advice)
@@ -129,11 +136,12 @@ def shipped_bundles() -> list[Path]:
     ]
 
 
-def open_bundle(path: Path) -> BundleFolder:
+def open_bundle(path: Path, signers: Signers = ANYBODY) -> BundleFolder:
     """Verify the folder and read its manifest.
 
     Raises CorruptBundle with the codes BUNDLE_PATH (a file too many, a link, a path that leaves the
-    folder), SIGNATURE (a file that is missing or was changed) and BUNDLE (a wrong manifest).
+    folder), SIGNATURE (a file that is missing or was changed, or no trusted signature where one is
+    demanded) and BUNDLE (a wrong manifest).
     """
     present = _check_structure(path)
     sums = (path / SUMS).read_bytes()
@@ -145,7 +153,22 @@ def open_bundle(path: Path) -> BundleFolder:
                 f"{name} was changed after the bundle was packaged: get the "
                 "bundle again from its maker",
             )
-    return BundleFolder(path, _read_manifest(path), hashlib.sha256(sums).hexdigest())
+    signed_by = _signer(path, sums, signers)
+    return BundleFolder(path, _read_manifest(path), hashlib.sha256(sums).hexdigest(), signed_by)
+
+
+def _signer(path: Path, sums: bytes, signers: Signers) -> str | None:
+    signature = path / SIGNATURE
+    found = signature.is_file()
+    signed_by = signers.of(sums, signature.read_bytes()) if found else None
+    if signers.required and signed_by is None:
+        why = (
+            "was changed after it was signed, or signed by a key that is not in models.trusted_keys"
+            if found
+            else "is not signed, and this site demands it (models.require_signature)"
+        )
+        _refuse(path, "SIGNATURE", f"{why}: get it signed with `dicom-worker sign`")
+    return signed_by
 
 
 def _check_structure(path: Path) -> frozenset[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from dicom_node.decoders import COMPRESSED, decoders
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle, DicomNodeError
 from dicom_node.settings import Settings
+from dicom_node.signing import Signers
 
 LOW_DISK_GIB = 5
 
@@ -110,23 +111,31 @@ def _broker(settings: Settings) -> Iterator[Check]:
 
 
 def _models(settings: Settings) -> Iterator[Check]:
-    from dicom_node.catalog import bundle_folders, open_bundle
+    from dicom_node.catalog import bundle_folders
 
+    models = settings.models
     try:
-        folders = bundle_folders(settings.models)
+        folders = bundle_folders(models)
+        signers = Signers.read(models.trusted_keys, models.require_signature)
     except ConfigurationError as error:
-        yield Check("models", Health.BAD, str(error), "correct models.paths")
+        yield Check("models", Health.BAD, str(error), "correct it in the settings")
         return
     if not folders:
         yield Check("models", Health.BAD, "none", "set models.paths, or models.reference = true")
     for folder in folders:
-        try:
-            bundle = open_bundle(folder)
-        except CorruptBundle as error:
-            advice = "it is not used: mend it, or take it from models.paths"
-            yield Check("model", Health.BAD, f"{error} ({error.code})", advice)
-        else:
-            yield Check("model", Health.OK, f"{bundle.manifest.id}, {bundle.sha256[:12]}")
+        yield _bundle(folder, signers)
+
+
+def _bundle(folder: Path, signers: Signers) -> Check:
+    from dicom_node.catalog import open_bundle
+
+    try:
+        bundle = open_bundle(folder, signers)
+    except CorruptBundle as error:
+        advice = "it is not used: mend it, or take it from models.paths"
+        return Check("model", Health.BAD, f"{error} ({error.code})", advice)
+    signed = f"signed by {bundle.signed_by}" if bundle.signed_by else "no trusted signature"
+    return Check("model", Health.OK, f"{bundle.manifest.id}, {bundle.sha256[:12]}, {signed}")
 
 
 def _tensorflow(_: Settings) -> Iterator[Check]:

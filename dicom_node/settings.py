@@ -191,6 +191,10 @@ class Models(_Section):
     """Bundle folders, or folders of bundles."""
     reference: bool = True
     """The bundles that ship with the product."""
+    trusted_keys: tuple[Path, ...] = ()
+    """Ed25519 public keys (PEM) of those whose bundles are welcome; a key is called as its file."""
+    require_signature: bool = False
+    """Refuse each bundle, a reference bundle too, that none of the trusted keys has signed."""
 
 
 class Results(_Section):

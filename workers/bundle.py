@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from dicom_node.catalog import (
     CARD,
     CHECKED,
@@ -17,6 +19,7 @@ from dicom_node.catalog import (
     GOLDEN_INPUT,
     MANIFEST,
     REFERENCE,
+    SIGNATURE,
     SUMS,
     WEIGHTS,
     BundleFolder,
@@ -69,6 +72,12 @@ def write_bundle(
         write_arrays(folder / GOLDEN_EXPECTED, golden.expected)
     (folder / SUMS).write_text(_sums(folder), "ascii")
     return open_bundle(folder)
+
+
+def sign_bundle(folder: Path, key: Ed25519PrivateKey) -> None:
+    """Sign a bundle, in place of any earlier signature. Raises CorruptBundle for a wrong bundle."""
+    open_bundle(folder)
+    (folder / SIGNATURE).write_bytes(key.sign((folder / SUMS).read_bytes()))
 
 
 def _sums(folder: Path) -> str:

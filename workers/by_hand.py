@@ -17,6 +17,7 @@ from dicom_node.receive.part10 import keep_in
 from dicom_node.routing import keywords, route
 from dicom_node.send.command import dicom_files
 from dicom_node.settings import Settings
+from dicom_node.signing import Signers
 from dicom_node.store import InstanceStore
 from reports import wording
 from reports.case import Case
@@ -66,9 +67,10 @@ def analyse_folder(
 
 def find_bundle(name: str, settings: Settings) -> BundleFolder:
     """A bundle by its folder, its ``name@version``, or its name alone where that is unique."""
+    models = settings.models
     if Path(name).is_dir():
-        return open_bundle(Path(name))
-    bundles = configured(settings.models).bundles
+        return open_bundle(Path(name), Signers.read(models.trusted_keys, models.require_signature))
+    bundles = configured(models).bundles
     found = [b for b in bundles if name in (b.id, b.manifest.name)]
     if len(found) != 1:
         known = ", ".join(b.id for b in bundles) or "none"

@@ -1,4 +1,4 @@
-"""``dicom-worker``: run the Celery worker, analyse one study by hand, train the reference model."""
+"""``dicom-worker``: run the Celery worker, analyse one study by hand, train and pack models."""
 
 import sys
 import warnings
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError
 from dicom_node.settings import load_settings
+from workers import bundle_commands
+from workers.console import Bars, console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train a reference bundle.")
 app.add_typer(train_app, name="train")
-console = Console()
+app.command()(bundle_commands.sign)
 
 ConfigOption = Annotated[
     Path | None,
@@ -62,7 +62,7 @@ def analyse(
     from workers.by_hand import analyse_folder
 
     warnings.simplefilter("ignore")
-    with _progress() as show:
+    with Bars() as show:
         done = analyse_folder(path, bundle, output, load_settings(config), show)
     table = Table(show_edge=False, pad_edge=False)
     for column in ("file", "bytes"):
@@ -82,7 +82,7 @@ def phantom(
     from workers.training.phantom_lesion import train_phantom
 
     started = datetime.now(UTC)
-    with _progress() as show:
+    with Bars() as show:
         bundle = train_phantom(output, seed, show)
     minutes = (datetime.now(UTC) - started).total_seconds() / 60
     console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
@@ -91,22 +91,3 @@ def phantom(
             f"  {row.name}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}), {row.cases} cases",
             highlight=False,
         )
-
-
-class _progress:  # noqa: N801 - reads as a phrase
-    """A display that follows (what, part) calls; one line for each thing that is done."""
-
-    def __enter__(self) -> "_progress":
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn())
-        self._bars = Progress(*columns, console=console)
-        self._bars.start()
-        self._tasks: dict[str, object] = {}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def __call__(self, what: str, part: float) -> None:
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=1.0)
-        self._bars.update(self._tasks[what], completed=part)  # type: ignore[arg-type]

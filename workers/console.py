@@ -1,0 +1,31 @@
+"""How the commands talk: one console, and bars that follow the work."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+console = Console()
+
+
+class Bars:
+    """A display that follows (what, part) calls; one line for each thing that is done."""
+
+    def __init__(self, shown_on: Console = console) -> None:
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn())
+        self._bars = Progress(*columns, console=shown_on)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._bars.stop()
+
+    def __call__(self, what: str, part: float) -> None:
+        """Show which part of a thing is done."""
+        if what not in self._tasks:
+            self._tasks[what] = self._bars.add_task(what, total=1.0)
+        self._bars.update(self._tasks[what], completed=part)

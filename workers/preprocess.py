@@ -30,7 +30,7 @@ def prepare(images: SourceImages, manifest: ModelManifest) -> Prepared:
     UnsupportedModel where the steps do not end in the shape that the manifest promises.
     """
     prepared = apply(_start(images), manifest.preprocess)
-    rows, columns, channels = manifest.input.shape
+    rows, columns, channels = manifest.input.plane
     if prepared.values.shape[1:] != (rows, columns):
         raise UnsupportedModel(
             f"the steps of {manifest.id} end in {prepared.grid.inner} pixels and its input takes "

@@ -7,36 +7,22 @@ not be ignored.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydicom.sr.coding import Code
+from pydantic import Field, field_validator, model_validator
 
+from dicom_node.domain.outputs import Classification, Output, Segmentation
+from dicom_node.domain.outputs import Segment as Segment
+from dicom_node.domain.outputs import Target as Target
+from dicom_node.domain.part import Part
 from dicom_node.domain.rule import TagRule
 
 SCHEMA_VERSION = 1
-RANK_3D = 3
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CodedConcept(_Part):
-    """A coded concept: CodeValue, CodingSchemeDesignator, CodeMeaning (PS3.3 section 8.8)."""
-
-    value: str = Field(min_length=1, max_length=16)
-    scheme: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=64)
-
-    @property
-    def code(self) -> Code:
-        """The same as pydicom's named tuple."""
-        return Code(self.value, self.scheme, self.meaning)
+PLANE = 3
 
 
 Orientation = Literal["AXIAL", "CORONAL", "SAGITTAL", "OBLIQUE"]
 
 
-class SeriesSelection(_Part):
+class SeriesSelection(Part):
     """Which series of a study the model reads."""
 
     modality: tuple[str, ...] = Field(min_length=1)
@@ -47,11 +33,11 @@ class SeriesSelection(_Part):
     min_images: int = Field(default=1, ge=1)
     max_images: int = Field(default=5000, ge=1)
     rules: tuple[TagRule, ...] = ()
-    pick: Literal["most_images"] = "most_images"
-    """Of several series that fit, which one is read."""
+    pick: Literal["most_images", "all"] = "most_images"
+    """Of several series that fit, which one is read; all of them where a view is a series."""
 
 
-class Window(_Part):
+class Window(Part):
     """Clip to a window and scale it to 0..1 (PS3.3 C.11.2.1.2.1, linear exact)."""
 
     step: Literal["window"]
@@ -59,7 +45,7 @@ class Window(_Part):
     width: float = Field(gt=0)
 
 
-class Fit(_Part):
+class Fit(Part):
     """Resample in plane to square pixels, then crop or pad about the centre."""
 
     step: Literal["fit"]
@@ -69,7 +55,7 @@ class Fit(_Part):
     fill: float = 0.0
 
 
-class Standardize(_Part):
+class Standardize(Part):
     """Subtract the mean and divide by the deviation that training saw."""
 
     step: Literal["standardize"]
@@ -80,71 +66,53 @@ class Standardize(_Part):
 Step = Annotated[Window | Fit | Standardize, Field(discriminator="step")]
 
 
-class ModelInput(_Part):
+class View(Part):
+    """One input of a network that reads several views of one breast or joint at once."""
+
+    name: str
+    """Of the network's input."""
+    rules: tuple[TagRule, ...] = Field(min_length=1)
+    """What the header of an image of this view says."""
+
+
+class ModelInput(Part):
     """What the network takes."""
 
-    shape: tuple[int, int, int]
-    """(rows, columns, channels) of one slice."""
+    unit: Literal["slice", "volume", "sequence", "views"] = "slice"
+    """What it answers for: each image; overlapping blocks of a volume; the whole series, of which
+    it reads so many slices; or the views of one side (CC and MLO), each an input of its own."""
+    shape: tuple[int, ...]
+    """(rows, columns, channels); (slices, rows, columns, channels) of a volume or sequence."""
     batch: int = Field(default=8, ge=1, le=512)
+    views: tuple[View, ...] = ()
+
+    @property
+    def plane(self) -> tuple[int, int, int]:
+        """(rows, columns, channels) of one image."""
+        rows, columns, channels = self.shape[-PLANE:]
+        return rows, columns, channels
 
     @field_validator("shape")
     @classmethod
-    def _one_channel(cls, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        if shape[2] not in (1, RANK_3D):
+    def _one_channel(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) < PLANE or shape[-1] not in (1, 3):
             raise ValueError("channels is 1 or 3: a grey image, or the same image three times")
         return shape
 
-
-class Target(_Part):
-    """One thing that the classification output is asked about, on each slice."""
-
-    label: str
-    finding: CodedConcept
-    category: CodedConcept
-    site: CodedConcept | None = None
-    laterality: CodedConcept | None = None
-    """Of the site: Right, Left, Unilateral, Bilateral (CID 244)."""
-    threshold: float = Field(gt=0, lt=1)
-    """Operating point: a probability at or above it means Present."""
-    temperature: float = Field(default=1.0, gt=0)
-    """Calibration: the logit is divided by it (Guo 2017)."""
-    located_by: str | None = None
-    """The segment whose connected parts are the single findings."""
+    @model_validator(mode="after")
+    def _shape_of_the_unit(self) -> Self:
+        deep = self.unit in ("volume", "sequence")
+        if len(self.shape) != PLANE + deep:
+            raise ValueError(
+                f"a {self.unit} has the shape "
+                f"({'slices, ' if deep else ''}rows, columns, channels), not {self.shape}"
+            )
+        if (self.unit == "views") != bool(self.views):
+            raise ValueError("views are named by the unit views, and by no other")
+        return self
 
 
-class Segment(_Part):
-    """One class of the segmentation output."""
-
-    label: str
-    category: CodedConcept
-    type: CodedConcept
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-    color: tuple[int, int, int] = (255, 180, 0)
-    """Recommended display colour, sRGB."""
-    min_volume_ml: float = Field(default=0.0, ge=0)
-    """Connected parts below it are noise and dropped."""
-
-
-class Classification(_Part):
-    """A head that gives one logit a target."""
-
-    kind: Literal["classification"]
-    layer: str
-    targets: tuple[Target, ...] = Field(min_length=1)
-
-
-class Segmentation(_Part):
-    """A head that gives one logit a pixel and a segment."""
-
-    kind: Literal["segmentation"]
-    layer: str
-    segments: tuple[Segment, ...] = Field(min_length=1)
-
-
-Output = Annotated[Classification | Segmentation, Field(discriminator="kind")]
-
-
-class ExplanationPlan(_Part):
+class ExplanationPlan(Part):
     """How the model is explained."""
 
     method: Literal["gradcam", "gradcam++", "hirescam", "layercam"]
@@ -158,7 +126,7 @@ class ExplanationPlan(_Part):
     """The region that a map names: where it exceeds this part of its peak."""
 
 
-class Performance(_Part):
+class Performance(Part):
     """One measured figure, with its interval and what it was measured on."""
 
     name: str
@@ -169,7 +137,7 @@ class Performance(_Part):
     data: str
 
 
-class Card(_Part):
+class Card(Part):
     """What a reader must know of the model."""
 
     intended_use: str
@@ -180,7 +148,7 @@ class Card(_Part):
     citation: str = ""
 
 
-class ModelManifest(_Part):
+class ModelManifest(Part):
     """The whole of ``manifest.toml``."""
 
     schema_version: Literal[1]
@@ -210,6 +178,13 @@ class ModelManifest(_Part):
     def segmentation(self) -> Segmentation | None:
         """The segmentation head, if there is one."""
         return next((o for o in self.outputs if isinstance(o, Segmentation)), None)
+
+    @model_validator(mode="after")
+    def _one_output_of_a_kind(self) -> Self:
+        kinds = [output.kind for output in self.outputs]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("two outputs are of one kind: put what they give into one of them")
+        return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -1,0 +1,173 @@
+"""What a model gives: the kinds of output that a manifest may name."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from dicom_node.domain.part import CodedConcept, Part
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A tensor of the network that an output is read from."""
+
+    name: str
+    """By which the output knows it."""
+    layer: str
+    channels: int
+    """Size of its last axis."""
+    cells: int
+    """Number of axes between the batch and the channels, for a slice as input."""
+    logits: bool = True
+    """Taken before its sigmoid or softmax; else as the layer gives it."""
+
+
+class Target(Part):
+    """One thing that the model is asked about."""
+
+    label: str
+    finding: CodedConcept
+    category: CodedConcept
+    site: CodedConcept | None = None
+    laterality: CodedConcept | None = None
+    """Of the site: Right, Left, Unilateral, Bilateral (CID 244)."""
+    threshold: float = Field(gt=0, lt=1)
+    """Operating point: a probability at or above it means Present."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Calibration: the logit is divided by it (Guo 2017)."""
+    located_by: str | None = None
+    """The segment whose connected parts are the single findings."""
+
+
+class Segment(Part):
+    """One class of the segmentation output."""
+
+    label: str
+    category: CodedConcept
+    type: CodedConcept
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    color: tuple[int, int, int] = (255, 180, 0)
+    """Recommended display colour, sRGB."""
+    min_volume_ml: float = Field(default=0.0, ge=0)
+    """Connected parts below it are noise and dropped."""
+
+
+class Quantity(Part):
+    """One number that the model measures."""
+
+    label: str
+    concept: CodedConcept
+    """What is measured: the name of the NUM in the SR."""
+    unit: CodedConcept
+    """UCUM."""
+    finding: CodedConcept
+    """What it is measured of."""
+    category: CodedConcept
+    site: CodedConcept | None = None
+    laterality: CodedConcept | None = None
+    low: float
+    """The range that training saw: a number outside of it comes with a note."""
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"quantity {self.label!r}: low must be less than high")
+        return self
+
+
+class Classification(Part):
+    """A head that gives one logit a target."""
+
+    kind: Literal["classification"]
+    layer: str
+    targets: tuple[Target, ...] = Field(min_length=1)
+    exclusive: bool = False
+    """Multi-class: the targets share one probability (softmax), and only the most probable may be
+    present. Else multi-label: each has its own (sigmoid)."""
+    rest: str | None = None
+    """Of exclusive targets: what the last channel, after those of the targets, means."""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """One logit a target, and one for the rest."""
+        return (Head(self.kind, self.layer, len(self.targets) + (self.rest is not None), 0),)
+
+    @model_validator(mode="after")
+    def _exclusive_targets_agree(self) -> Self:
+        if self.rest is not None and not self.exclusive:
+            raise ValueError("rest is for exclusive targets: say exclusive = true, or remove it")
+        if self.exclusive and len({target.temperature for target in self.targets}) > 1:
+            raise ValueError("exclusive targets share one probability: give one temperature to all")
+        return self
+
+
+class Segmentation(Part):
+    """A head that gives one logit a pixel and a segment."""
+
+    kind: Literal["segmentation"]
+    layer: str
+    segments: tuple[Segment, ...] = Field(min_length=1)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """One logit a pixel and a segment."""
+        return (Head(self.kind, self.layer, len(self.segments), 2),)
+
+
+class Regression(Part):
+    """A head that gives one number a quantity, in its unit."""
+
+    kind: Literal["regression"]
+    layer: str
+    quantities: tuple[Quantity, ...] = Field(min_length=1)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """One number a quantity."""
+        return (Head(self.kind, self.layer, len(self.quantities), 0, logits=False),)
+
+
+class Detection(Part):
+    """Two heads that give a number of boxes, each with a logit a target."""
+
+    kind: Literal["detection"]
+    layer: str
+    """(boxes, targets): logits."""
+    boxes: str
+    """(boxes, 4): first row, first column, last row, last column, in pixels of the input; an edge
+    of 0 is the outer edge of the first pixel."""
+    targets: tuple[Target, ...] = Field(min_length=1)
+    overlap: float = Field(default=0.3, gt=0, lt=1)
+    """Boxes of one target that share more than this (intersection over union) are one finding."""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """Logits of the boxes, and their edges."""
+        return (
+            Head(self.kind, self.layer, len(self.targets), 1),
+            Head("boxes", self.boxes, len(EDGES), 1, logits=False),
+        )
+
+
+class Image(Part):
+    """A head that gives an image of the same units as the input: it becomes a derived series."""
+
+    kind: Literal["image"]
+    layer: str
+    derivation: CodedConcept
+    """How it was derived (CID 7203)."""
+    description: str = Field(max_length=64)
+    """Of the series."""
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """One grey value a pixel; more pixels than the input has, for super-resolution."""
+        return (Head(self.kind, self.layer, 1, 2, logits=False),)
+
+
+EDGES = ("first row", "first column", "last row", "last column")
+Output = Annotated[
+    Classification | Segmentation | Regression | Detection | Image, Field(discriminator="kind")
+]

@@ -77,3 +77,36 @@ def test_shrinking_averages_instead_of_skipping():
     stripes = np.tile(np.float32([0, 1]), 64)[None, None].repeat(128, axis=1)
     inner = Grid.covering((128, 128), (16, 16)).sample(stripes)
     np.testing.assert_allclose(inner, 0.5, atol=0.02)
+
+
+def blob_in(shape: tuple[int, ...], at: tuple[float, ...], width: float) -> np.ndarray:
+    distance = sum((i - a) ** 2 for i, a in zip(np.indices(shape), at, strict=True))
+    return np.exp(-distance / (2 * width**2))[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0), (1, 0, 2)])
+def test_a_place_in_a_volume_goes_in_and_comes_back_however_its_axes_are_turned(axes):
+    outer, at = (40, 50, 60), (21.5, 23.0, 33.25)
+    counts = [outer[axis] for axis in axes]
+    step, offset = (1.5, -1.0, 0.8), (3.0, counts[1] - 1, 1.0)
+    grid = Grid(outer, (40, counts[1], 70), step, offset, axes)
+    inner = grid.sample(blob_in(outer, at, 3.0))
+    assert inner.shape == (1, *grid.inner)
+    assert grid.to_outer(centre(inner)) == pytest.approx(at, abs=0.05)
+    assert centre(grid.project(inner)) == pytest.approx(at, abs=0.05)
+
+
+def test_a_grid_on_a_turned_grid_lies_where_both_say():
+    turned = Grid((40, 50, 60), (60, 40, 50), (1, -1, 1), (0, 39, 0), (2, 0, 1))
+    cells = Grid.covering((60, 40, 50), (30, 20, 25))
+    both = turned.carrying(cells)
+    place = (4.0, 7.0, 11.0)
+    assert both.to_outer(place) == pytest.approx(turned.to_outer(cells.to_outer(place)))
+
+
+def test_channels_stay_beside_each_other_when_a_volume_is_turned():
+    grid = Grid((4, 5, 6), (6, 4, 5), (1, 1, 1), (0, 0, 0), (2, 0, 1))
+    values = np.random.default_rng(0).random((1, 4, 5, 6, 3)).astype(np.float32)
+    inner = grid.sample(values)
+    assert (inner[0, 2, 1, 3] == values[0, 1, 3, 2]).all()
+    assert (grid.project(inner) == values).all()

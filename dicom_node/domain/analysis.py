@@ -18,10 +18,13 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import ModelManifest, Target
+from dicom_node.domain.outputs import Quantity, Segment
+from dicom_node.domain.prediction import Box
+from dicom_node.domain.prediction import FloatArray as FloatArray
+from dicom_node.domain.prediction import Prediction as Prediction
 from dicom_node.domain.uid import uuid_uid
 
 BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float32]
 
 
 class Presence(StrEnum):
@@ -82,18 +85,6 @@ class SourceImages:
             return None
         x, y, z = self.affine[:3, :3] @ index + self.affine[:3, 3]
         return (float(x), float(y), float(z))
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the network said, slice by slice."""
-
-    logits: FloatArray
-    """(frames, targets): of the classification head; the numbers that are explained."""
-    probabilities: FloatArray
-    """(frames, targets), 0 to 1: calibrated."""
-    masks: FloatArray
-    """(frames, rows, columns, segments), 0 to 1: on the source grid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +169,14 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one feature added to a logit (Shapley value); all of them add up to it."""
+
+    feature: Measurement
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentMask:
     """One segment of the SEG that will be written."""
 
@@ -209,6 +208,29 @@ class Finding:
     tracking_uid: str
     segment: SegmentMask | None = None
     measurements: tuple[Measurement, ...] = ()
+    explanation: Explanation | None = None
+    box: Box | None = None
+    """Where a detector saw it, in the key slice."""
+    shares: tuple[Share, ...] = ()
+    """Of a model that reads features: what each of them added, the strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What was measured of something that nobody doubts: no yes or no, and no probability."""
+
+    label: str
+    finding: Code
+    category: Code
+    frame: int
+    """The key slice."""
+    tracking_id: str
+    tracking_uid: str
+    measurements: tuple[Measurement, ...]
+    """At least one."""
+    source: Quantity | Segment | None = None
+    """What of the manifest it answers; none for an image that was derived."""
+    segment: SegmentMask | None = None
     explanation: Explanation | None = None
 
 
@@ -255,6 +277,7 @@ class Analysis:
     segments: tuple[SegmentMask, ...]
     findings: tuple[Finding, ...]
     selection: tuple[SeriesChoice, ...]
+    estimates: tuple[Estimate, ...] = ()
     notes: tuple[str, ...] = ()
     """Remarks on the input that the reader must see."""
     facts: Mapping[str, str] = field(default_factory=dict)

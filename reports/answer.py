@@ -31,7 +31,7 @@ from reports.causes import NOT_ATTEMPTED, cause
 from reports.identity import described, identify, instance_uid, series_uid
 from reports.image_library import container
 from reports.language import _, speaking
-from reports.measurement_groups import COMMENT, PRESENCE, PRESENCE_OF_PROPERTY
+from reports.measurement_groups import PRESENCE, PRESENCE_OF_PROPERTY
 from reports.predecessors import name_predecessors
 from reports.references import Reference, hierarchical
 from reports.settings import DISCLAIMER, ReportSettings
@@ -46,8 +46,8 @@ from reports.structured_report import (
 )
 from reports.subject import Maker, study_time
 from reports.terms import term
+from reports.verdict import COMMENT, REASON
 
-REASON = Code("410666004", "SCT", "Reason")
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 

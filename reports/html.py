@@ -87,7 +87,6 @@ def _values(case: Case) -> dict[str, Any]:
         "qualification": _(QUALIFICATIONS[analysis.manifest.content_qualification]),
         "provenance": analysis.provenance,
         "facts": _facts(case),
-        "not_a_segmentation": _(wording.NOT_A_SEGMENTATION),
     }
 
 
@@ -169,7 +168,7 @@ UNITS = {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
 
 
 def _slice(case: Case, picture: Picture) -> dict[str, Any]:
-    finding = picture.key.findings[0]
+    finding = picture.key.explained
     region = picture.key.region is not None
     explanation = finding.explanation
     return {

@@ -25,14 +25,20 @@ class KeySlice:
     """At least one; the first is the one with the highest probability."""
 
     @property
+    def explained(self) -> Finding:
+        """The first finding whose map may be shown, else the first."""
+        shown = (f for f in self.findings if f.explanation and not f.explanation.withheld)
+        return next(shown, self.findings[0])
+
+    @property
     def explanation(self) -> Explanation | None:
-        """Of the first finding that has one."""
-        return next((f.explanation for f in self.findings if f.explanation is not None), None)
+        """Of the finding that is explained."""
+        return self.explained.explanation
 
     @property
     def region(self) -> BoolArray | None:
         """(rows, columns): the place that the map names, if it lies in this slice."""
-        regions = [f.explanation.region for f in self.findings if f.explanation is not None]
+        regions = [f.explanation.evidence for f in self.findings if f.explanation is not None]
         outlines = [r.outline for r in regions if r is not None and r.frame == self.frame]
         return np.any(outlines, axis=0) if outlines else None
 

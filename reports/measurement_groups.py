@@ -38,6 +38,7 @@ from reports.language import _, number
 from reports.location import center
 from reports.segmentation import frame_number
 from reports.segments import mask_frames
+from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text
 
@@ -51,7 +52,6 @@ SIDES = {"L": codes.SCT.Left, "R": codes.SCT.Right, "B": codes.SCT.Bilateral}
 """CID 244, by the values of Laterality and Image Laterality."""
 PROBABILITY = Code("122157", "DCM", "Probability")
 PRESENCE_OF_PROPERTY = Code("121052", "DCM", "Presence of property")
-COMMENT = Code("121106", "DCM", "Comment")
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 Group = (
@@ -201,4 +201,5 @@ def _explanation(
     if finding.explanation is None:
         return []
     text = TextContentItem(COMMENT, explanation_text(case.analysis, finding), CONTAINS)
-    return [*visual_explanations(case, finding, finding.explanation, earlier), text]
+    shown = visual_explanations(case, finding, finding.explanation, earlier)
+    return [*shown, text, verdict(finding.explanation.quality)]

@@ -31,7 +31,7 @@ FLAVOR = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
 
 @dataclass(frozen=True, slots=True)
 class ParametricMapWriter:
-    """Writes the maps of images that lie in the patient."""
+    """Writes the maps of images that lie in the patient; a map that failed its checks is none."""
 
     kind: ClassVar[ResultKind] = ResultKind.PARAMETRIC_MAP
 
@@ -50,9 +50,10 @@ class ParametricMapWriter:
 
 
 def maps(case: Case) -> list[SaliencyMap]:
-    """The maps of the analysis; findings may share one."""
-    explained = (f.explanation.saliency for f in case.analysis.findings if f.explanation)
-    return list({id(saliency): saliency for saliency in explained}.values())
+    """The maps that may be shown; findings may share one."""
+    explanations = (f.explanation for f in case.analysis.findings)
+    shown = (e.saliency for e in explanations if e is not None and not e.withheld)
+    return list({id(saliency): saliency for saliency in shown}.values())
 
 
 def map_frames(case: Case, saliency: SaliencyMap) -> range:

@@ -27,7 +27,7 @@ from reports.marks import (
 from reports.overlay import Scene, add_heat, add_outlines, scene, to_image
 from reports.settings import DISCLAIMER
 from reports.terms import term
-from reports.wording import NO_EVIDENCE, answer
+from reports.wording import answer, no_evidence
 
 PAGE, PANEL = 620, 800
 """Pixels of the longer side of the slice."""
@@ -44,7 +44,7 @@ class Picture:
     outlined: Image.Image
     """The slice with outlines."""
     heated: Image.Image | None
-    """The same with heat and colour bar; none where the map names no place."""
+    """The same with heat and colour bar; none where the map names no place or is withheld."""
     panel: Image.Image
     """With heat, legend, finding and model: for Secondary Capture."""
 
@@ -61,7 +61,7 @@ def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
 
 def _pictures(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
     view = scene(analysis.images, header, key.frame, PAGE)
-    explained = key.explanation is not None and key.explanation.region is not None
+    explained = key.explanation is not None and key.explanation.evidence is not None
     return Picture(
         key=key,
         place=view.place,
@@ -87,9 +87,9 @@ def _drawn(
 
 
 def _heated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Image.Image:
-    """With heat and its bar; without them where the map names no place."""
+    """With heat and its bar; without them where the map names no place or is withheld."""
     explanation = key.explanation
-    if explanation is None or explanation.region is None:
+    if explanation is None or explanation.evidence is None:
         return _drawn(analysis, view, key, kind)
     image = _drawn(analysis, view, key, kind, explanation)
     bar = color_bar(image.height, explanation.saliency.full_scale, kind)
@@ -107,9 +107,8 @@ def _panel(analysis: Analysis, view: Scene, key: KeySlice) -> Image.Image:
     kind = PANEL_TYPE
     body = _heated(analysis, view, key, kind)
     lines = legend_lines(segments_in(analysis, key.frame), region=key.region is not None)
-    flat = key.explanation is not None and key.explanation.region is None
     width = max(body.width, PANEL)
-    foot = legend(lines, _(NO_EVIDENCE) if flat else "", width, kind)
+    foot = legend(lines, no_evidence(key.explanation), width, kind)
     parts = [_band(width, kind), _head(analysis, key, width, kind), body, foot]
     return _stacked(parts, width, kind.pad)
 
@@ -145,8 +144,9 @@ def _head(analysis: Analysis, key: KeySlice, width: int, kind: Type) -> Image.Im
 def _made_by(analysis: Analysis, key: KeySlice) -> str:
     model = f"{analysis.manifest.title} ({analysis.manifest.id})"
     explanation = key.explanation
-    method = _(", ") + term(explanation.saliency.method.meaning) if explanation else ""
-    return drawable(model + method, 92)
+    if explanation is None or explanation.withheld:
+        return drawable(model, 92)
+    return drawable(model + _(", ") + term(explanation.saliency.method.meaning), 92)
 
 
 def headline(key: KeySlice) -> str:

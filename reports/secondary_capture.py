@@ -88,7 +88,8 @@ def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
 
 def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:
     explanation = keys[0].explanation
-    what = explanation.saliency.method.meaning if explanation else "outlines"
+    heated = explanation is not None and not explanation.withheld
+    what = explanation.saliency.method.meaning if explanation and heated else "outlines"
     targets = ", ".join(dict.fromkeys(key.findings[0].target.label for key in keys))
     dataset.DerivationDescription = (
         f"{what} of {case.maker.id} for {targets}, drawn over the windowed source image. "

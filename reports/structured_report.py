@@ -28,12 +28,13 @@ from reports.case import Case
 from reports.identity import LONG_STRING, identify, instance_uid, series_uid
 from reports.image_library import container, image_library
 from reports.language import _
-from reports.measurement_groups import COMMENT, measurement_group
+from reports.measurement_groups import measurement_group
 from reports.predecessors import name_predecessors
 from reports.settings import DISCLAIMER
 from reports.source import UTF8
 from reports.subject import Maker
 from reports.terms import term
+from reports.verdict import COMMENT, name_our_codes
 from reports.wording import summary
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -74,6 +75,8 @@ class StructuredReportWriter:
         *context, measurements, remarks = dataset.ContentSequence
         dataset.ContentSequence = [*context, image_library(case), measurements, remarks]
         identify(dataset, case, self.kind)
+        if any(finding.explanation for finding in case.analysis.findings):
+            name_our_codes(dataset)
         name_predecessors(dataset, case.predecessors)
         return [ResultInstance(self.kind, dataset)]
 

@@ -25,7 +25,12 @@ MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 def visual_explanations(
     case: Case, finding: Finding, explanation: Explanation, earlier: Sequence[ResultInstance]
 ) -> list[ImageContentItem]:
-    """The map of a finding, then the pictures of it, of those that were written."""
+    """The map of a finding, then the pictures of it, of those that were written.
+
+    None where the map is withheld: what failed its checks explains nothing.
+    """
+    if explanation.withheld:
+        return []
     written = {str(result.dataset.SOPInstanceUID): result.dataset for result in earlier}
     places = [*_maps(case, explanation), *captured(case, finding)]
     found = ((written.get(uid), frame) for uid, frame in places)

@@ -19,7 +19,7 @@ from reports.terms import term
 TRUST = {
     Trust.RELIABLE: N_("The map can be taken as the place that the model looked at."),
     Trust.CAUTION: N_("Some checks were not passed: the map may mislead."),
-    Trust.NOT_RELIABLE: N_("Its checks failed: do not use the map."),
+    Trust.NOT_RELIABLE: N_("It says nothing about where the finding is, or why."),
     Trust.NOT_MEASURED: N_("Nobody measured whether the map can be believed."),
 }
 TRUST_LABEL = {
@@ -43,6 +43,7 @@ NOT_A_SEGMENTATION = N_(
     "The map shows what raised the model's score; it is not a segmentation and not a diagnosis."
 )
 NO_EVIDENCE = N_("No localised evidence: the map names no place.")
+WITHHELD = N_("The heat map is withheld: it failed its checks.")
 
 
 def summary(analysis: Analysis) -> str:
@@ -79,12 +80,19 @@ def place_text(finding: Finding) -> str:
     explanation = finding.explanation
     if explanation is None:
         return _("No explanation was made for this finding.")
-    region = explanation.region
+    region = explanation.evidence
     if region is None:
-        return _(NO_EVIDENCE)
+        return no_evidence(explanation)
     return _relation(region, finding.segment).format(
         place=region_place(region), number=finding.segment.number if finding.segment else ""
     )
+
+
+def no_evidence(explanation: Explanation | None) -> str:
+    """Why no heat is shown; empty where it is, or where nothing was explained."""
+    if explanation is None or explanation.evidence is not None:
+        return ""
+    return _(WITHHELD) if explanation.withheld else _(NO_EVIDENCE)
 
 
 def region_place(region: Region) -> str:
@@ -113,9 +121,9 @@ def quality_text(quality: ExplanationQuality) -> str:
 
 
 def method_text(explanation: Explanation) -> str:
-    """How the map was made."""
+    """How the map was made, and what it is not."""
     saliency = explanation.saliency
-    return _(
+    made = _(
         "{method}, layer {layer}, in logit units on a fixed scale from 0 to {scale}; highest "
         "value {highest}."
     ).format(
@@ -124,25 +132,17 @@ def method_text(explanation: Explanation) -> str:
         scale=number(saliency.full_scale),
         highest=number(float(saliency.values.max())),
     )
+    return made if explanation.withheld else _joined(made, _(NOT_A_SEGMENTATION))
 
 
 def explanation_text(analysis: Analysis, finding: Finding) -> str:
-    """The whole explanation of a finding as one text, for the SR."""
+    """Where the map points and how it was made, for the SR, which has the verdict in codes."""
     if finding.explanation is None:
         return place_text(finding)
-    measures = _("; ").join(
-        _("{name}: {value}").format(
-            name=term(m.name.meaning), value=f"{number(m.value)} {m.unit.meaning}"
-        )
-        for m in finding.explanation.quality.measures
-    )
     return _joined(
         _("Explanation by {}.").format(analysis.manifest.id),
         place_text(finding),
-        quality_text(finding.explanation.quality),
         method_text(finding.explanation),
-        _("{}.").format(measures) if measures else "",
-        _(NOT_A_SEGMENTATION),
     )
 
 

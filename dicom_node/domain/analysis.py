@@ -158,6 +158,11 @@ class Explanation:
         """Whether the map failed its checks and must not be shown as evidence."""
         return self.quality.trust is Trust.NOT_RELIABLE
 
+    @property
+    def evidence(self) -> Region | None:
+        """The place that may be shown; none where the map names none or is withheld."""
+        return None if self.withheld else self.region
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:

@@ -3,7 +3,8 @@
 from pydicom.sr.coding import Code
 
 SCHEME = "99DICOMNODE"
-SCHEME_NAME = "dicom-node explanation quality"
+SCHEME_NAME = "Quality of visual explanations"
+SCHEME_OWNER = "dicom-node"
 
 
 def own(value: str, meaning: str) -> Code:

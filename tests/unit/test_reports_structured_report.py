@@ -98,7 +98,7 @@ def test_a_present_finding_has_its_answer_probability_and_measurements() -> None
     assert f"bundle_sha256={'b0' * 32}" in parameters
     (text,) = children(group, "Comment")
     assert "inside segment 1" in text.TextValue
-    assert "checks passed" in text.TextValue
+    assert coded(group, "Trust in visual explanation").endswith("passed its checks")
 
 
 def test_a_present_finding_says_where_its_centre_is() -> None:

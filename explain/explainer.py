@@ -19,7 +19,7 @@ class Attribution:
     """Maps of one batch, beside the logits that they explain: both of the same pass."""
 
     logits: FloatArray
-    """(batch, outputs)."""
+    """(batch, outputs), or (batch, *cells, outputs) of an output with pixels or boxes."""
     signed: FloatArray
     """(batch, targets, rows, columns), in logit units: below 0 speaks against the target."""
     grid: Grid | None
@@ -46,8 +46,18 @@ class Explainer(Protocol):
     def layer(self) -> str:
         """Where the map is taken from; "input" where that is the image itself."""
 
-    def explain(self, inputs: FloatArray, targets: Sequence[int]) -> Attribution:
+    @property
+    def one_pass(self) -> bool:
+        """Whether maps come with the prediction: else each costs many passes of the network."""
+
+    def explain(
+        self, inputs: Inputs, targets: Sequence[int], where: FloatArray | None = None
+    ) -> Attribution:
         """Explain the logits of ``targets``.
 
-        ``inputs`` is float32 (batch, rows, columns, channels).
+        ``inputs`` is float32 (batch, rows, columns, channels), or several of a network with several
+        inputs; volumes and sequences have their own axes before the rows, and maps have them too.
+        ``where``, (batch, targets, *cells), says of an output with pixels or boxes which of them
+        are asked about; by default those with a logit above 0. Of a number, (batch, targets), it is
+        the sign: -1 asks what lowered it.
         """

@@ -1,6 +1,6 @@
 """Class activation maps of several methods, with prediction and features, in one compiled call."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,12 +13,14 @@ from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 from explain import weightings
 from explain.explainer import Attribution, Inputs
-from explain.layers import PLANE, Place, finer, named, read_by
+from explain.layers import PLANE, Place, deepening, named, read_by, refuse_unless_averaged
+from explain.network import flat, functional, outputs, scores, specs
 from explain.projection import Grid
 from explain.tap import Taps
 from explain.weightings import Weighting
 
 WEIGHTINGS: Mapping[str, Weighting] = {
+    "cam": weightings.gradcam,  # the same, where the gradient is the head's own weights
     "gradcam": weightings.gradcam,
     "gradcam++": weightings.gradcam_plus_plus,
     "hirescam": weightings.hirescam,
@@ -30,15 +32,14 @@ class GradCam:
     """Grad-CAM, or a relative of it, of one head of one network.
 
     ``network``'s outputs are logits, linear: under a saturated sigmoid the gradient, and with it
-    the map, would vanish. ``head`` is the output that is explained, of those in order; one with
-    rows and columns is explained by the sum of its logits where they are above 0 (Seg-Grad-CAM,
-    Vinogradova 2020). ``layer`` is the one that the head reads, found by itself, or named.
-    ``depths`` finer layers before it join in the map (LayerCAM).
+    the map, would vanish. ``head`` is the output that is explained, of those in order. ``layer`` is
+    the one that the head reads, found by itself, or named. ``depths`` finer layers before it join
+    in the map (LayerCAM). ``at_once`` images are in memory at a time.
 
     Raises UnsupportedModel, here and not at the first study, for what no map can be made of.
     """
 
-    method: Code = codes.DCM.GradientWeightedClassActivation
+    one_pass = True
 
     def __init__(
         self,
@@ -48,64 +49,78 @@ class GradCam:
         weighting: str = "gradcam",
         head: int = 0,
         depths: int = 1,
+        at_once: int = 512,
     ) -> None:
-        self._network = _functional(network)
+        self._network = functional(network)
         self._head = head
         self._weighting = WEIGHTINGS[weighting]
-        self._places = _places(self._network, layer, head, depths)
-        self._compiled: dict[tuple[int, ...], Any] = {}
+        self._places = deepening(place_of(self._network, layer, head), depths)
+        self._compiled: dict[tuple[tuple[int, ...], bool], Any] = {}
+        self.at_once = at_once
+        self.method: Code = codes.DCM.GradientWeightedClassActivation
+        if weighting == "cam":
+            refuse_unless_averaged(self._network, self._places[0], head)
+            self.method = codes.DCM.ClassActivation
         self.layer = ", ".join(place.name for place in self._places)
         self.traces = 0
         """How often the network was compiled: once for each set of targets."""
 
     def prepare(self, targets: Sequence[int]) -> None:
         """Compile for these targets now. Raises UnsupportedModel where no map can be made."""
-        self._for(tuple(targets)).get_concrete_function()
+        if specs(self._network):
+            self._for(tuple(targets), False).get_concrete_function()
 
-    def explain(self, inputs: Inputs, targets: Sequence[int]) -> Attribution:
+    def explain(
+        self, inputs: Inputs, targets: Sequence[int], where: FloatArray | None = None
+    ) -> Attribution:
         """Maps of the targets, and all that the network says, of one pass; see ``Explainer``."""
-        arrays = [np.asarray(each, np.float32) for each in tf.nest.flatten(inputs)]
-        outputs, signed, features = self._for(tuple(targets))(self._packed(arrays))
-        said = tuple(each.numpy() for each in outputs)
+        arrays = flat(inputs) if where is None else [*flat(inputs), np.asarray(where, np.float32)]
+        run = self._for(tuple(targets), where is not None)
+        parts = [tf.nest.map_structure(np.asarray, run(*part)) for part in self._parts(arrays)]
+        said, (signed, features) = _joined([p[0] for p in parts]), _joined([p[1:] for p in parts])
         return Attribution(
             logits=said[self._head],
-            signed=signed.numpy(),
+            signed=signed,
             grid=_grid(arrays[0].shape, signed.shape),
-            features=features.numpy(),
+            features=features,
             outputs=said,
         )
 
-    def _packed(self, arrays: Sequence[FloatArray]) -> Any:
-        """The arrays as the network takes them: one, a list or a dictionary."""
-        if not getattr(self._network, "inputs", None):
-            return arrays[0]
-        tensors = [tf.constant(each) for each in arrays]
-        return tf.nest.pack_sequence_as(self._network.input, tensors)
+    def _parts(self, arrays: Sequence[FloatArray]) -> Iterator[list[FloatArray]]:
+        for start in range(0, len(arrays[0]), self.at_once):
+            yield [each[start : start + self.at_once] for each in arrays]
 
-    def _for(self, targets: tuple[int, ...]) -> Any:
-        if targets not in self._compiled:
-            self._compiled[targets] = tf.function(
-                lambda inputs: self._run(inputs, targets),
-                input_signature=_signature(self._network),
+    def _for(self, targets: tuple[int, ...], placed: bool) -> Any:
+        if (targets, placed) not in self._compiled:
+            self._compiled[targets, placed] = tf.function(
+                lambda *tensors: self._run(tensors, targets, placed),
+                input_signature=self._signature(len(targets), placed),
                 autograph=False,
                 reduce_retracing=True,
             )
-        return self._compiled[targets]
+        return self._compiled[targets, placed]
+
+    def _signature(self, targets: int, placed: bool) -> list[tf.TensorSpec] | None:
+        inputs = specs(self._network)
+        if inputs is None or not placed:
+            return inputs
+        cells = self._network.outputs[self._head].shape[1:-1]
+        return [*inputs, tf.TensorSpec((None, targets, *cells), tf.float32)]
 
     def _run(
-        self, inputs: Any, targets: tuple[int, ...]
+        self, tensors: Sequence[tf.Tensor], targets: tuple[int, ...], placed: bool
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
         self.traces += 1  # Python runs here while it compiles, and not when it is called
+        inputs, where = (tensors[:-1], tensors[-1]) if placed else (tensors, None)
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             taps = Taps(tape, self._places)
             with taps.open():
-                outputs = tf.nest.flatten(self._network(inputs, training=False))
-            scores = _scores(outputs[self._head])
-            chosen = [scores[:, target] for target in targets]
+                said = outputs(self._network, inputs)
+            chosen = _chosen(said[self._head], targets, where)
         activations = taps.activations()
         maps = [self._map(activations, tape.gradient(score, activations)) for score in chosen]
         features = _mean(activations[0])
-        return [tf.cast(each, tf.float32) for each in outputs], tf.stack(maps, 1), features
+        return [tf.cast(each, tf.float32) for each in said], tf.stack(maps, 1), features
 
     def _map(self, activations: list[tf.Tensor], gradients: list[tf.Tensor]) -> tf.Tensor:
         for place, gradient in zip(self._places, gradients, strict=True):
@@ -116,50 +131,31 @@ class GradCam:
         return weightings.combined(maps)
 
 
-def _places(network: keras.Model, layer: str | None, head: int, depths: int) -> list[Place]:
-    """The layer, and finer ones before it."""
-    if layer is None and not getattr(network, "outputs", None):
+def place_of(network: keras.Model, layer: str | None, head: int) -> Place:
+    """The layer that is named, or else the one that the head reads. Raises UnsupportedModel."""
+    if layer is not None:
+        return named(network, layer)
+    if not getattr(network, "outputs", None):
         raise UnsupportedModel(
             "a network without a graph of its layers does not tell which of them its head reads: "
             "name it as explanation.layer"
         )
-    place = named(network, layer) if layer else read_by(network.outputs[head])
-    places = [place]
-    while len(places) < depths:
-        shape = places[-1].operation.output.shape[1:3]
-        finest = finer(places[-1], shape)
-        if finest is None:
-            raise UnsupportedModel(
-                f"layer {place.name!r} has {len(places) - 1} finer layers before it, and "
-                f"{depths - 1} are asked for"
-            )
-        places.append(finest)
-    return places
+    return read_by(network.outputs[head])
 
 
-def _functional(network: keras.Model) -> keras.Model:
-    """A sequence of layers as a graph of them, sharing its layers."""
-    if isinstance(network, keras.Sequential):
-        return keras.Model(network.inputs, network.outputs)
-    return network
+def _chosen(logits: tf.Tensor, targets: Sequence[int], where: tf.Tensor | None) -> list[tf.Tensor]:
+    """(batch,) of each target."""
+    if where is None:
+        of_all = scores(logits)
+        return [of_all[:, target] for target in targets]
+    return [scores(logits, where[:, place])[:, target] for place, target in enumerate(targets)]
 
 
-def _signature(network: keras.Model) -> Any:
-    """Any number of images of the input's shape; none for a network that does not say it."""
-    if not getattr(network, "inputs", None):
-        return None
-    return [
-        tf.nest.map_structure(
-            lambda each: tf.TensorSpec((None, *each.shape[1:]), tf.float32), network.input
-        )
-    ]
-
-
-def _scores(logits: tf.Tensor) -> tf.Tensor:
-    """(batch, targets) of (batch, ..., targets)."""
-    values = tf.cast(logits, tf.float32)
-    axes = list(range(1, values.shape.rank - 1))
-    return tf.reduce_sum(tf.nn.relu(values), axes) if axes else values
+def _joined(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:
+    """Each array of all parts of a batch."""
+    return tuple(
+        each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*parts, strict=True)
+    )
 
 
 def _mean(values: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,9 @@ from pydicom.sr.coding import Code
 from scipy import ndimage
 
 from dicom_node.domain.analysis import FloatArray
-from explain.explainer import Attribution
+from explain.explainer import Attribution, Inputs
+from explain.layers import PLANE
+from explain.network import flat
 from explain.projection import Grid
 from explain.scored import Scored
 
@@ -19,32 +21,48 @@ INPUT = "input"
 
 
 class InputMap:
-    """What all methods on the image itself share: one map for each image and target."""
+    """What all methods on the image itself share: one map for each image and target.
+
+    Of a network with several inputs the image is changed, and the others are held.
+    """
 
     method: Code = codes.DCM.Saliency
     layer = INPUT
+    one_pass = False
 
     def __init__(self, scored: Scored) -> None:
         self._scored = scored
 
-    def explain(self, inputs: FloatArray, targets: Sequence[int]) -> Attribution:
-        """Maps of the targets and the logits that they explain; see ``Explainer``."""
-        maps = [[self._map(image, target) for target in targets] for image in inputs]
-        size = (int(inputs.shape[1]), int(inputs.shape[2]))
-        logits = self._scored.logits(inputs)
-        nothing = np.zeros((len(inputs), 0), np.float32)
-        return Attribution(logits, np.asarray(maps, np.float32), Grid.same(size), nothing)
+    def explain(
+        self, inputs: Inputs, targets: Sequence[int], where: FloatArray | None = None
+    ) -> Attribution:
+        """Maps of the targets and the scores that they explain; see ``Explainer``."""
+        images, others = self._scored.split(flat(inputs))
+        maps, said = [], []
+        for case, image in enumerate(images):
+            held = [each[case] for each in others]
+            said.append(self._scored.about(held, None).logits(image[None])[0])
+            places = [None] * len(targets) if where is None else where[case]
+            maps.append(
+                [
+                    self._map(self._scored.about(held, place), image, target)
+                    for place, target in zip(places, targets, strict=True)
+                ]
+            )
+        nothing = np.zeros((len(images), 0), np.float32)
+        signed = np.asarray(maps, np.float32)
+        return Attribution(np.asarray(said, np.float32), signed, _same(images), nothing)
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
-        """(rows, columns), signed."""
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
+        """(rows, columns), signed; with the image's own axes before them."""
         raise NotImplementedError
 
 
 class Saliency(InputMap):
     """Gradient of the logit (Simonyan 2013), in logits per unit of input."""
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
-        return _flat(self._scored.gradients(image[None], target)[0])
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
+        return _flat(scored.gradients(image[None], target)[0])
 
 
 class SmoothGrad(InputMap):
@@ -58,10 +76,14 @@ class SmoothGrad(InputMap):
         self._samples = samples
         self._noise = noise
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
-        noise = np.random.default_rng(0).standard_normal((self._samples, *image.shape), np.float32)
-        copies = image + noise * self._noise * np.ptp(image)
-        return _flat(self._scored.gradients(copies, target).mean(axis=0))
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
+        random, deviation = np.random.default_rng(0), self._noise * np.ptp(image)
+        total = np.zeros(image.shape, np.float32)
+        for start in range(0, self._samples, scored.at_once):
+            count = min(scored.at_once, self._samples - start)
+            noise = random.standard_normal((count, *image.shape), np.float32)
+            total += scored.gradients(image + deviation * noise, target).sum(axis=0)
+        return _flat(total) / np.float32(self._samples)
 
 
 class IntegratedGradients(InputMap):
@@ -87,19 +109,27 @@ class IntegratedGradients(InputMap):
         """Part of the logits' difference that the map does not explain; 0 is complete."""
         ends = self._scored.logits(np.stack([self._baseline(image), image]))[:, target]
         gap = float(ends[1] - ends[0])
-        return abs(float(self._map(image, target).sum()) - gap) / max(abs(gap), 1e-6)
+        return abs(float(self._map(self._scored, image, target).sum()) - gap) / max(abs(gap), 1e-6)
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
         start = self._baseline(image)
         parts = (np.arange(self._steps, dtype=np.float32) + 0.5) / self._steps
-        way = start + parts[:, None, None, None] * (image - start)
-        return _flat(self._scored.gradients(way, target).mean(axis=0) * (image - start))
+        way = start + parts.reshape(-1, *[1] * image.ndim) * (image - start)
+        return _flat(scored.gradients(way, target).mean(axis=0) * (image - start))
 
 
 def blurred(image: FloatArray, part: float = 1 / 12) -> FloatArray:
-    """The image (rows, columns, channels) without detail below ``part`` of its side."""
-    sigma = part * max(image.shape[:2])
-    return np.asarray(ndimage.gaussian_filter(image, (sigma, sigma, 0), mode="nearest"), np.float32)
+    """The image (rows, columns, channels) without detail below ``part`` of its side.
+
+    Slices before the rows are blurred one by one: which of them matter can be asked.
+    """
+    sigma = part * max(image.shape[-3:-1])
+    sigmas = (*[0.0] * (image.ndim - 3), sigma, sigma, 0.0)
+    return np.asarray(ndimage.gaussian_filter(image, sigmas, mode="nearest"), np.float32)
+
+
+def _same(images: FloatArray) -> Grid | None:
+    return Grid.same((images.shape[1], images.shape[2])) if images.ndim == PLANE else None
 
 
 def _flat(values: FloatArray) -> FloatArray:

@@ -30,6 +30,12 @@ class Place:
         """The layer's own name."""
         return str(self.operation.name)
 
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """(batch, ..., channels) where it was first applied; empty before it was."""
+        nodes = self.operation._inbound_nodes
+        return tuple(nodes[0].output_tensors[self.index].shape) if nodes else ()
+
 
 def read_by(head: keras.KerasTensor) -> Place:
     """The activation with rows and columns that a head is made of.
@@ -37,10 +43,9 @@ def read_by(head: keras.KerasTensor) -> Place:
     Walks back through nested networks and over 1 × 1 activations. Raises UnsupportedModel where
     there is none, or more than one.
     """
-    operation, node, _ = head._keras_history
-    name = operation.name
-    starts = operation._inbound_nodes[node].input_tensors if extended(head.shape) else [head]
-    found = list(dict.fromkeys(place for each in starts for place in _read(each, (), set())))
+    name = head._keras_history.operation.name
+    starts = _before(head) if extended(head.shape) else [head]
+    found = list(dict.fromkeys(place for each in starts for place in _read(each, (), set(), [])))
     if not found:
         raise UnsupportedModel(
             f"{name!r} reads no activation with rows and columns: a map cannot be made of it"
@@ -62,8 +67,8 @@ def named(network: keras.Model, name: str) -> Place:
             f"the model has no layer {name!r} before its logits to explain it by"
         )
     place = Place(found)
-    if found._inbound_nodes:
-        refuse_flat(place, found._inbound_nodes[0].output_tensors[0].shape)
+    if place.shape:
+        refuse_flat(place, place.shape)
     return place
 
 
@@ -75,16 +80,74 @@ def refuse_flat(place: Place, shape: Sequence[int | None]) -> None:
         )
 
 
-def finer(place: Place, shape: tuple[int, ...]) -> Place | None:
-    """The last activation before ``place`` on a finer grid than ``shape`` (rows, columns)."""
-    node = place.operation._inbound_nodes[0]
-    queue = list(node.input_tensors)
+def deepening(place: Place, depths: int) -> list[Place]:
+    """The place, and the last activations on ever finer grids before it: ``depths`` in all.
+
+    Raises UnsupportedModel where there are fewer of them.
+    """
+    if depths > 1 and (len(place.shape) != PLANE or None in place.shape[1:]):
+        raise UnsupportedModel(
+            f"explanation.depths asks for finer layers than {place.name!r}: give the network an "
+            "input of fixed rows and columns, or leave depths out"
+        )
+    places = [place]
+    while len(places) < depths:
+        finest = _finer(places[-1])
+        if finest is None:
+            raise UnsupportedModel(
+                f"layer {place.name!r} has {len(places) - 1} finer layers before it, and "
+                f"{depths - 1} are asked for"
+            )
+        places.append(finest)
+    return places
+
+
+def refuse_unless_averaged(network: keras.Model, place: Place, head: int) -> None:
+    """Raise UnsupportedModel for a head in which not all cells of the place weigh the same."""
+    passed: list[Any] = []
+    graph = getattr(network, "outputs", None)
+    read = list(_read(network.outputs[head], (), set(), passed)) if graph else []
+    strange = [each.name for each in passed if not _averages(each)]
+    if strange or read != [place]:
+        raise UnsupportedModel(
+            "a class activation map (cam) needs a head that averages the cells of its layer and "
+            f"weighs the averages ({', '.join(strange) or place.name} does not): explain this "
+            "model by gradcam"
+        )
+
+
+def _before(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
+    """What the operation that made a head with cells reads; one that only reshapes makes none."""
+    operation, node, _ = tensor._keras_history
+    tensors: list[keras.KerasTensor] = operation._inbound_nodes[node].input_tensors
+    if isinstance(operation, keras.layers.Reshape | keras.layers.Permute | keras.layers.Activation):
+        return _before(tensors[0])
+    return tensors
+
+
+def _averages(operation: Any) -> bool:
+    """Whether it gives every cell the same weight, whatever the image."""
+    if isinstance(operation, keras.layers.Dense | keras.layers.Activation):
+        return bool(operation.activation is keras.activations.linear)
+    return isinstance(
+        operation,
+        keras.layers.GlobalAveragePooling1D
+        | keras.layers.GlobalAveragePooling2D
+        | keras.layers.GlobalAveragePooling3D
+        | keras.layers.Dropout
+        | keras.layers.Identity,
+    )
+
+
+def _finer(place: Place) -> Place | None:
+    """The last activation with rows and columns before ``place`` on a finer grid than its own."""
+    queue = list(place.operation._inbound_nodes[0].input_tensors)
     while queue:
         tensor = queue.pop(0)
         operation, node_index, index = tensor._keras_history
         if isinstance(operation, keras.layers.InputLayer):
             continue
-        if len(tensor.shape) == PLANE and tensor.shape[1] > shape[0]:
+        if len(tensor.shape) == PLANE and tensor.shape[1] > place.shape[1]:
             return Place(operation, index)
         queue += operation._inbound_nodes[node_index].input_tensors
     return None
@@ -95,8 +158,13 @@ def extended(shape: Sequence[int | None]) -> bool:
     return len(shape) >= PLANE - 1 and any(size != 1 for size in shape[1:-1])
 
 
-def _read(tensor: keras.KerasTensor, calls: tuple[Any, ...], seen: set[Any]) -> Iterator[Place]:
-    """Places from which the head is reached without passing another; ``calls``: nested so far."""
+def _read(
+    tensor: keras.KerasTensor, calls: tuple[Any, ...], seen: set[Any], passed: list[Any]
+) -> Iterator[Place]:
+    """Places from which the head is reached without passing another.
+
+    ``calls``: nested so far. ``passed``: takes the operations between them and the head.
+    """
     if (id(tensor), calls) in seen:
         return
     seen.add((id(tensor), calls))
@@ -106,11 +174,13 @@ def _read(tensor: keras.KerasTensor, calls: tuple[Any, ...], seen: set[Any]) -> 
         if calls:
             *outer, call = calls
             inputs = [id(each) for each in call.operation.inputs]
-            yield from _read(call.input_tensors[inputs.index(id(tensor))], tuple(outer), seen)
+            start = call.input_tensors[inputs.index(id(tensor))]
+            yield from _read(start, tuple(outer), seen, passed)
     elif isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
-        yield from _read(operation.outputs[index], (*calls, node), seen)
+        yield from _read(operation.outputs[index], (*calls, node), seen, passed)
     elif extended(tensor.shape):
         yield Place(operation, index)
     else:
+        passed.append(operation)
         for each in node.input_tensors:
-            yield from _read(each, calls, seen)
+            yield from _read(each, calls, seen, passed)

@@ -1,13 +1,17 @@
 """Methods that change the image and ask again: occlusion, RISE, Score-CAM.
 
 They need no gradient, so they hold for any network; they cost one forward pass for each mask.
+Masks are (masks, rows, columns), with the image's own axes (slices) before the rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, product
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from scipy.linalg import qr
 
 from dicom_node.domain.analysis import FloatArray
 from explain.gradients import InputMap, blurred
@@ -15,37 +19,42 @@ from explain.projection import Grid
 from explain.scored import Scored
 
 Activations = Callable[[FloatArray], FloatArray]
-"""(images, rows, columns, channels) of a layer, from images."""
+"""(images, *cells, channels) of a layer, from images."""
+PLANE_AXES = 2
+RIDGE = 0.01
+"""Of the mean likeness of a mask to itself: how far single rises are smoothed."""
 
 
 class Occlusion(InputMap):
-    """Fall of the logit when a patch is blurred away (Zeiler 2014), mean over the patches."""
+    """Fall of the logit when a patch is blurred away (Zeiler 2014), mean over the patches.
 
-    method: Code = codes.DCM.Saliency
+    Patches are ``patch`` pixels square, of one slice at a time, ``stride`` apart.
+    """
 
     def __init__(self, scored: Scored, *, patch: int = 16, stride: int = 8) -> None:
         super().__init__(scored)
         self._patch = patch
         self._stride = stride
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
-        masks = self._masks(image.shape[:2])
-        fall = falls(self._scored, image, masks, target)
-        share = masks.sum(axis=0)
-        total = np.einsum("m,mrc->rc", fall, masks)
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
+        patches = self._patches(image.shape[:-1])
+        total, share = np.zeros((2, *image.shape[:-1]), np.float32)
+        while part := list(islice(patches, scored.at_once)):
+            masks = np.zeros((len(part), *image.shape[:-1]), np.float32)
+            for mask, patch in zip(masks, part, strict=True):
+                mask[patch] = 1
+            total += np.tensordot(falls(scored, image, masks, target), masks, 1)
+            share += masks.sum(axis=0)
         return np.asarray(total / np.maximum(share, 1), np.float32)
 
-    def _masks(self, size: tuple[int, ...]) -> FloatArray:
-        """(patches, rows, columns): 1 in the patch; together they cover the image."""
-        tops, lefts = (
-            [*range(0, max(side - self._patch, 0), self._stride), max(side - self._patch, 0)]
-            for side in size
-        )
-        masks = np.zeros((len(tops) * len(lefts), *size), np.float32)
-        corners = ((top, left) for top in tops for left in lefts)
-        for mask, (top, left) in zip(masks, corners, strict=True):
-            mask[top : top + self._patch, left : left + self._patch] = 1
-        return masks
+    def _patches(self, size: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+        """Together they cover the image."""
+        slices = [[slice(n, n + 1) for n in range(side)] for side in size[:-PLANE_AXES]]
+        yield from product(*slices, *(self._along(side) for side in size[-PLANE_AXES:]))
+
+    def _along(self, side: int) -> list[slice]:
+        last = max(side - self._patch, 0)
+        return [slice(n, n + self._patch) for n in (*range(0, last, self._stride), last)]
 
 
 class Rise(InputMap):
@@ -63,16 +72,15 @@ class Rise(InputMap):
         self._cells = cells
         self._shown = shown
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
         random = np.random.default_rng(0)
-        away, size = blurred(image), image.shape[:2]
-        weighted, covered = np.zeros(size), np.zeros(size)
+        away, size = blurred(image), image.shape[:-1]
+        weighted, covered = np.zeros((2, *size))
         logits: list[float] = []
         while len(logits) < self._count:
-            masks = self._draw(random, self._scored.at_once, size)
-            shown = masks[..., None] * image + (1 - masks[..., None]) * away
-            score = self._scored.logits(shown)[:, target]
-            weighted += np.einsum("m,mrc->rc", score, masks)
+            masks = self._draw(random, scored.at_once, size)
+            score = scored.logits(_shown(image, away, masks))[:, target]
+            weighted += np.tensordot(score, masks, 1)
             covered += masks.sum(axis=0)
             logits += score.tolist()
         variance = self._shown * (1 - self._shown)
@@ -80,49 +88,62 @@ class Rise(InputMap):
         return np.asarray(signed, np.float32)
 
     def _draw(self, random: np.random.Generator, count: int, size: tuple[int, ...]) -> FloatArray:
-        """(count, rows, columns): coarse random cells, smoothly enlarged and shifted."""
-        rows, columns = size
-        cells = (random.random((count, self._cells + 1, self._cells + 1)) < self._shown).astype(
-            np.float32
-        )
+        """Coarse random cells, smoothly enlarged and shifted; as many parts of the slices."""
+        *slices, rows, columns = size
+        coarse = [min(side, self._cells) for side in slices]
+        drawn = random.random((count, *coarse, self._cells + 1, self._cells + 1)) < self._shown
         step = (rows / self._cells, columns / self._cells)
         shift = random.random(2)
         grid = Grid(
             outer=(rows, columns),
-            inner=cells.shape[1:3],
+            inner=(self._cells + 1, self._cells + 1),
             step=step,
             offset=(-shift[0] * step[0], -shift[1] * step[1]),
         )
-        return np.asarray(grid.project(cells), np.float32)
+        return _spread(drawn.astype(np.float32), size, grid)
 
 
 class ScoreCam(InputMap):
     """Channels weighted by the logit that each leaves when it masks the image (Wang 2020).
 
     On logits, as rises above the blurred image's: through a softmax or a sigmoid all channels of
-    a sure model would weigh the same.
+    a sure model would weigh the same. ``asked`` limits how many channels are asked about, spread
+    over all of them; the rise of the others is told from theirs, for channels with like masks
+    leave like logits.
     """
 
     method: Code = codes.DCM.ClassActivation
 
-    def __init__(self, scored: Scored, activations: Activations, layer: str) -> None:
+    def __init__(
+        self, scored: Scored, activations: Activations, layer: str, *, asked: int | None = None
+    ) -> None:
         super().__init__(scored)
         self._activations = activations
+        self._asked = asked
         self.layer = layer
 
-    def _map(self, image: FloatArray, target: int) -> FloatArray:
-        cells = np.moveaxis(self._activations(image[None])[0], -1, 0)
-        size = (image.shape[0], image.shape[1])
-        grid = Grid.covering(size, (cells.shape[1], cells.shape[2]))
-        away = blurred(image)
-        base = self._scored.logits(away[None])[0, target]
-        total = np.zeros(cells.shape[1:], np.float64)
-        for start in range(0, len(cells), self._scored.at_once):
-            part = cells[start : start + self._scored.at_once]
-            masks = grid.project(_stretched(part))[..., None]
-            rise = self._scored.logits(masks * image + (1 - masks) * away)[:, target] - base
-            total += np.einsum("m,mrc->rc", rise, part)
-        return np.asarray(grid.project(np.asarray(total[None], np.float32))[0], np.float32)
+    def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
+        values = self._activations(image[None])[0]
+        cells = np.moveaxis(values, -1, 0)
+        masks = _stretched(cells)
+        chosen = _varied(masks, self._asked or len(masks))
+        rises = self._rises(scored, image, masks[chosen], target)
+        told = _told(masks, chosen, rises)
+        size = image.shape[:-1]
+        total = np.tensordot(told, cells, 1)[None].astype(np.float32)
+        return np.asarray(_spread(total, size, _covering(size, total.shape[1:]))[0], np.float32)
+
+    def _rises(
+        self, scored: Scored, image: FloatArray, cells: FloatArray, target: int
+    ) -> FloatArray:
+        """(channels,): above the logit of the blurred image."""
+        away, size = blurred(image), image.shape[:-1]
+        grid = _covering(size, cells.shape[1:])
+        rises = []
+        for start in range(0, len(cells), scored.at_once):
+            masks = _spread(cells[start : start + scored.at_once], size, grid)
+            rises.append(scored.logits(_shown(image, away, masks))[:, target])
+        return np.asarray(np.concatenate(rises) - scored.logits(away[None])[0, target], np.float32)
 
 
 def falls(scored: Scored, image: FloatArray, masks: FloatArray, target: int) -> FloatArray:
@@ -130,15 +151,60 @@ def falls(scored: Scored, image: FloatArray, masks: FloatArray, target: int) -> 
     away, whole = blurred(image), scored.logits(image[None])[0, target]
     parts = []
     for start in range(0, len(masks), scored.at_once):
-        mask = masks[start : start + scored.at_once, ..., None]
-        parts.append(scored.logits((1 - mask) * image + mask * away)[:, target])
+        shown = _shown(image, away, 1 - masks[start : start + scored.at_once])
+        parts.append(scored.logits(shown)[:, target])
     return np.asarray(whole - np.concatenate(parts), np.float32)
+
+
+def _shown(image: FloatArray, away: FloatArray, masks: FloatArray) -> FloatArray:
+    """(masks, *image): the image where a mask is 1, and what is away where it is 0."""
+    return np.asarray(away + masks[..., None] * (image - away), np.float32)
+
+
+def _covering(size: Sequence[int], cells: Sequence[int]) -> Grid:
+    """Cells on the plane of an image; one cell where a layer has slices alone."""
+    inner = (cells[-2], cells[-1]) if len(cells) >= PLANE_AXES else (1, 1)
+    return Grid.covering((size[-2], size[-1]), inner)
+
+
+def _spread(cells: FloatArray, size: Sequence[int], grid: Grid) -> FloatArray:
+    """(masks, *cells) on the pixels of an image, (*slices, rows, columns): smoothly in a plane."""
+    slices = size[:-PLANE_AXES]
+    coarse = cells.shape[1 : 1 + len(slices)]
+    planes = grid.project(cells.reshape(-1, *grid.inner))
+    spread = planes.reshape(len(cells), *coarse, *grid.outer)
+    for axis, (side, count) in enumerate(zip(slices, coarse, strict=True), 1):
+        spread = spread.take(np.arange(side) * count // side, axis)
+    return np.asarray(spread, np.float32)
+
+
+def _varied(masks: FloatArray, count: int) -> NDArray[np.intp]:
+    """Which masks to ask about: each as unlike those before it as can be (pivoted QR)."""
+    if count >= len(masks):
+        return np.arange(len(masks))
+    _, order = qr(masks.reshape(len(masks), -1).T, mode="r", pivoting=True)
+    return np.asarray(order[:count])
+
+
+def _told(masks: FloatArray, chosen: NDArray[np.intp], rises: FloatArray) -> FloatArray:
+    """(masks,): the rises of all masks, from those of the chosen ones, by ridge regression."""
+    told = np.empty(len(masks), np.float32)
+    if len(chosen) < len(masks):
+        flat = masks.reshape(len(masks), -1)
+        known, middle = flat[chosen], flat[chosen].mean(axis=0)
+        like = (known - middle) @ (known - middle).T
+        like[np.diag_indices_from(like)] += RIDGE * like.trace() / len(like) + 1e-9
+        weights = np.linalg.solve(like, rises - rises.mean())
+        told[:] = (flat - middle) @ ((known - middle).T @ weights) + rises.mean()
+    told[chosen] = rises
+    return told
 
 
 def _stretched(cells: FloatArray) -> FloatArray:
     """Each channel to 0..1; a flat one to 0."""
-    low = cells.min(axis=(1, 2), keepdims=True)
-    spread = np.ptp(cells, axis=(1, 2), keepdims=True)
+    axes = tuple(range(1, cells.ndim))
+    low = cells.min(axis=axes, keepdims=True)
+    spread = np.ptp(cells, axis=axes, keepdims=True)
     return np.asarray(
         np.divide(cells - low, spread, out=np.zeros_like(cells), where=spread > 0), np.float32
     )

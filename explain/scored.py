@@ -1,59 +1,105 @@
 """A network as a function from images to scores, compiled once, fed a few images at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.errors import UnsupportedModel
+from explain.network import functional, image_of, outputs, scores, specs
 
 
 class Scored:
-    """Logits of one head of a network of one image input, and their gradient at the input.
+    """Scores of one head of a network, and their gradient at its image; see ``network.scores``.
 
     ``at_once`` images are in memory at a time, however many a method asks about.
     """
 
     def __init__(self, network: keras.Model, *, head: int = 0, at_once: int = 8) -> None:
-        self._network = network
+        self._network = functional(network)
         self._head = head
+        self._image = image_of(network.inputs) if specs(network) else 0
+        self._others: Sequence[FloatArray] = ()
+        self._where: FloatArray | None = None
         self.at_once = at_once
-        image = tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.float32)
-        target = tf.TensorSpec((), tf.int32)
-        self._scores = tf.function(self._logits, input_signature=[image], autograph=False)
-        self._slopes = tf.function(self._slope, input_signature=[image, target], autograph=False)
+        self._compiled = {
+            placed: (self._compile(self._run, placed), self._compile(self._slope, placed))
+            for placed in (False, True)
+        }
 
     @property
     def traces(self) -> int:
         """How often the network was compiled."""
-        return int(
-            self._scores.experimental_get_tracing_count()
-            + self._slopes.experimental_get_tracing_count()
+        return sum(
+            int(each.experimental_get_tracing_count())
+            for pair in self._compiled.values()
+            for each in pair
         )
+
+    def split(self, arrays: Sequence[FloatArray]) -> tuple[FloatArray, list[FloatArray]]:
+        """The image among the inputs, and the others."""
+        image = self._image
+        return arrays[image], [*arrays[:image], *arrays[image + 1 :]]
+
+    def about(self, others: Sequence[FloatArray], where: FloatArray | None) -> Self:
+        """The same, of one case: its other inputs, and the cells that are asked about."""
+        one = copy(self)
+        one._others, one._where = others, where
+        return one
+
+    def refuse_flat(self) -> None:
+        """Raise UnsupportedModel where the scores have no gradient at the image."""
+        if specs(self._network):
+            self._compiled[False][1].get_concrete_function()
 
     def logits(self, images: FloatArray) -> FloatArray:
         """(images, outputs)."""
-        parts = [self._scores(tf.constant(part)).numpy() for part in self._parts(images)]
-        return np.concatenate(parts)
+        run, _ = self._compiled[self._where is not None]
+        index = tf.constant(0)
+        return np.concatenate([run(index, *part).numpy() for part in self._parts(images)])
 
     def gradients(self, images: FloatArray, target: int) -> FloatArray:
         """Of one logit of each image, in logits per unit of input; of the images' shape."""
+        _, slope = self._compiled[self._where is not None]
         index = tf.constant(target)
-        parts = [self._slopes(tf.constant(part), index).numpy() for part in self._parts(images)]
-        return np.concatenate(parts)
+        return np.concatenate([slope(index, *part).numpy() for part in self._parts(images)])
 
-    def _parts(self, images: FloatArray) -> Iterator[FloatArray]:
+    def _compile(self, run: Any, placed: bool) -> Any:
+        index, inputs = tf.TensorSpec((), tf.int32), specs(self._network)
+        where: list[tf.TensorSpec] = []
+        if placed and inputs:
+            cells = self._network.outputs[self._head].shape[1:-1]
+            where = [tf.TensorSpec((None, *cells), tf.float32)]
+        return tf.function(
+            lambda target, *tensors: run(target, tensors, placed),
+            input_signature=[index, *inputs, *where] if inputs else None,
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    def _parts(self, images: FloatArray) -> Iterator[list[FloatArray]]:
         for start in range(0, len(images), self.at_once):
-            yield np.asarray(images[start : start + self.at_once], np.float32)
+            part = np.asarray(images[start : start + self.at_once], np.float32)
+            held = self._others if self._where is None else [*self._others, self._where]
+            others = [np.broadcast_to(each, (len(part), *each.shape)) for each in held]
+            yield [*others[: self._image], part, *others[self._image :]]
 
-    def _logits(self, images: tf.Tensor) -> tf.Tensor:
-        outputs: Sequence[Any] = tf.nest.flatten(self._network(images, training=False))
-        return tf.cast(outputs[self._head], tf.float32)
+    def _run(self, _: tf.Tensor, tensors: Sequence[tf.Tensor], placed: bool) -> tf.Tensor:
+        inputs, where = (tensors[:-1], tensors[-1]) if placed else (tensors, None)
+        return scores(outputs(self._network, inputs)[self._head], where)
 
-    def _slope(self, images: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def _slope(self, target: tf.Tensor, tensors: Sequence[tf.Tensor], placed: bool) -> tf.Tensor:
+        image = tensors[self._image]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
-            score = self._logits(images)[:, target]
-        return tape.gradient(score, images)
+            tape.watch(image)
+            score = self._run(target, tensors, placed)[:, target]
+        slope = tape.gradient(score, image)
+        if slope is None:
+            raise UnsupportedModel(
+                "the model's answer has no gradient at its image: explain it by occlusion or rise"
+            )
+        return slope

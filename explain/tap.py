@@ -1,14 +1,18 @@
 """Watch tensors inside a network while it is traced: at any depth, whatever kind of network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
+from explain.explainer import Inputs
 from explain.layers import Place, refuse_flat
+from explain.network import flat, functional, outputs, specs
 
 
 class Taps:
@@ -64,3 +68,18 @@ class Taps:
             )
         refuse_flat(place, made[0].shape)
         return made[0]
+
+
+def reader(network: keras.Model, place: Place) -> Callable[[Inputs], FloatArray]:
+    """What a place of a network makes of inputs, (batch, *cells, channels); compiled once."""
+    whole = functional(network)
+
+    def read(*inputs: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            taps = Taps(tape, [place])
+            with taps.open():
+                outputs(whole, inputs)
+        return tf.cast(taps.activations()[0], tf.float32)
+
+    compiled = tf.function(read, input_signature=specs(whole), autograph=False)
+    return lambda inputs: np.asarray(compiled(*flat(inputs)))

@@ -57,7 +57,7 @@ def analyse_images(
         images=images,
         prediction=prediction,
         segments=answers.segments,
-        findings=_explained(answers, maps, images, model),
+        findings=_explained(answers, maps, prepared, images, model),
         selection=tuple(selection),
         notes=(*_unread(prepared), *answers.notes),
         facts={**model.versions, "seconds": f"{time.monotonic() - started:.1f}"},
@@ -70,7 +70,7 @@ def predict(
     """What the model says of all frames, and why: of one pass, on the source grid.
 
     Masks are 0 beyond the model's grid. Maps are by the target's label; there are none without a
-    classification.
+    classification, and none of a method that needs many passes.
     """
     logits, masks, maps = [], [], []
     for part, batch in _batches(model, prepared):
@@ -88,7 +88,7 @@ def predict(
 def _saliency(model: Model, maps: Sequence[FloatArray]) -> Mapping[str, SaliencyMap]:
     """By target, of the maps of each batch, (frames, rows, columns, targets)."""
     explainer, plan = model.explainer(), model.manifest.classification
-    if explainer is None or plan is None:
+    if explainer is None or plan is None or not maps:
         return {}
     values = np.moveaxis(np.concatenate(maps), -1, 0)
     scale = model.manifest.explanation.full_scale
@@ -114,12 +114,39 @@ def _on_source(values: FloatArray, prepared: Prepared) -> FloatArray:
 
 
 def _explained(
-    answers: Answers, maps: Mapping[str, SaliencyMap], images: SourceImages, model: Model
+    answers: Answers,
+    maps: Mapping[str, SaliencyMap],
+    prepared: Prepared,
+    images: SourceImages,
+    model: Model,
 ) -> tuple[Finding, ...]:
     level = model.manifest.explanation.region_level
     return tuple(
-        explained(finding, maps[finding.target.label], images, level)
+        explained(
+            finding,
+            maps.get(finding.target.label) or _key_map(finding, prepared, model),
+            images,
+            level,
+        )
         for finding in answers.findings
+    )
+
+
+def _key_map(finding: Finding, prepared: Prepared, model: Model) -> SaliencyMap:
+    """Of the key slice alone, by a method that costs many passes; 0 in the other frames."""
+    explainer, plan = model.explainer(), model.manifest.classification
+    if explainer is None or plan is None:
+        raise ValueError(f"{model.manifest.id} has no classification head to explain")
+    frame = slice(finding.frame, finding.frame + 1)
+    attribution = explainer.explain(prepared.values[frame], [plan.targets.index(finding.target)])
+    values = np.zeros((len(prepared.values), *prepared.grid.outer), np.float32)
+    values[frame] = _on_source(np.moveaxis(attribution.maps, 1, -1), prepared)[..., 0]
+    return SaliencyMap(
+        finding.target.label,
+        explainer.method,
+        explainer.layer,
+        values,
+        model.manifest.explanation.full_scale,
     )
 
 

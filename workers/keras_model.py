@@ -13,8 +13,8 @@ from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, UnsupportedModel
 from dicom_node.domain.manifest import ModelManifest
-from explain.explainer import Attribution
-from explain.gradcam import GradCam
+from explain.explainer import Attribution, Explainer
+from explain.methods import explainer
 from workers.bundle import refuse_code
 from workers.model import Output
 from workers.weights import refuse_weights
@@ -114,30 +114,27 @@ class KerasModel:
         head = self._heads.get("segmentation")
         return head.probabilities(mask_logits) if head else mask_logits
 
-    def explainer(self) -> GradCam | None:
+    def explainer(self) -> Explainer | None:
         """The manifest's method, on the logits of the classification head alone."""
         return self._explainer
 
     def _run(self, batch: FloatArray) -> tuple[Attribution | None, Sequence[FloatArray]]:
-        if self._explainer is None:
+        if self._explainer is None or not self._explainer.one_pass:
             return None, [values.numpy() for values in self._call(tf.constant(batch, tf.float32))]
         attribution = self._explainer.explain(batch, self._targets)
         return attribution, attribution.outputs
 
-    def _explained(self, logits: keras.Model) -> GradCam | None:
+    def _explained(self, logits: keras.Model) -> Explainer | None:
         """Compiled now, so that a model that cannot be explained is refused before any study."""
         if "classification" not in self._heads:
             return None
-        plan = self.manifest.explanation
-        explainer = GradCam(
+        return explainer(
             logits,
-            plan.layer,
-            weighting=plan.method,
+            self.manifest.explanation,
+            self._targets,
             head=list(self._heads).index("classification"),
-            depths=plan.depths,
+            at_once=self.manifest.input.batch,
         )
-        explainer.prepare(self._targets)
-        return explainer
 
     @property
     def _targets(self) -> Sequence[int]:

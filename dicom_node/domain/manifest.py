@@ -115,7 +115,21 @@ class ModelInput(Part):
 class ExplanationPlan(Part):
     """How the model is explained."""
 
-    method: Literal["gradcam", "gradcam++", "hirescam", "layercam"]
+    method: Literal[
+        "cam",
+        "gradcam",
+        "gradcam++",
+        "hirescam",
+        "layercam",
+        "scorecam",
+        "scorecam-pruned",
+        "saliency",
+        "smoothgrad",
+        "integrated-gradients",
+        "occlusion",
+        "rise",
+    ]
+    """From scorecam on, each map costs many passes of the network: key slices only."""
     layer: str | None = None
     """The layer whose activations are weighted; found by itself: the one that the head reads."""
     depths: int = Field(default=1, ge=1, le=5)

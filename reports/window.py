@@ -19,8 +19,13 @@ def gray(plane: FloatArray, header: Dataset, frame_number: int | None = None) ->
     ``plane`` holds values after the modality LUT. The first window of the image is used, else its
     first VOI LUT, else the range of the plane itself. MONOCHROME1 shows low values bright.
     """
-    levels = _levels(plane, _voi_module(header, frame_number))
+    levels = voi_levels(plane, header, frame_number)
     return 1 - levels if header.get("PhotometricInterpretation") == "MONOCHROME1" else levels
+
+
+def voi_levels(plane: FloatArray, header: Dataset, frame_number: int | None = None) -> FloatArray:
+    """The same, with MONOCHROME1 left as it is stored."""
+    return _levels(plane, _voi_module(header, frame_number))
 
 
 def _levels(plane: FloatArray, module: Dataset) -> FloatArray:

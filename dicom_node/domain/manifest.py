@@ -5,15 +5,16 @@ error names the key and what would be right; unknown keys are errors, for a miss
 not be ignored.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from dicom_node.domain.outputs import Classification, Output, Segmentation
+from dicom_node.domain.outputs import Classification, Detection, Output, Regression, Segmentation
 from dicom_node.domain.outputs import Segment as Segment
 from dicom_node.domain.outputs import Target as Target
 from dicom_node.domain.part import Part
 from dicom_node.domain.rule import TagRule
+from dicom_node.domain.steps import Step, channels, moves_slices
 
 SCHEMA_VERSION = 1
 PLANE = 3
@@ -35,35 +36,6 @@ class SeriesSelection(Part):
     rules: tuple[TagRule, ...] = ()
     pick: Literal["most_images", "all"] = "most_images"
     """Of several series that fit, which one is read; all of them where a view is a series."""
-
-
-class Window(Part):
-    """Clip to a window and scale it to 0..1 (PS3.3 C.11.2.1.2.1, linear exact)."""
-
-    step: Literal["window"]
-    center: float
-    width: float = Field(gt=0)
-
-
-class Fit(Part):
-    """Resample in plane to square pixels, then crop or pad about the centre."""
-
-    step: Literal["fit"]
-    rows: int = Field(ge=8, le=4096)
-    columns: int = Field(ge=8, le=4096)
-    spacing_mm: float = Field(gt=0)
-    fill: float = 0.0
-
-
-class Standardize(Part):
-    """Subtract the mean and divide by the deviation that training saw."""
-
-    step: Literal["standardize"]
-    mean: float
-    deviation: float = Field(gt=0)
-
-
-Step = Annotated[Window | Fit | Standardize, Field(discriminator="step")]
 
 
 class View(Part):
@@ -91,13 +63,6 @@ class ModelInput(Part):
         """(rows, columns, channels) of one image."""
         rows, columns, channels = self.shape[-PLANE:]
         return rows, columns, channels
-
-    @field_validator("shape")
-    @classmethod
-    def _one_channel(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if len(shape) < PLANE or shape[-1] not in (1, 3):
-            raise ValueError("channels is 1 or 3: a grey image, or the same image three times")
-        return shape
 
     @model_validator(mode="after")
     def _shape_of_the_unit(self) -> Self:
@@ -128,6 +93,8 @@ class ExplanationPlan(Part):
         "integrated-gradients",
         "occlusion",
         "rise",
+        "shapley",
+        "none",
     ]
     """From scorecam on, each map costs many passes of the network: key slices only."""
     layer: str | None = None
@@ -192,6 +159,41 @@ class ModelManifest(Part):
     def segmentation(self) -> Segmentation | None:
         """The segmentation head, if there is one."""
         return next((o for o in self.outputs if isinstance(o, Segmentation)), None)
+
+    @model_validator(mode="after")
+    def _steps_fit_the_input(self) -> Self:
+        given, wanted = channels(self.preprocess), self.input.shape[-1]
+        if wanted != given and (given, wanted) != (1, 3):
+            raise ValueError(
+                f"input.shape ends in {wanted} channels, and the steps of preprocess in {given}: "
+                "the image (once, or three times where there is no feature), and one a feature"
+            )
+        moving = [step.step for step in self.preprocess if moves_slices(step)]
+        if moving and self.input.unit in ("slice", "views"):
+            raise ValueError(
+                f"preprocess: {moving[0]} moves slices, which a {self.input.unit} is answered for "
+                "by itself: leave its slices or slice_mm out, or let input.unit be volume"
+            )
+        return self
+
+    @property
+    def detection(self) -> Detection | None:
+        """The detection heads, if there are some."""
+        return next((o for o in self.outputs if isinstance(o, Detection)), None)
+
+    @property
+    def explained(self) -> Classification | Detection | Regression | None:
+        """The output whose answers are explained; none for a model that only draws."""
+        if self.explanation.method == "none":
+            return None
+        asked = (o for o in self.outputs if isinstance(o, Classification | Detection | Regression))
+        return next(asked, None)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What the model is asked for with yes or no."""
+        plan = self.classification or self.detection
+        return plan.targets if plan else ()
 
     @model_validator(mode="after")
     def _one_output_of_a_kind(self) -> Self:

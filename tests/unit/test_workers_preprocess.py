@@ -6,8 +6,8 @@ from scipy import ndimage
 
 from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel
-from dicom_node.domain.manifest import Fit, Standardize, Window
-from workers.preprocess import apply, prepare
+from dicom_node.domain.steps import Fit, Standardize, Window
+from workers.preprocess import prepare
 from workers.training.phantom_text import manifest_text, parse
 
 SPACING = (4.0, 0.7, 0.9)
@@ -99,15 +99,15 @@ def test_millimetres_without_geometry_are_refused():
 
 def test_steps_that_end_in_another_shape_are_refused():
     window = Window(step="window", center=0, width=1)
-    with pytest.raises(UnsupportedModel, match="fit step"):
+    with pytest.raises(UnsupportedModel, match="fit or resize step"):
         prepare(images(np.zeros((1, 64, 64))), manifest(window))
 
 
 def test_no_step_leaves_the_images_as_they_are():
     source = images(np.ones((2, 5, 6)))
-    prepared = apply(prepare(source, manifest(*SAME, shape=(5, 6, 1))), ())
+    prepared = prepare(source, manifest(*SAME, shape=(5, 6, 1)))
     assert prepared.grid.outer == prepared.grid.inner == (5, 6)
-    assert prepared.spacing_mm == pytest.approx(SPACING[1:])
+    assert prepared.spacing_mm == pytest.approx(SPACING)
 
 
 SAME = (Standardize(step="standardize", mean=0, deviation=1),)

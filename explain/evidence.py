@@ -1,0 +1,149 @@
+"""Numbers about one map that cost next to nothing: of the pass that made it, and three more.
+
+All arrays lie on the pixels of the model's input, of one image.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from dicom_node.domain.analysis import BoolArray, FloatArray
+from explain.body import body
+from explain.measures import agreement, evidence_within, overlap
+
+SHIFT_PIXELS = 4
+BORDER_PART = 1 / 16
+"""Of the image's side."""
+
+Answer = tuple[FloatArray, FloatArray]
+"""Logits of the target, (images,), and its maps, (images, rows, columns)."""
+Again = Callable[[FloatArray], Answer]
+"""Asks the model about other images, (images, rows, columns, channels)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One image as the model saw it, and what it said of one target."""
+
+    image: FloatArray
+    """(rows, columns, channels)."""
+    values: FloatArray
+    """(rows, columns): the map, at least 0, in logit units."""
+    logit: float
+    operating: float
+    """The logit at and above which the target is present."""
+    outline: BoolArray | None = None
+    """(rows, columns): what the model outlined as the target; none if it outlines no such thing."""
+    expected: FloatArray | None = None
+    """(rows, columns): where the training cases had it, 0 to 1."""
+    outside: float = 0.0
+    """Score of ``explain.outliers``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What is left of the logit without a part of the image."""
+
+    logit: float
+    share: float
+    """Part of what the logit has above the operating point that went: 1 and the target is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was found out about one map."""
+
+    numbers: Mapping[str, float]
+    """By the names of ``explain.verdict``."""
+    without_region: Removed | None = None
+    """Without what the map names."""
+    without_outline: Removed | None = None
+    """Without what the model outlined."""
+
+
+def weigh(seen: Seen, level: float, again: Again) -> Evidence:
+    """All cheap numbers; ``again`` is called once, with at most three images.
+
+    ``level``: the region of a map is where it exceeds this part of its peak.
+    """
+    if not seen.values.any():
+        return Evidence(free(seen))
+    region = seen.values >= level * seen.values.max()
+    shifted = ndimage.shift(seen.image, (SHIFT_PIXELS, SHIFT_PIXELS, 0), order=0, mode="nearest")
+    images = [shifted, without(seen.image, region)]
+    if seen.outline is not None and seen.outline.any():
+        images.append(without(seen.image, seen.outline))
+    logits, maps = again(np.stack(images))
+    left = [_removed(seen, float(logit)) for logit in logits[1:]]
+    outlined = left[1] if len(left) > 1 else None
+    asked = {
+        "shift": _moved_back(seen.values, maps[0]),
+        "region_drop": left[0].share,
+        **(
+            {"outline_drop": outlined.share if outlined else 0.0}
+            if seen.outline is not None
+            else {}
+        ),
+    }
+    return Evidence({**free(seen), **asked}, left[0], outlined)
+
+
+def free(seen: Seen) -> Mapping[str, float]:
+    """The numbers of the same pass, 0 to 1 each."""
+    values = seen.values
+    numbers = {
+        "beyond": 1 - (evidence_within(values, body(seen.image.mean(axis=-1))) or 0.0),
+        "border": evidence_within(values, _border(values.shape)) or 0.0,
+        "spread": _spread(values),
+        "outside": seen.outside,
+    }
+    if seen.outline is not None:
+        numbers["inside"] = evidence_within(values, seen.outline) or 0.0
+        numbers["overlap"] = overlap(values, seen.outline)
+    if seen.expected is not None:
+        numbers["expected"] = _expected(values, seen.expected)
+    return numbers
+
+
+def without(image: FloatArray, region: BoolArray) -> FloatArray:
+    """The image with a region, and two pixels around it, filled from what lies about it."""
+    taken = ndimage.binary_dilation(region, iterations=2)
+    if taken.all():
+        return np.broadcast_to(image.mean(axis=(0, 1)), image.shape).astype(np.float32)
+    sigma = max(2.0, float(np.sqrt(taken.sum())) / 4)
+    kept = (~taken).astype(np.float32)[..., None]
+    weight = ndimage.gaussian_filter(kept, (sigma, sigma, 0), mode="nearest") + 1e-6
+    around = ndimage.gaussian_filter(image * kept, (sigma, sigma, 0), mode="nearest") / weight
+    return np.where(taken[..., None], around, image).astype(np.float32)
+
+
+def _removed(seen: Seen, logit: float) -> Removed:
+    above = max(seen.logit - seen.operating, 1e-3)
+    return Removed(logit, float(np.clip((seen.logit - logit) / above, 0, 1)))
+
+
+def _moved_back(values: FloatArray, moved: FloatArray) -> float:
+    kept = values[:-SHIFT_PIXELS, :-SHIFT_PIXELS]
+    return max(0.0, agreement(kept, moved[SHIFT_PIXELS:, SHIFT_PIXELS:]))
+
+
+def _border(shape: tuple[int, ...]) -> BoolArray:
+    rows, columns = (max(1, round(side * BORDER_PART)) for side in shape)
+    region = np.ones(shape, bool)
+    region[rows:-rows, columns:-columns] = False
+    return region
+
+
+def _spread(values: FloatArray) -> float:
+    """Part of the image over which the evidence is spread: 1 for a flat map (participation)."""
+    squares = float((values.astype(np.float64) ** 2).sum())
+    return float(values.sum(dtype=np.float64) ** 2 / (squares * values.size)) if squares else 1.0
+
+
+def _expected(values: FloatArray, expected: FloatArray) -> float:
+    """How likely the training cases had it where the evidence is, against their likeliest place."""
+    total = float(values.sum())
+    top = float(expected.max())
+    return float((values * expected).sum()) / (total * top) if total > 0 and top > 0 else 0.0

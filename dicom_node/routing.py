@@ -1,7 +1,7 @@
 """Which model wants which series of a study, and the trace of why and why not."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.job import Proposal, SelectedSeries, SeriesChoice
@@ -27,7 +27,7 @@ def _propose(study: Study, bundle: BundleFolder) -> Proposal:
     selection = bundle.manifest.selection
     reasons = {s.series_instance_uid: reason_against(s, selection) for s in study.series}
     fitting = [s for s in study.series if reasons[s.series_instance_uid] is None]
-    taken = _pick(fitting)
+    taken = _PICK[selection.pick](fitting)
     return Proposal(
         model_name=bundle.manifest.name,
         model_version=bundle.manifest.version,
@@ -39,9 +39,14 @@ def _propose(study: Study, bundle: BundleFolder) -> Proposal:
     )
 
 
-def _pick(fitting: Sequence[Series]) -> list[Series]:
-    ordered = sorted(fitting, key=lambda s: (-frames(s), s.series_instance_uid))
-    return ordered[:1]
+def _largest_first(fitting: Sequence[Series]) -> list[Series]:
+    return sorted(fitting, key=lambda s: (-frames(s), s.series_instance_uid))
+
+
+_PICK: Mapping[str, Callable[[Sequence[Series]], list[Series]]] = {
+    "most_images": lambda fitting: _largest_first(fitting)[:1],
+    "all": _largest_first,
+}
 
 
 def reason_against(series: Series, selection: SeriesSelection) -> str | None:
@@ -102,12 +107,13 @@ _CHECKS: tuple[Callable[[Series, SeriesSelection], str | None], ...] = (
 def against_rule(series: Series, rule: TagRule) -> str | None:
     """Why a series does not fulfil a rule, in words; none: it does."""
     value = series.attributes.get(rule.keyword)
-    if _holds(value, rule) is not rule.negate:
+    if holds(value, rule) is not rule.negate:
         return None
     return f"{rule.keyword} is {_shown(value)}, wanted {_wanted(rule)}"
 
 
-def _holds(value: AttributeValue, rule: TagRule) -> bool:
+def holds(value: AttributeValue, rule: TagRule) -> bool:
+    """Whether a header value is what a rule compares it with, before ``negate``."""
     values = value if isinstance(value, list) else [] if value is None else [value]
     if rule.equals is not None:
         return len(values) == 1 and _same(values[0], rule.equals)

@@ -39,9 +39,11 @@ class Blind:
     layer: str = "features"
 
     def predict(self, batch: FloatArray) -> Output:
-        return Output(
-            self._no(len(batch), 1), self._no(*batch.shape[:3], 2), self.explain(batch, [0])
-        )
+        heads = {
+            "classification": self._no(len(batch), 1),
+            "segmentation": self._no(*batch.shape[:3], 2),
+        }
+        return Output(heads, self.explain(batch, [0]))
 
     def _no(self, *shape: int) -> FloatArray:
         return np.full(shape, -9, np.float32)

@@ -18,10 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicom_node.domain.analysis import (
     BoolArray,
+    Estimate,
     Explanation,
     Finding,
     FloatArray,
@@ -55,21 +57,23 @@ class Case:
 
 @dataclass(frozen=True)
 class Answers:
-    """Segments and findings of a case, before explanation."""
+    """Segments, findings and estimates of a case, before explanation."""
 
-    segments: tuple[SegmentMask, ...]
-    findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
+    segments: tuple[SegmentMask, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
 
 
 def answer(case: Case) -> Answers:
     """Segments (context first, then one for each region found), findings, and notes."""
     targets = case.manifest.classification.targets if case.manifest.classification else ()
-    segments = list(_context(case, {target.located_by for target in targets}))
+    segments = list(context(case, {target.located_by for target in targets}))
     findings: list[Finding] = []
     notes: list[str] = []
+    said = case.prediction.probabilities
     for column, target in enumerate(targets):
-        probability = case.prediction.probabilities[:, column]
+        probability = _chances(case)[:, column]
         regions = find_regions(case, target)
         taken = [n for n in regions.large if _reaches(probability, regions.frames([n]), target)]
         found = [
@@ -78,9 +82,18 @@ def answer(case: Case) -> Answers:
         ]
         segments += [finding.segment for finding in found if finding.segment]
         found += _whole_image(case, target, probability, regions, taken)
-        findings += found or [_absent(case, target, probability, regions)]
+        findings += found or [_absent(case, target, said[:, column], regions)]
         notes += _left_out(target, probability, regions, len(taken))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
+
+
+def _chances(case: Case) -> FloatArray:
+    """Probabilities of the targets; of exclusive ones, 0 for all but the likeliest of a slice."""
+    plan, said = case.manifest.classification, case.prediction.probabilities
+    if plan is None or not plan.exclusive:
+        return said
+    rest = 1 - said.sum(axis=1, keepdims=True) if plan.rest else 0
+    return np.where(said >= np.maximum(said.max(axis=1, keepdims=True), rest), said, 0)
 
 
 def find_regions(case: Case, target: Target) -> Regions:
@@ -107,7 +120,17 @@ def explained(
     return replace(finding, explanation=Explanation(saliency, region, quality))
 
 
-def _context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
+def shown(
+    estimate: Estimate, saliency: SaliencyMap, images: SourceImages, level: float
+) -> Estimate:
+    """The estimate with its explanation: what raised the number, and where."""
+    outline = estimate.segment.mask[estimate.frame] if estimate.segment else None
+    region = find_region(saliency, estimate.frame, images, level=level, outline=outline)
+    quality = measure(saliency.values[estimate.frame], outline)
+    return replace(estimate, explanation=Explanation(saliency, region, quality))
+
+
+def context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
     """Segments that no target is located by: one each, where there is any of it."""
     number = 0
     for segment, mask in _masks(case):
@@ -149,8 +172,9 @@ def _whole_image(
 ) -> list[Finding]:
     """One for each run of positive slices with neither a finding nor noise in it or beside it."""
     near = beside(regions.frames((*taken, *regions.small)))
-    runs, count = ndimage.label(probability >= target.threshold)
-    lonely = [runs == run for run in range(1, count + 1) if not (near & (runs == run)).any()]
+    runs, count = _runs(probability >= target.threshold, case.prediction.together)
+    each = (runs == run for run in range(1, count + 1) if (runs == run).any())
+    lonely = [run for run in each if not (near & run).any()]
     return [
         _unlocated(case, target, probability, run, f"{target.label} {number}")
         for number, run in enumerate(lonely, len(taken) + 1)
@@ -160,12 +184,33 @@ def _whole_image(
 def _unlocated(
     case: Case, target: Target, probability: FloatArray, run: BoolArray, name: str
 ) -> Finding:
-    frame = int(np.where(run, probability, -1).argmax())
+    frame = _key_frame(case, target, probability, run)
     return Finding(target, Presence.PRESENT, float(probability[frame]), frame, *case.tracking(name))
 
 
+def _runs(positive: BoolArray, together: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], int]:
+    """A number for each positive frame, and how many there are: neighbours, or one answer."""
+    if not together:
+        runs, count = ndimage.label(positive)
+        return runs, int(count)
+    runs = np.zeros(len(positive), np.int32)
+    for number, frames in enumerate(together, 1):
+        runs[list(frames)] = np.where(positive[list(frames)], number, 0)
+    return runs, len(together)
+
+
+def _key_frame(case: Case, target: Target, probability: FloatArray, frames: BoolArray) -> int:
+    """The likeliest; of those with one answer the one that the map speaks of most."""
+    evidence = case.prediction.evidence
+    if evidence is None or case.manifest.classification is None:
+        return int(np.where(frames, probability, -1).argmax())
+    column = case.manifest.classification.targets.index(target)
+    best = frames & (probability >= probability[frames].max())
+    return int(np.where(best, evidence[:, column], -1).argmax())
+
+
 def _absent(case: Case, target: Target, probability: FloatArray, regions: Regions) -> Finding:
-    frame = int(np.where(heard(regions), probability, -1).argmax())
+    frame = _key_frame(case, target, probability, heard(regions))
     return Finding(
         target, Presence.ABSENT, float(probability[frame]), frame, *case.tracking(target.label)
     )

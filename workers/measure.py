@@ -47,8 +47,7 @@ def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Mea
 
     ``mask`` is (frames, rows, columns). Without geometry there are no sizes.
     """
-    modality = images.datasets[0].get("Modality", "") if images.datasets else ""
-    unit = codes.UCUM.HounsfieldUnit if modality == "CT" else codes.UCUM.NoUnits
+    modality, unit = _modality(images), unit_of(images)
     values = images.pixels[mask]
     intensity = (
         Measurement(MEAN.get(modality, codes.SCT.Mean), float(values.mean()), unit),
@@ -65,6 +64,16 @@ def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Mea
         Measurement(codes.SCT.ShortAxis, width, codes.UCUM.Millimeter),
         *intensity,
     )
+
+
+def unit_of(images: SourceImages) -> Code:
+    """Of the pixels: HU for CT, none for others."""
+    unit: Code = codes.UCUM.HounsfieldUnit if _modality(images) == "CT" else codes.UCUM.NoUnits
+    return unit
+
+
+def _modality(images: SourceImages) -> str:
+    return str(images.datasets[0].get("Modality", "")) if images.datasets else ""
 
 
 def _edge_points(outline: BoolArray) -> NDArray[np.float64]:

@@ -7,23 +7,35 @@ from typing import Protocol
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.manifest import ModelManifest
-from explain.explainer import Attribution, Explainer
+from explain.explainer import Attribution, Explainer, Inputs
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the heads say of a batch; an output that the model lacks has no channels."""
+    """What the heads say of a batch of items."""
 
-    logits: FloatArray
-    """(batch, targets)."""
-    mask_logits: FloatArray
-    """(batch, rows, columns, segments), on a grid that shares out the input's."""
+    heads: Mapping[str, FloatArray]
+    """(batch, ..., channels) by the head's name, see ``Head``; pixels share out the input's."""
     attribution: Attribution | None = None
-    """Of all targets, of the same pass; none for a model without a classification head."""
+    """Of all targets, of the same pass; none without a classification head, and none of a method
+    that needs many passes."""
+
+    @property
+    def logits(self) -> FloatArray:
+        """(batch, targets), of the classification head."""
+        return self.heads["classification"]
+
+    @property
+    def mask_logits(self) -> FloatArray:
+        """(batch, rows, columns, segments)."""
+        return self.heads["segmentation"]
 
 
 class Model(Protocol):
-    """A loaded bundle. Inputs are float32 (batch, rows, columns, channels)."""
+    """A loaded bundle.
+
+    Inputs are float32 (batch, *input.shape), or one such array for each view.
+    """
 
     @property
     def manifest(self) -> ModelManifest:
@@ -33,14 +45,14 @@ class Model(Protocol):
     def versions(self) -> Mapping[str, str]:
         """The libraries and the device that run it."""
 
-    def predict(self, batch: FloatArray) -> Output:
-        """Logits of all heads and maps of all targets, of one pass.
+    def predict(self, batch: Inputs) -> Output:
+        """Logits of all heads, and maps of all targets where the method makes them in one pass.
 
         Raises UnsupportedModel (MODEL_OUTPUT), DeviceOutOfMemory.
         """
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
-        """Calibrated, (batch, targets) from the logits of ``predict``."""
+        """Calibrated, of the shape of the targets' logits of ``predict``."""
 
     def mask_probabilities(self, mask_logits: FloatArray) -> FloatArray:
         """0 to 1, (batch, rows, columns, segments) from the mask logits of ``predict``."""

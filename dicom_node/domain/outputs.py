@@ -1,7 +1,7 @@
 """What a model gives: the kinds of output that a manifest may name."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -90,9 +90,19 @@ class Classification(Part):
     """Of exclusive targets: what the last channel, after those of the targets, means."""
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Of what may be explained, in the order of the channels."""
+        return tuple(target.label for target in self.targets)
+
+    @property
+    def extra(self) -> int:
+        """Channels after those of the targets."""
+        return int(self.rest is not None)
+
+    @property
     def heads(self) -> tuple[Head, ...]:
         """One logit a target, and one for the rest."""
-        return (Head(self.kind, self.layer, len(self.targets) + (self.rest is not None), 0),)
+        return (Head(self.kind, self.layer, len(self.targets) + self.extra, 0),)
 
     @model_validator(mode="after")
     def _exclusive_targets_agree(self) -> Self:
@@ -124,6 +134,11 @@ class Regression(Part):
     quantities: tuple[Quantity, ...] = Field(min_length=1)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Of what may be explained, in the order of the channels."""
+        return tuple(quantity.label for quantity in self.quantities)
+
+    @property
     def heads(self) -> tuple[Head, ...]:
         """One number a quantity."""
         return (Head(self.kind, self.layer, len(self.quantities), 0, logits=False),)
@@ -141,6 +156,13 @@ class Detection(Part):
     targets: tuple[Target, ...] = Field(min_length=1)
     overlap: float = Field(default=0.3, gt=0, lt=1)
     """Boxes of one target that share more than this (intersection over union) are one finding."""
+
+    extra: ClassVar[int] = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of what may be explained, in the order of the channels."""
+        return tuple(target.label for target in self.targets)
 
     @property
     def heads(self) -> tuple[Head, ...]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from dicom_node.domain.analysis import BoolArray
 from dicom_node.domain.manifest import Target
-from workers.analysis import predict
 from workers.findings import Case, find_regions, heard
 from workers.model import Model
+from workers.prediction import predict
 from workers.preprocess import prepare
 from workers.progress import Progress
 from workers.training.evaluate import PROVENANCE, held_out_phantom

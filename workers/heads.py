@@ -1,0 +1,88 @@
+"""The heads of a network: the tensors that a manifest's outputs are read from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from scipy.special import expit, softmax
+
+from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.outputs import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One head of a network."""
+
+    values: keras.KerasTensor
+    """Before the activation where the head gives logits."""
+    exclusive: bool = False
+    """Softmax: the channels share one probability; else each has its own (sigmoid)."""
+
+    def probabilities(self, logits: FloatArray) -> FloatArray:
+        """0 to 1, of the same shape."""
+        said = softmax(logits, axis=-1) if self.exclusive else expit(logits)
+        return np.asarray(said, dtype=np.float32)
+
+
+def heads(network: keras.Model, manifest: ModelManifest) -> Mapping[str, Tensor]:
+    """By name, in the order of the manifest's outputs.
+
+    Raises UnsupportedModel for a layer that is not there, another activation than linear, sigmoid
+    or softmax before logits, and MODEL_OUTPUT for another shape than the manifest promises.
+    """
+    found = {}
+    for head in (head for output in manifest.outputs for head in output.heads):
+        layer = _layer(network, head.layer)
+        tensor = _before_activation(layer) if head.logits else Tensor(layer.output)
+        _check_shape(tensor, head, manifest)
+        found[head.name] = tensor
+    plan = manifest.classification
+    if plan is not None and plan.exclusive:
+        found[plan.kind] = Tensor(found[plan.kind].values, exclusive=True)
+    return found
+
+
+def _layer(network: keras.Model, name: str) -> keras.Layer:
+    layer = next((each for each in network.layers if each.name == name), None)
+    if layer is None:
+        raise UnsupportedModel(f"the model has no layer {name!r}, which its manifest names")
+    return layer
+
+
+def _check_shape(tensor: Tensor, head: Head, manifest: ModelManifest) -> None:
+    deep = manifest.input.unit == "volume" and head.cells > 0
+    shape = tensor.values.shape
+    if (len(shape), shape[-1]) != (2 + head.cells + deep, head.channels):
+        raise UnsupportedModel(
+            f"the {head.name} output of {manifest.id} has the shape {shape}, and its manifest "
+            f"names {head.channels} of them",
+            code="MODEL_OUTPUT",
+        )
+
+
+def _before_activation(layer: keras.Layer) -> Tensor:
+    """Found without changing the network: a linear twin of the layer has the same weights."""
+    if isinstance(layer, keras.layers.Softmax):
+        return Tensor(layer.input, exclusive=True)
+    activation = keras.activations.serialize(getattr(layer, "activation", None) or "linear")
+    if activation not in ("linear", "sigmoid", "softmax"):
+        raise UnsupportedModel(
+            f"layer {layer.name!r} ends in {activation}: a head ends in linear, sigmoid or softmax"
+        )
+    if activation == "linear":
+        return Tensor(layer.output)
+    return Tensor(_twin(layer), exclusive=activation == "softmax")
+
+
+def _twin(layer: keras.Layer) -> keras.KerasTensor:
+    if isinstance(layer, keras.layers.Activation):
+        return layer.input
+    config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_linear"}
+    twin = type(layer).from_config(config)
+    logits = twin(layer.input)
+    twin.set_weights(layer.get_weights())
+    return logits

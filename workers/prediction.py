@@ -1,0 +1,116 @@
+"""What a model says of a series, and why: all its items, of one pass, on the source grid."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dicom_node.domain.analysis import FloatArray, Prediction, SaliencyMap
+from explain.explainer import Inputs
+from workers.findings import Answers, Case
+from workers.findings import answer as answer_targets
+from workers.items import Items
+from workers.model import Model
+from workers.outputs import classification, detection, image, regression, segmentation
+from workers.outputs.said import Said
+from workers.preprocess import Prepared
+from workers.progress import Progress, silent
+
+
+class Kind(NamedTuple):
+    """What a kind of output means; the plan is the output as the manifest has it."""
+
+    read: Callable[[Prediction, Any, Said], Prediction]
+    answer: Callable[[Case, Any], Answers]
+
+
+KINDS: Mapping[str, Kind] = {
+    "classification": Kind(classification.read, lambda case, _: answer_targets(case)),
+    "segmentation": Kind(segmentation.read, segmentation.answer),
+    "regression": Kind(regression.read, regression.answer),
+    "detection": Kind(detection.read, detection.answer),
+    "image": Kind(image.read, image.answer),
+}
+
+
+def predict(
+    model: Model, prepared: Prepared, progress: Progress = silent
+) -> tuple[Prediction, Mapping[str, SaliencyMap]]:
+    """What the model says of all frames, and why: of one pass, on the source grid.
+
+    Masks are 0 beyond the model's grid. Maps are by the label of a target or quantity; there are
+    none without one, and none of a method that needs many passes.
+    """
+    items = Items.of(model.manifest.input, prepared)
+    heads: dict[str, list[FloatArray]] = {}
+    maps: list[FloatArray] = []
+    for part, batch in _batches(model, prepared, items):
+        output = model.predict(batch)
+        for name, values in output.heads.items():
+            heads.setdefault(name, []).append(values)
+        if output.attribution is not None:
+            maps.append(output.attribution.maps)
+        progress("predicting", part)
+    said = Said(model, prepared, items, {name: np.concatenate(v) for name, v in heads.items()})
+    saliency = _saliency(said, maps)
+    return _with_evidence(_read(said), saliency), saliency
+
+
+def answer(case: Case) -> Answers:
+    """What each output answers, in the order of the manifest."""
+    each = [KINDS[plan.kind].answer(case, plan) for plan in case.manifest.outputs]
+    return Answers(
+        segments=tuple(s for a in each for s in a.segments),
+        findings=tuple(f for a in each for f in a.findings),
+        notes=tuple(n for a in each for n in a.notes),
+        estimates=tuple(e for a in each for e in a.estimates),
+    )
+
+
+def _read(said: Said) -> Prediction:
+    """Each output adds what it means to a prediction that says nothing."""
+    shape = said.prepared.source.pixels.shape
+    nothing = np.zeros((shape[0], 0), np.float32)
+    prediction = Prediction(
+        nothing, nothing, np.zeros((*shape, 0), np.float32), together=said.items.together
+    )
+    for plan in said.model.manifest.outputs:
+        prediction = KINDS[plan.kind].read(prediction, plan, said)
+    return prediction
+
+
+def _batches(model: Model, prepared: Prepared, items: Items) -> Iterator[tuple[float, Inputs]]:
+    """Batches of items, each with the part of the work that is done after it."""
+    size, count = model.manifest.input.batch, len(items.frames)
+    for start in range(0, count, size):
+        end = min(start + size, count)
+        yield end / count, items.inputs(prepared.values, slice(start, end))
+
+
+def _saliency(said: Said, maps: Sequence[FloatArray]) -> Mapping[str, SaliencyMap]:
+    """By label, of the maps of each batch: (items, targets, [planes,] rows, columns)."""
+    explainer, plan = said.model.explainer(), said.model.manifest.explained
+    if explainer is None or plan is None or not maps:
+        return {}
+    together = np.concatenate(maps)
+    by_plane = together.ndim == PLANES_AXES
+    cells = said.items.spread(np.moveaxis(together, 1, -1), by_plane=by_plane)
+    values = np.moveaxis(said.prepared.on_source(cells), -1, 0)
+    scale = said.model.manifest.explanation.full_scale
+    return {
+        label: SaliencyMap(label, explainer.method, explainer.layer, each, scale)
+        for label, each in zip(plan.labels, values, strict=True)
+    }
+
+
+PLANES_AXES = 5
+"""Of maps with an axis of planes: blocks of slices, sequences, views."""
+
+
+def _with_evidence(prediction: Prediction, maps: Mapping[str, SaliencyMap]) -> Prediction:
+    """Of frames with one answer, how much of each map lies in each of them."""
+    if not prediction.together or not maps:
+        return prediction
+    sums = [saliency.values.sum(axis=(1, 2)) for saliency in maps.values()]
+    return replace(prediction, evidence=np.stack(sums, axis=-1))

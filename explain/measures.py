@@ -78,6 +78,51 @@ def stability_to_shift(
     return agreement(values[:-pixels, :-pixels], moved[pixels:, pixels:])
 
 
+def similarity(one: FloatArray, other: FloatArray, sigma: float = 1.5) -> float:
+    """Structural similarity of two maps (Wang 2004), -1 to 1: each scaled to its own peak."""
+    first, second = (each / max(float(np.abs(each).max()), 1e-9) for each in (one, other))
+
+    def blurred(values: FloatArray) -> FloatArray:
+        return np.asarray(ndimage.gaussian_filter(values, sigma), np.float64)
+
+    means = blurred(first), blurred(second)
+    both = blurred(first * second) - means[0] * means[1]
+    spreads = blurred(first**2) - means[0] ** 2, blurred(second**2) - means[1] ** 2
+    light, contrast = 0.01**2, 0.03**2
+    top = (2 * means[0] * means[1] + light) * (2 * both + contrast)
+    bottom = (means[0] ** 2 + means[1] ** 2 + light) * (spreads[0] + spreads[1] + contrast)
+    return float(np.mean(top / bottom))
+
+
+def faithfulness(
+    values: FloatArray, image: FloatArray, away: FloatArray, ask: Ask, draws: int = 32
+) -> float:
+    """Correlation between the evidence in what is taken out and the fall of the logit (Bhatt 2020).
+
+    Each draw takes out a quarter of a grid of 8 × 8 tiles; the same draws in every run.
+    """
+    random = np.random.default_rng(0)
+    tiles = random.permuted(np.tile(np.arange(TILES**2) < TILES**2 // 4, (draws, 1)), axis=1)
+    taken = _tiled(tiles.reshape(draws, TILES, TILES), values.shape)
+    logits = ask(np.where(taken[..., None], away, image).astype(np.float32))
+    evidence = (taken * values).sum(axis=(1, 2))
+    return _correlation(evidence, -logits)
+
+
+def agreement_with_occlusion(
+    values: FloatArray, image: FloatArray, away: FloatArray, ask: Ask
+) -> float:
+    """Correlation between the evidence in each of 8 × 8 tiles and the fall without it alone."""
+    single = np.eye(TILES**2, dtype=bool).reshape(-1, TILES, TILES)
+    taken = _tiled(single, values.shape)
+    logits = ask(np.where(taken[..., None], away, image).astype(np.float32))
+    return _correlation((taken * values).sum(axis=(1, 2)), -logits)
+
+
+TILES = 8
+"""A side of the grid that parts of an image are taken out by."""
+
+
 def evidence_within(values: FloatArray, region: BoolArray) -> float | None:
     """Part of the positive evidence inside a region (Wang 2020); none where there is no evidence.
 
@@ -98,6 +143,19 @@ def overlap(values: FloatArray, region: BoolArray) -> float:
     hottest[np.argsort(-values, axis=None, kind="stable")[:count]] = True
     hot = hottest.reshape(values.shape)
     return float((hot & region).sum() / (hot | region).sum())
+
+
+def _tiled(tiles: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    """(draws, rows, columns) of (draws, tiles, tiles)."""
+    rows, columns = (np.arange(side) * TILES // side for side in shape)
+    return tiles[:, rows][:, :, columns]
+
+
+def _correlation(one: FloatArray, other: FloatArray) -> float:
+    """Pearson's; 0 where one of them does not change."""
+    if np.ptp(one) < 1e-9 or np.ptp(other) < 1e-9:
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _curve(order: FloatArray, image: FloatArray, away: FloatArray, ask: Ask, steps: int) -> Curve:

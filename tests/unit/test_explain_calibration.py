@@ -1,0 +1,110 @@
+"""Probabilities that hold, answers left open with the coverage that is stated, costly numbers."""
+
+import numpy as np
+import pytest
+
+from dicom_node.domain.analysis import Presence
+from explain import thorough
+from explain.calibration import calibrated, conformal, isotonic, open_answers
+from explain.evidence import Seen
+from explain.measures import agreement_with_occlusion, faithfulness, similarity
+from explain.thorough import CHECKS, PASSES, measured
+
+RANDOM = np.random.default_rng(8)
+SIDE = 64
+PLACE = np.zeros((SIDE, SIDE), np.float32)
+PLACE[16:24, 32:40] = 1.0
+IMAGE = (0.3 + 0.1 * RANDOM.random((SIDE, SIDE, 1)) + PLACE[..., None]).astype(np.float32)
+
+
+def again(images: np.ndarray):
+    """A model of one place; its map shows that place."""
+    logits = np.einsum("brc,rc->b", images[..., 0], PLACE) / PLACE.sum()
+    return logits, images[..., 0] * PLACE
+
+
+def wrong(images: np.ndarray):
+    """The same model with the map of another place."""
+    logits, maps = again(images)
+    return logits, np.roll(maps, (30, -20), axis=(1, 2))
+
+
+def seen(model) -> Seen:
+    logits, maps = model(IMAGE[None])
+    return Seen(IMAGE, maps[0], float(logits[0]), 0.5)
+
+
+def test_a_curve_that_was_bent_is_straightened():
+    true = RANDOM.random(4000)
+    labels = RANDOM.random(4000) < true
+    knots = isotonic(true**3, labels)
+    assert len(knots) <= 20
+    stated = np.linspace(0.1, 0.9, 9)
+    np.testing.assert_allclose(calibrated(knots, stated**3), stated, atol=0.08)
+    observed = [after for _, after in knots]
+    assert observed == sorted(observed)
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+def test_conformal_answers_cover_both_classes_as_stated(coverage):
+    kept = {Presence.PRESENT: 0, Presence.ABSENT: 0}
+    rounds = 400
+    for _ in range(rounds):
+        ill, well = RANDOM.beta(5, 2, 41), RANDOM.beta(2, 5, 41)
+        both = np.concatenate([ill[1:], well[1:]])
+        plan = conformal(both, np.arange(80) < 40, coverage)
+        kept[Presence.PRESENT] += Presence.PRESENT in open_answers(plan, ill[0])
+        kept[Presence.ABSENT] += Presence.ABSENT in open_answers(plan, well[0])
+    for count in kept.values():
+        assert coverage - 0.05 <= count / rounds <= coverage + 0.06
+
+
+def test_too_few_studies_leave_every_answer_open():
+    plan = conformal(np.array([0.9, 0.1]), np.array([True, False]), 0.9)
+    for probability in (0.0, 0.5, 1.0):
+        assert open_answers(plan, probability) == (Presence.PRESENT, Presence.ABSENT)
+
+
+def test_similar_maps_are_similar_and_others_are_not():
+    values = again(IMAGE[None])[1][0]
+    assert similarity(values, 3 * values) == pytest.approx(1)
+    assert similarity(values, np.roll(values, 12, axis=0)) < 0.95
+    noise = RANDOM.random((SIDE, SIDE), np.float32)
+    assert similarity(noise, RANDOM.random((SIDE, SIDE), np.float32)) < 0.2
+
+
+def test_a_faithful_map_correlates_with_what_the_model_loses_and_another_does_not():
+    away = np.full_like(IMAGE, 0.3)
+    arguments = (IMAGE, away, lambda images: again(images)[0])
+    for measure in (faithfulness, agreement_with_occlusion):
+        assert measure(again(IMAGE[None])[1][0], *arguments) > 0.95
+        assert measure(wrong(IMAGE[None])[1][0], *arguments) < 0.2
+
+
+def test_all_costly_numbers_tell_a_right_map_from_a_wrong_one():
+    right, other = (
+        {m.name.value: m.value for m in measured(seen(model), model, PASSES).measures}
+        for model in (again, wrong)
+    )
+    assert len(right) == len(CHECKS)
+    assert right["DELETION"] < 0.2 < other["DELETION"]
+    assert right["INSERTION"] > 0.8 > other["INSERTION"]
+    for name in ("FAITHFULNESS", "OCCLUSION_RANK"):
+        assert right[name] > 0.9 > 0.2 > other[name]
+    for name in ("NOISE_SSIM", "SHIFT_SSIM"):
+        assert right[name] > 0.9
+
+
+@pytest.mark.parametrize("budget", [0, 2, 3, 19, 20, PASSES])
+def test_no_more_is_asked_than_the_budget_allows_and_the_rest_is_named(budget):
+    asked = []
+
+    def counting(images: np.ndarray):
+        asked.append(len(images))
+        return again(images)
+
+    done = thorough.measured(seen(again), counting, budget)
+    assert sum(asked) == done.passes <= budget
+    assert len(done.measures) + len(done.left_out) == len(CHECKS)
+    names = [m.name for m in done.measures]
+    assert [c.name for c in CHECKS if c.name not in names] == list(done.left_out)

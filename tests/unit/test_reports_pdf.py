@@ -1,11 +1,14 @@
 """The PDF is an archive's PDF, and holds the page that it was made of."""
 
+import re
+from base64 import b64decode
 from datetime import datetime
 from io import BytesIO
 
 import analyses
 import pikepdf
 import pytest
+from PIL import Image
 
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
@@ -14,6 +17,7 @@ from reports.html import report_html
 from reports.pdf import html_to_pdf
 from reports.settings import ReportSettings
 
+PNG = re.compile(r' src="data:image/png;base64,([^"]+)"')
 AT = datetime(2026, 3, 14, 9, 26, 53)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -74,6 +78,34 @@ def test_every_font_is_embedded_and_nothing_acts(made):
     forbidden = {"/JavaScript", "/Launch", "/URI", "/OpenAction", "/AA"}
     names = {k for o in pdf.objects if isinstance(o, pikepdf.Dictionary) for k in o.keys()}  # noqa: SIM118
     assert names & forbidden == set()
+
+
+def pictures_in(pdf):
+    return {i.objgen: i for page in pdf.pages for i in page.get_images().values()}.values()
+
+
+def test_pictures_are_the_pixels_of_the_page(made):
+    page, pdf = made
+    shown = [Image.open(BytesIO(b64decode(data))) for data in PNG.findall(page)]
+    held = [pikepdf.PdfImage(image).as_pil_image() for image in pictures_in(pdf)]
+    assert len(held) == len(shown) == 2
+    assert sorted(i.tobytes() for i in held) == sorted(i.tobytes() for i in shown)
+
+
+def test_rows_of_pictures_are_taken_over_from_the_page_as_they_are(made):
+    """Deflating them again would cost most of the time of a report."""
+    page, pdf = made
+    files = [b64decode(data) for data in PNG.findall(page)]
+    rows = [image.read_raw_bytes() for image in pictures_in(pdf)]
+    assert all(any(row[:1000] in file and len(row) < len(file) for file in files) for row in rows)
+
+
+def test_words_that_look_like_a_picture_stay_words():
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    named = analyses.with_text(given, {"StudyDescription": "data:image/png;base64,AAAA"})
+    page = report_html(Case(named))
+    assert "data:image/png;base64,AAAA" in page
+    assert html_to_pdf(page, AT).startswith(b"%PDF-1.7")
 
 
 def test_equal_pages_give_equal_bytes():

@@ -306,7 +306,10 @@ class TestStudies:
         (job,) = clinic.page(study).jobs
         assert (job["state"], job["reason"]) == ("DECLINED", "NO_MODEL")
         tasks.analyse(clinic.worker, job["id"])
-        assert [row["kind"] for row in clinic.page(study).results] == ["STRUCTURED_REPORT"]
+        assert [row["kind"] for row in clinic.page(study).results] == [
+            "STRUCTURED_REPORT",
+            "FLAT_REPORT",
+        ]
 
 
 class TestWork:

@@ -115,11 +115,12 @@ def _key_map(finding: Finding, prepared: Prepared, model: Model) -> SaliencyMap:
 
 def _unread(prepared: Prepared) -> list[str]:
     """A note where the images reach beyond what the model was shown."""
-    grid = prepared.grid
-    inner = np.multiply(np.abs(grid.step), grid.inner)
-    if (inner >= np.array(grid.outer) - 1).all():
+    whole = prepared.volume
+    outer = np.array([whole.outer[axis] for axis in whole.axes])
+    inner = np.multiply(np.abs(whole.step), whole.inner)
+    if (inner >= outer - 1).all():
         return []
-    share = float(np.prod(np.minimum(1, inner / grid.outer)))
+    share = float(np.prod(np.minimum(1, inner / outer)))
     return [
         f"The model read the middle {share:.0%} of each image; what lies outside was not searched."
     ]

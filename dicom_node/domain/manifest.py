@@ -1,6 +1,6 @@
 """ModelManifest: what ``manifest.toml`` of a model bundle says, validated.
 
-A bundle is a folder: ``manifest.toml``, ``model.keras``, ``card.md`` and ``SHA256SUMS``. Every
+The file of a bundle that says what the model reads, does and needs (see ``catalog``). Every
 error names the key and what would be right; unknown keys are errors, for a misspelt threshold must
 not be ignored.
 """
@@ -15,6 +15,7 @@ from dicom_node.domain.outputs import Target as Target
 from dicom_node.domain.part import Part
 from dicom_node.domain.rule import TagRule
 from dicom_node.domain.steps import Step, channels, moves_slices
+from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 
 SCHEMA_VERSION = 1
 PLANE = 3
@@ -105,6 +106,12 @@ class ExplanationPlan(Part):
     """Upper end of the colour bar, in logit units: one scale for all maps of the bundle."""
     region_level: float = Field(default=0.5, gt=0, lt=1)
     """The region that a map names: where it exceeds this part of its peak."""
+    verdict: VerdictPlan | None = None
+    """How the map of a case is judged; fitted at packaging."""
+    check: ExplanationCheck | None = None
+    """How the maps of all test cases did; where they failed, none is shown as evidence."""
+    measure_passes: int = Field(default=36, ge=0, le=10_000)
+    """Time budget of a case for costly numbers about its maps, in passes of one image."""
 
 
 class Performance(Part):
@@ -129,6 +136,15 @@ class Card(Part):
     citation: str = ""
 
 
+class Resources(Part):
+    """What one study needs on two processor cores; ``dicom-worker check`` measures it."""
+
+    memory_gib: float = Field(gt=0)
+    """Of the whole worker, at its peak."""
+    seconds: float = Field(gt=0)
+    """From the files to the results."""
+
+
 class ModelManifest(Part):
     """The whole of ``manifest.toml``."""
 
@@ -138,11 +154,16 @@ class ModelManifest(Part):
     title: str = Field(max_length=64)
     manufacturer: str = Field(max_length=64)
     content_qualification: Literal["RESEARCH", "SERVICE", "PRODUCT"] = "RESEARCH"
+    task: Literal["classification", "regression", "detection", "segmentation", "image"] | None = (
+        None
+    )
+    """What the model is for, where it has several outputs: the kind of the main one."""
     selection: SeriesSelection
     input: ModelInput
     preprocess: tuple[Step, ...]
     outputs: tuple[Output, ...] = Field(min_length=1)
     explanation: ExplanationPlan
+    resources: Resources | None = None
     card: Card
 
     @property
@@ -200,6 +221,8 @@ class ModelManifest(Part):
         kinds = [output.kind for output in self.outputs]
         if len(set(kinds)) < len(kinds):
             raise ValueError("two outputs are of one kind: put what they give into one of them")
+        if self.task is not None and self.task not in kinds:
+            raise ValueError(f"task is {self.task}, and the outputs are {', '.join(kinds)}")
         return self
 
     @model_validator(mode="after")

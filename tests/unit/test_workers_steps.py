@@ -354,3 +354,15 @@ def test_a_model_of_slices_moves_none():
 def test_a_wrong_step_is_refused_with_the_key(table, says):
     with pytest.raises(ValueError, match=says):
         STEP.validate_python(table)
+
+
+def test_the_task_is_one_of_the_outputs_and_resources_are_measured_quantities():
+    said = 'task = "segmentation"'
+    text = manifest_text().replace("[selection]\n", f"{said}\n[selection]\n", 1)
+    needs = "[resources]\nmemory_gib = 1.5\nseconds = 20\n[card]\n"
+    whole = parse(text.replace("[card]\n", needs, 1))
+    assert (whole.task, whole.resources.memory_gib) == ("segmentation", 1.5)
+    with pytest.raises(ValueError, match="task is detection"):
+        parse(text.replace("segmentation", "detection", 1))
+    with pytest.raises(ValueError, match=r"resources\.seconds"):
+        parse(text.replace("[card]\n", needs.replace("20", "0"), 1))

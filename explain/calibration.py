@@ -32,6 +32,17 @@ def calibrated(knots: Knots, probabilities: FloatArray) -> FloatArray:
     return np.asarray(np.interp(probabilities, stated, observed), np.float32)
 
 
+def by_curves(curves: Sequence[Knots], probabilities: FloatArray) -> FloatArray:
+    """(..., targets or more): each of the first channels by its curve, where it has one."""
+    if not any(curves):
+        return probabilities
+    result = probabilities.copy()
+    for column, knots in enumerate(curves):
+        if knots:
+            result[..., column] = calibrated(knots, probabilities[..., column])
+    return result
+
+
 def conformal(probabilities: NDArray[np.float64], present: BoolArray, coverage: float) -> Conformal:
     """Thresholds that hold for each class by itself (Vovk 2012), from studies not trained on.
 

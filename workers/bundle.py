@@ -26,7 +26,7 @@ from dicom_node.catalog import (
     open_bundle,
 )
 from dicom_node.domain.errors import CorruptBundle
-from workers.arrays import Arrays, write_arrays
+from workers.arrays import Arrays, read_arrays, write_arrays
 
 MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 MAX_BYTES = 4 * 2**30
@@ -86,6 +86,12 @@ def _sums(folder: Path) -> str:
     return "".join(
         f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in present
     )
+
+
+def reference_of(bundle: BundleFolder) -> Arrays:
+    """The arrays that packaging fitted; none where the bundle brings none along."""
+    path = bundle.path / REFERENCE
+    return read_arrays(path) if path.exists() else {}
 
 
 def refuse_code(weights: Path) -> None:

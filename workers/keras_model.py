@@ -11,10 +11,12 @@ from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, UnsupportedModel
 from dicom_node.domain.manifest import ModelManifest
+from explain.calibration import by_curves
 from explain.explainer import Attribution, Explainer, Inputs
 from explain.methods import explainer
 from explain.network import flat
-from workers.bundle import refuse_code
+from workers.arrays import Arrays
+from workers.bundle import reference_of, refuse_code
 from workers.heads import heads
 from workers.model import Output
 from workers.weights import refuse_weights
@@ -26,8 +28,11 @@ class KerasModel:
     Heads that give logits may end in linear, sigmoid or softmax; see ``workers.heads``.
     """
 
-    def __init__(self, manifest: ModelManifest, network: keras.Model) -> None:
+    def __init__(
+        self, manifest: ModelManifest, network: keras.Model, reference: Arrays | None = None
+    ) -> None:
         self.manifest = manifest
+        self.reference = reference or {}
         inputs = _inputs(manifest, network)
         self._heads = heads(network, manifest)
         logits = keras.Model(
@@ -58,7 +63,7 @@ class KerasModel:
                 f"({keras.__version__}) can load in safe mode",
                 code="BUNDLE_CODE",
             ) from error
-        return cls(bundle.manifest, network)
+        return cls(bundle.manifest, network, reference_of(bundle))
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -87,13 +92,14 @@ class KerasModel:
         return Output(dict(zip(self._heads, values, strict=True)), attribution)
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
-        """Calibrated by each target's temperature (Guo 2017)."""
+        """Calibrated by each target's temperature (Guo 2017), then by its curve."""
         plan = self.manifest.classification or self.manifest.detection
         if plan is None:
             return logits
         temperatures = [target.temperature for target in plan.targets]
         every = np.array(temperatures + temperatures[-1:] * plan.extra, np.float32)
-        return self._heads[plan.kind].probabilities(logits / every)
+        likely = self._heads[plan.kind].probabilities(logits / every)
+        return by_curves([target.isotonic for target in plan.targets], likely)
 
     def mask_probabilities(self, mask_logits: FloatArray) -> FloatArray:
         """0 to 1, of the shape of the mask logits."""

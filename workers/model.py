@@ -8,6 +8,7 @@ from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Attribution, Explainer, Inputs
+from workers.arrays import Arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,10 @@ class Model(Protocol):
     @property
     def versions(self) -> Mapping[str, str]:
         """The libraries and the device that run it."""
+
+    @property
+    def reference(self) -> Arrays:
+        """What packaging fitted, of ``reference.npz``; empty where there is none."""
 
     def predict(self, batch: Inputs) -> Output:
         """Logits of all heads, and maps of all targets where the method makes them in one pass.

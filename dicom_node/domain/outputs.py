@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from dicom_node.domain.part import CodedConcept, Part
+from dicom_node.domain.trust import Conformal
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Target(Part):
     """Operating point: a probability at or above it means Present."""
     temperature: float = Field(default=1.0, gt=0)
     """Calibration: the logit is divided by it (Guo 2017)."""
+    isotonic: tuple[tuple[float, float], ...] = ()
+    """Calibration, after the temperature: (stated, observed) probabilities, straight between."""
+    conformal: Conformal | None = None
+    """Which answers a probability leaves open."""
     located_by: str | None = None
     """The segment whose connected parts are the single findings."""
 
@@ -110,6 +115,8 @@ class Classification(Part):
             raise ValueError("rest is for exclusive targets: say exclusive = true, or remove it")
         if self.exclusive and len({target.temperature for target in self.targets}) > 1:
             raise ValueError("exclusive targets share one probability: give one temperature to all")
+        if self.exclusive and any(target.isotonic for target in self.targets):
+            raise ValueError("exclusive targets share one probability: leave isotonic out")
         return self
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from dicom_node.domain.analysis import Presence
 from explain import thorough
-from explain.calibration import calibrated, conformal, isotonic, open_answers
+from explain.calibration import by_curves, calibrated, conformal, isotonic, open_answers
 from explain.evidence import Seen
 from explain.measures import agreement_with_occlusion, faithfulness, similarity
 from explain.thorough import CHECKS, PASSES, measured
@@ -43,6 +43,13 @@ def test_a_curve_that_was_bent_is_straightened():
     np.testing.assert_allclose(calibrated(knots, stated**3), stated, atol=0.08)
     observed = [after for _, after in knots]
     assert observed == sorted(observed)
+
+
+def test_each_target_has_its_own_curve_or_none():
+    said = np.full((3, 2), 0.5, np.float32)
+    after = by_curves([(), ((0.0, 0.0), (1.0, 0.4))], said)
+    np.testing.assert_allclose(after, [[0.5, 0.2]] * 3)
+    assert by_curves([(), ()], said) is said
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])

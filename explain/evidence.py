@@ -16,6 +16,8 @@ from explain.measures import agreement, evidence_within, overlap
 SHIFT_PIXELS = 4
 BORDER_PART = 1 / 16
 """Of the image's side."""
+FAR = 3.0
+"""Farther from the training images is not worse."""
 
 Answer = tuple[FloatArray, FloatArray]
 """Logits of the target, (images,), and its maps, (images, rows, columns)."""
@@ -38,8 +40,8 @@ class Seen:
     """(rows, columns): what the model outlined as the target; none if it outlines no such thing."""
     expected: FloatArray | None = None
     """(rows, columns): where the training cases had it, 0 to 1."""
-    outside: float = 0.0
-    """Score of ``explain.outliers``."""
+    outside: float | None = None
+    """Score of ``explain.outliers``; none where nothing is known of the training images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +99,12 @@ def free(seen: Seen) -> Mapping[str, float]:
         "beyond": 1 - (evidence_within(values, body(seen.image.mean(axis=-1))) or 0.0),
         "border": evidence_within(values, _border(values.shape)) or 0.0,
         "spread": _spread(values),
-        "outside": seen.outside,
     }
     if seen.outline is not None:
         numbers["inside"] = evidence_within(values, seen.outline) or 0.0
         numbers["overlap"] = overlap(values, seen.outline)
+    if seen.outside is not None:
+        numbers["outside"] = min(seen.outside, FAR)
     if seen.expected is not None:
         numbers["expected"] = _expected(values, seen.expected)
     return numbers

@@ -17,6 +17,7 @@ from dicom_node.domain.analysis import FloatArray, QualityMeasure
 from explain.evidence import SHIFT_PIXELS, Again, Seen
 from explain.measures import (
     TILES,
+    Ask,
     agreement,
     agreement_with_occlusion,
     deletion,
@@ -39,13 +40,10 @@ class Probe:
     seen: Seen
     away: FloatArray
     again: Again
-
-    def ask(self, images: FloatArray) -> FloatArray:
-        """Logits alone."""
-        return self.again(images)[0]
+    ask: Ask
 
     @property
-    def arguments(self) -> tuple[FloatArray, FloatArray, FloatArray, Callable[..., FloatArray]]:
+    def arguments(self) -> tuple[FloatArray, FloatArray, FloatArray, Ask]:
         """As ``explain.measures`` takes them."""
         return self.seen.values, self.seen.image, self.away, self.ask
 
@@ -134,11 +132,11 @@ class Thorough:
     """Spent."""
 
 
-def measured(seen: Seen, again: Again, budget: int) -> Thorough:
-    """Each check in turn while it fits into the budget; cheaper ones come first."""
+def measured(seen: Seen, again: Again, ask: Ask, budget: int) -> Thorough:
+    """Each check in turn while it fits into the budget; ``ask`` is ``again`` without maps."""
     sigma = max(seen.image.shape[:2]) / 12
     away = ndimage.gaussian_filter(seen.image, (sigma, sigma, 0), mode="nearest")
-    probe = Probe(seen, away, again)
+    probe = Probe(seen, away, again, ask)
     measures, left_out, spent = [], [], 0
     for check in CHECKS:
         if spent + check.passes > budget:

@@ -15,11 +15,13 @@ from dicom_node.domain.analysis import (
     SourceImages,
 )
 from dicom_node.domain.job import SeriesChoice
+from workers.asked import Asked
 from workers.findings import Answers, Case, explained, shown
 from workers.model import Model
 from workers.prediction import answer, predict
 from workers.preprocess import Prepared, prepare
 from workers.progress import Progress, silent
+from workers.trust import judged, unfamiliar
 from workers.volume import ImageFile, read_series
 
 
@@ -50,16 +52,17 @@ def analyse_images(
     prediction, maps = predict(model, prepared, progress)
     answers = answer(Case(model.manifest, provenance, images, prediction))
     faults.point("worker.analysed")
+    asked = Asked(model, prepared, prediction)
     return Analysis(
         manifest=model.manifest,
         provenance=provenance,
         images=images,
         prediction=prediction,
         segments=answers.segments,
-        findings=_explained(answers, maps, prepared, images, model),
+        findings=judged(_explained(answers, maps, prepared, images, model), asked),
         estimates=_with_maps(answers, maps, images, model),
         selection=tuple(selection),
-        notes=(*_unread(prepared), *answers.notes),
+        notes=(*_unread(prepared), *unfamiliar(asked), *answers.notes),
         facts={**model.versions, "seconds": f"{time.monotonic() - started:.1f}"},
     )
 

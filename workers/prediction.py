@@ -45,16 +45,22 @@ def predict(
     items = Items.of(model.manifest.input, prepared)
     heads: dict[str, list[FloatArray]] = {}
     maps: list[FloatArray] = []
+    features: list[FloatArray] = []
     for part, batch in _batches(model, prepared, items):
         output = model.predict(batch)
         for name, values in output.heads.items():
             heads.setdefault(name, []).append(values)
         if output.attribution is not None:
             maps.append(output.attribution.maps)
+            features.append(output.attribution.features)
         progress("predicting", part)
     said = Said(model, prepared, items, {name: np.concatenate(v) for name, v in heads.items()})
     saliency = _saliency(said, maps)
-    return _with_evidence(_read(said), saliency), saliency
+    prediction = _with_evidence(_read(said), saliency)
+    if features:
+        together = items.spread(np.concatenate(features), by_plane=False)
+        prediction = replace(prediction, features=together)
+    return prediction, saliency
 
 
 def answer(case: Case) -> Answers:

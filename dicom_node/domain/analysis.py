@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,12 @@ class SaliencyMap:
     full_scale: float
     """Upper end of the colour bar, in logit units."""
 
+    @cached_property
+    def peaks(self) -> FloatArray:
+        """(frames,): the highest value of each frame; all of them are read once."""
+        peaks: FloatArray = self.values.max(axis=(1, 2))
+        return peaks
+
 
 @dataclass(frozen=True, slots=True)
 class QualityMeasure:
@@ -152,6 +159,8 @@ class Explanation:
     region: Region | None
     """None: no localised evidence."""
     quality: ExplanationQuality
+    counterfactual: str = ""
+    """Which part of the key slice, taken out, turns the finding off: one sentence."""
 
     @property
     def withheld(self) -> bool:
@@ -181,7 +190,7 @@ class Share:
     logit: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SegmentMask:
     """One segment of the SEG that will be written."""
 
@@ -197,6 +206,21 @@ class SegmentMask:
     tracking_uid: str
     channel: int = 0
     """Last axis of ``Prediction.masks`` that it was cut from."""
+
+    @cached_property
+    def frames(self) -> tuple[int, ...]:
+        """Indices of the frames that it touches."""
+        return tuple(frame for frame, plane in enumerate(self.mask) if plane.any())
+
+    @cached_property
+    def centroid(self) -> tuple[float, float, float]:
+        """Mean (frame, row, column) index of its voxels."""
+        part = self.mask[self.frames[0] : self.frames[-1] + 1]
+        rows, columns = np.nonzero(part.any(axis=0))
+        corner = (self.frames[0], rows.min(), columns.min())
+        box = part[:, corner[1] : rows.max() + 1, corner[2] : columns.max() + 1]
+        frame, row, column = np.argwhere(box).mean(axis=0) + corner
+        return float(frame), float(row), float(column)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +242,8 @@ class Finding:
     """Where a detector saw it, in the key slice."""
     shares: tuple[Share, ...] = ()
     """Of a model that reads features: what each of them added, the strongest first."""
+    certainty: tuple[str, ...] = ()
+    """How sure the answer is: one plain sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

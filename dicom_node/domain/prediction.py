@@ -70,3 +70,5 @@ class Prediction:
     """Frames that have one answer: a sequence, the views of a side. Else each has its own."""
     evidence: FloatArray | None = None
     """(frames, targets): sum of the map in each frame, of those that have one answer."""
+    features: FloatArray | None = None
+    """(frames, channels): what the explained layer says of each frame, on average."""

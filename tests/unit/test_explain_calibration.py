@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from dicom_node.domain.analysis import Presence
-from explain import thorough
 from explain.calibration import by_curves, calibrated, conformal, isotonic, open_answers
 from explain.evidence import Seen
 from explain.measures import agreement_with_occlusion, faithfulness, similarity
@@ -90,7 +89,10 @@ def test_a_faithful_map_correlates_with_what_the_model_loses_and_another_does_no
 
 def test_all_costly_numbers_tell_a_right_map_from_a_wrong_one():
     right, other = (
-        {m.name.value: m.value for m in measured(seen(model), model, PASSES).measures}
+        {
+            m.name.value: m.value
+            for m in measured(seen(model), model, lambda x, m=model: m(x)[0], PASSES).measures
+        }
         for model in (again, wrong)
     )
     assert len(right) == len(CHECKS)
@@ -110,7 +112,7 @@ def test_no_more_is_asked_than_the_budget_allows_and_the_rest_is_named(budget):
         asked.append(len(images))
         return again(images)
 
-    done = thorough.measured(seen(again), counting, budget)
+    done = measured(seen(again), counting, lambda images: counting(images)[0], budget)
     assert sum(asked) == done.passes <= budget
     assert len(done.measures) + len(done.left_out) == len(CHECKS)
     names = [m.name for m in done.measures]

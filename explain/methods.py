@@ -7,6 +7,7 @@ import keras
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan
 from explain.explainer import Explainer
+from explain.footprint import LIMIT_BYTES, fitting
 from explain.gradcam import WEIGHTINGS, GradCam, place_of
 from explain.gradients import InputMap, IntegratedGradients, Saliency, SmoothGrad
 from explain.network import image_of, specs
@@ -32,17 +33,22 @@ def explainer(
     *,
     head: int = 0,
     at_once: int = 8,
+    limit_bytes: float = LIMIT_BYTES,
 ) -> Explainer:
     """The manifest's method, bound to one head of a network whose outputs are logits.
 
-    ``at_once`` images are in memory at a time. Raises UnsupportedModel, in one sentence, for a
-    model that the method cannot explain.
+    At most ``at_once`` images are in memory at a time, and no more than fit into ``limit_bytes``.
+    Raises UnsupportedModel, in one sentence, for a model that the method cannot explain.
     """
+    if plan.method not in METHODS:
+        raise UnsupportedModel(f"{plan.method} is no method for a network: {', '.join(METHODS)}")
     if plan.method in WEIGHTINGS:
-        return _class_activation(network, plan, targets, head, at_once)
+        return _class_activation(network, plan, targets, head, (at_once, limit_bytes))
     if plan.depths > 1:
         raise UnsupportedModel(f"explanation.depths is of class activation maps, not {plan.method}")
-    scored = Scored(network, head=head, at_once=at_once)
+    kept = network.inputs[0].name if plan.method in BY_GRADIENT and specs(network) else None
+    fit = fitting(network, limit_bytes, kept)
+    scored = Scored(network, head=head, at_once=min(at_once, fit))
     if plan.method in SCORECAM:
         return _scorecam(network, plan, scored, head)
     if plan.method in BY_GRADIENT:
@@ -52,16 +58,15 @@ def explainer(
 
 
 def _class_activation(
-    network: keras.Model, plan: ExplanationPlan, targets: Sequence[int], head: int, at_once: int
+    network: keras.Model,
+    plan: ExplanationPlan,
+    targets: Sequence[int],
+    head: int,
+    limits: tuple[int, float],
 ) -> GradCam:
-    method = GradCam(
-        network,
-        plan.layer,
-        weighting=plan.method,
-        head=head,
-        depths=plan.depths,
-        at_once=at_once,
-    )
+    method = GradCam(network, plan.layer, weighting=plan.method, head=head, depths=plan.depths)
+    at_once, limit_bytes = limits
+    method.at_once = min(at_once, fitting(network, limit_bytes, method.layer.split(", ")[-1]))
     method.prepare(targets)
     return method
 

@@ -13,6 +13,7 @@ from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, Unsupport
 from dicom_node.domain.manifest import ModelManifest
 from explain.calibration import by_curves
 from explain.explainer import Attribution, Explainer, Inputs
+from explain.footprint import LIMIT_BYTES
 from explain.methods import explainer
 from explain.network import flat
 from workers.arrays import Arrays
@@ -125,11 +126,18 @@ class KerasModel:
             self._targets,
             head=list(self._heads).index(self.manifest.explained.kind),
             at_once=self.manifest.input.batch,
+            limit_bytes=_limit_bytes(self.manifest),
         )
 
     @property
     def _targets(self) -> Sequence[int]:
         return range(len(self.manifest.explained.labels) if self.manifest.explained else 0)
+
+
+def _limit_bytes(manifest: ModelManifest) -> float:
+    """Half of what the worker may take: the rest is for libraries, weights, images and results."""
+    stated = manifest.resources
+    return stated.memory_gib * 2**30 / 2 if stated else LIMIT_BYTES
 
 
 def _inputs(manifest: ModelManifest, network: keras.Model) -> list[keras.KerasTensor]:

@@ -1,82 +1,205 @@
 """What an explanation costs: each call between two forward passes of the same compiled network.
 
 Random weights, which change no timing. The peer of ours is the forward pass; tf-keras-vis stands
-beside it, on the same arrays and at the same layer.
+beside it, on the same arrays and at the same layer. Memory is the peak above that of the forward
+pass, each in a process of its own.
 """
 
+import gc
+import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measure import ROUNDS, Row, seconds
+from scipy.stats import spearmanr
 
-BATCHES = (1, 8)
 FORWARD = "compiled forward pass"
+APPLICATIONS = ("EfficientNetB0", "DenseNet121")
+SHIPPED = ("phantom-lesion", "brain-mr-tumour")
+BATCHES = (1, 8, 32)
+STUDIES = 500
+TKV = "tf-keras-vis"
 
 
 def rows() -> Iterator[Row]:
-    """Ratios to the forward pass: EfficientNetB0 and the shipped bundle, batch 1 and 8."""
-    import keras
-
-    efficient = keras.applications.EfficientNetB0(weights=None, classifier_activation=None)
-    networks = {"efficientnetb0": (efficient, None), "phantom-lesion": _shipped()}
-    for name, (network, layer) in networks.items():
+    """Ratios to the forward pass; methods of many passes to as many of them; memory; a soak."""
+    for name in (*APPLICATIONS, *SHIPPED):
+        network, layer, head = _network(name)
         for batch in BATCHES:
-            yield from _network(f"explain.{name}.b{batch}", network, layer, batch)
+            yield from _one_pass(f"explain.{name.lower()}.b{batch}", network, layer, head, batch)
+        if name == "EfficientNetB0":
+            yield from _many_passes(f"explain.{name.lower()}.b1", network)
+    for name in APPLICATIONS:
+        yield from _memory(f"explain.{name.lower()}", name)
+    yield from _soak("phantom-lesion")
 
 
-def _shipped() -> tuple[Any, str]:
+def _network(name: str) -> tuple[Any, str | None, int]:
+    """A network whose outputs are logits, its layer (none: found by itself), and its head."""
     import keras
 
     from dicom_node.catalog import open_bundle, shipped_bundles
+    from workers.model import load_model
 
-    (folder,) = [p for p in shipped_bundles() if Path(p).name == "phantom-lesion"]
-    layer = open_bundle(folder).manifest.explanation.layer
-    return keras.saving.load_model(folder / "model.keras", compile=False), layer
+    if name in APPLICATIONS:
+        build = getattr(keras.applications, name)
+        return build(weights=None, classifier_activation=None), None, 0
+    (folder,) = [p for p in shipped_bundles() if Path(p).name == name]
+    explainer = load_model(open_bundle(folder)).explainer()
+    return explainer._network, explainer.layer.split(", ")[0], explainer._head
 
 
-def _network(name: str, network: Any, layer: str | None, batch: int) -> Iterator[Row]:
+def _images(network: Any, batch: int) -> np.ndarray:
+    return np.random.default_rng(0).random((batch, *network.inputs[0].shape[1:]), np.float32)
+
+
+def _forward(network: Any, images: np.ndarray) -> Callable[[], object]:
     import tensorflow as tf
 
+    compiled = tf.function(
+        lambda values: network(values, training=False),
+        input_signature=[tf.TensorSpec((None, *images.shape[1:]), tf.float32)],
+    )
+    return lambda: [each.numpy() for each in tf.nest.flatten(compiled(tf.constant(images)))]
+
+
+def _calls(
+    network: Any, layer: str | None, head: int, images: np.ndarray
+) -> Iterator[tuple[str, Callable[[], object]]]:
     from explain.gradcam import GradCam
     from explain.reference import reference_map
 
-    shape = network.inputs[0].shape[1:]
-    images = np.random.default_rng(0).random((batch, *shape), np.float32)
-    compiled = tf.function(
-        lambda values: network(values, training=False),
-        input_signature=[tf.TensorSpec((None, *shape), tf.float32)],
-    )
-
-    def forward() -> object:
-        return [each.numpy() for each in tf.nest.flatten(compiled(tf.constant(images)))]
-
-    ours = GradCam(network, layer)
-    calls: dict[str, Callable[[], object]] = {
-        "gradcam": lambda: ours.explain(images, [0]),
-        "gradcam++": _calling(GradCam(network, layer, weighting="gradcam++"), images, [0]),
-        "tf-keras-vis": lambda: reference_map(network, ours.layer, images, 0),
-    }
+    ours = GradCam(network, layer, head=head)
+    yield "gradcam", lambda: ours.explain(images, [0])
+    better = GradCam(network, layer, head=head, weighting="gradcam++")
+    yield "gradcam++", lambda: better.explain(images, [0])
     if layer is None:  # a classifier of many classes, with finer layers before the last
-        finer = GradCam(network, weighting="layercam", depths=3)
-        calls["layercam3"] = _calling(finer, images, [0])
-        calls["gradcam_3_targets"] = _calling(GradCam(network, layer), images, [0, 1, 2])
-    for method, call in calls.items():
-        values = _between(call, forward)
-        yield Row(f"{name}.{method}", statistics.median(values), "x", FORWARD)
+        three = GradCam(network, weighting="layercam", depths=3)
+        yield "layercam3", lambda: three.explain(images, [0])
+        several = GradCam(network)
+        yield "gradcam_3_targets", lambda: several.explain(images, [0, 1, 2])
+    if len(images) < max(BATCHES):  # it needs gigabytes for more
+        yield TKV, lambda: reference_map(network, ours.layer, images, 0, head)
 
 
-def _calling(method: Any, images: np.ndarray, targets: list[int]) -> Callable[[], object]:
-    return lambda: method.explain(images, targets)
+def _one_pass(name: str, network: Any, layer: str | None, head: int, batch: int) -> Iterator[Row]:
+    images = _images(network, batch)
+    forward = _forward(network, images)
+    rounds = 2 * ROUNDS + 1 if batch < max(BATCHES) else ROUNDS
+    for method, call in _calls(network, layer, head, images):
+        ratio = statistics.median(_between(call, forward, rounds))
+        yield Row(f"{name}.{method}", ratio, "x", FORWARD)
 
 
-def _between(call: Callable[[], object], forward: Callable[[], object]) -> list[float]:
+def _many_passes(name: str, network: Any) -> Iterator[Row]:
+    """Beside as many gradients, or forward passes, in batches of the same size."""
+    from dicom_node.domain.manifest import ExplanationPlan
+    from explain.gradients import SmoothGrad
+    from explain.methods import explainer
+    from explain.scored import Scored
+
+    images, eight = _images(network, 1), _images(network, 8)
+    scored = Scored(network, at_once=8)
+    smooth = SmoothGrad(scored, samples=16)
+    ratios = _between(
+        lambda: smooth.explain(images, [0]), lambda: scored.gradients(eight, 0), ROUNDS
+    )
+    yield Row(f"{name}.smoothgrad16", statistics.median(ratios) / 2, "x", "16 input gradients")
+    forward, maps = _forward(network, eight), {}
+    for method in ("scorecam", "scorecam-pruned"):
+        asked = explainer(network, ExplanationPlan(method=method, full_scale=1), [0], at_once=8)
+        asked.explain(images, [0])
+        passes = _channels(network) / 8
+        before, took, after = seconds(forward), 0.0, 0.0
+        took = seconds(lambda m=method, a=asked: maps.update({m: a.explain(images, [0])}))
+        after = statistics.median(seconds(forward) for _ in range(ROUNDS))
+        ratio = took / (passes * statistics.mean((before, after)))
+        yield Row(f"{name}.{method}", ratio, "x", "a forward pass for each channel")
+    one, other = (each.signed.ravel() for each in maps.values())
+    yield Row(f"{name}.scorecam-pruned.rank", float(spearmanr(one, other)[0]), "", "scorecam")
+
+
+def _channels(network: Any) -> int:
+    from explain.gradcam import place_of
+
+    return int(place_of(network, None, 0).shape[-1])
+
+
+def _between(call: Callable[[], object], forward: Callable[[], object], rounds: int) -> list[float]:
     """Seconds of the call over the mean of the forward passes before and after it."""
     call(), forward()
     ratios = []
-    for _ in range(2 * ROUNDS + 1):
+    for _ in range(rounds):
         before, middle, after = seconds(forward), seconds(call), seconds(forward)
         ratios.append(middle / statistics.mean((before, after)))
     return ratios
+
+
+def _memory(name: str, network: str) -> Iterator[Row]:
+    """Peaks in processes of their own: ours at the largest batch, tf-keras-vis at 8."""
+    for method, batch in (("gradcam", max(BATCHES)), ("layercam3", max(BATCHES)), (TKV, 8)):
+        done = subprocess.run(
+            [sys.executable, __file__, network, method, str(batch)],
+            capture_output=True, text=True, check=True, env=None,
+        )  # fmt: skip
+        extra = json.loads(done.stdout.splitlines()[-1])
+        yield Row(f"{name}.b{batch}.{method}.extra_peak", extra, "MB", FORWARD)
+
+
+def extra_peak_mb(network_name: str, method: str, batch: int) -> float:
+    """How far a call's peak lies above that of the forward pass, both warm, in MB."""
+    network, layer, head = _network(network_name)
+    images = _images(network, batch)
+    forward = _forward(network, images)
+    call = dict(_calls(network, layer, head, images)).get(method)
+    if call is None:
+        call = next(c for m, c in _calls(network, layer, head, images[:8]) if m == method)
+    forward(), forward()
+    floor = _peak_of(forward)
+    call()
+    return _peak_of(call) - floor
+
+
+def _peak_of(call: Callable[[], object]) -> float:
+    """Highest resident size while it runs, in MB (Linux)."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5", "ascii")
+    call()
+    status = Path("/proc/self/status").read_text("ascii")
+    (line,) = [each for each in status.splitlines() if each.startswith("VmHWM")]
+    return int(line.split()[1]) / 1000
+
+
+def _soak(name: str) -> Iterator[Row]:
+    """Studies one after another, of changing sizes: the last beside the fifth."""
+    from dicom_node.catalog import open_bundle, shipped_bundles
+    from workers.model import load_model
+
+    (folder,) = [p for p in shipped_bundles() if Path(p).name == name]
+    model = load_model(open_bundle(folder))
+    images = np.random.default_rng(0).random((8, *model.manifest.input.shape), np.float32)
+    took, size = [], []
+    for study in range(STUDIES + 1):
+        model.predict(images[: 1 + study % 3])
+        took.append(seconds(lambda: model.predict(images)))
+        size.append(_resident_mb())
+    last, fifth = (statistics.median(part) for part in (took[-9:], took[4:13]))
+    yield Row(f"explain.{name}.study500", last * 1000, "ms", "5th study", last / fifth)
+    yield Row(f"explain.{name}.study500.larger", size[-1] - size[4], "MB", "5th study")
+    yield Row(f"explain.{name}.compilations", model.explainer().traces, "")
+
+
+def _resident_mb() -> float:
+    status = Path("/proc/self/status").read_text("ascii")
+    (line,) = [each for each in status.splitlines() if each.startswith("VmRSS")]
+    return int(line.split()[1]) / 1000
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.stdout.write(json.dumps(extra_peak_mb(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

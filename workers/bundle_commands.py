@@ -1,14 +1,83 @@
-"""``dicom-worker sign``: what a maker of models does with a bundle."""
+"""``dicom-worker package``, ``sign`` and ``check``: what a maker of models does with a bundle."""
 
+import json
+import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from dicom_node.doctor import Check, Health
+from dicom_node.settings import load_settings
 from dicom_node.signing import is_encrypted, read_private_key
-from workers.console import console
+from workers.console import Bars, console
 
 BundleArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
+FileOption = Annotated[Path, typer.Option(exists=True, dir_okay=False)]
+FolderOption = Annotated[Path, typer.Option(exists=True, file_okay=False)]
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.")]
+COLORS = {Health.OK: "green", Health.NOTE: "yellow", Health.BAD: "bold red"}
+
+
+def package(
+    model: Annotated[Path, typer.Argument(exists=True, help="What model.save('x.keras') wrote.")],
+    manifest: FileOption,
+    card: FileOption,
+    example: FolderOption,
+    output: Annotated[Path, typer.Option(help="A new folder for the bundle.")],
+) -> None:
+    """Make a bundle of a Keras model, its manifest and card, and one series as an example.
+
+    The example becomes the golden test: its pixels go into the bundle, so take none of a patient
+    who has not agreed.
+    """
+    from dicom_node.send.command import dicom_files
+    from workers.packaging import package_file
+    from workers.volume import read_series
+
+    images = read_series(dicom_files(example))
+    texts = manifest.read_text("utf-8"), card.read_text("utf-8")
+    bundle = package_file(output, model, *texts, images)
+    console.print(f"{bundle.id} in {output}, {bundle.sha256[:12]}", highlight=False)
+
+
+def check(
+    bundle: BundleArgument,
+    study: Annotated[
+        Path | None, typer.Option(exists=True, help="DICOM files; else the golden input.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For a machine.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Check all of a bundle on this machine; exit status 1 unless everything passes.
+
+    Schema, signature, golden test, objects, report, explanations, time and peak memory.
+    """
+    from workers.check import check_bundle
+
+    warnings.simplefilter("ignore")
+    with Bars(Console(stderr=True)) as show:
+        checks = list(check_bundle(bundle, study, load_settings(config), show))
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in checks], indent=2))
+    else:
+        _print(checks)
+    if any(each.health is Health.BAD for each in checks):
+        raise typer.Exit(1)
+
+
+def _print(checks: list[Check]) -> None:
+    table = Table(show_edge=False, pad_edge=False)
+    for column in ("what", "", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for each in checks:
+        mark = f"[{COLORS[each.health]}]{each.health}[/]"
+        table.add_row(each.what, mark, Text(each.found), Text(each.advice))
+    console.print(table)
 
 
 def sign(

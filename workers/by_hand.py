@@ -1,13 +1,13 @@
 """One study, one model, one folder of results: the pipeline without PACS, broker or ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dicom_node.catalog import BundleFolder, configured, open_bundle
-from dicom_node.domain.analysis import Provenance
+from dicom_node.domain.analysis import Analysis, Provenance
 from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
 from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance
@@ -23,7 +23,7 @@ from reports import wording
 from reports.case import Case
 from workers.analysis import analyse
 from workers.bootstrap import report_settings, write_folder
-from workers.model import load_model
+from workers.model import Model, load_model
 from workers.progress import Progress, silent
 
 
@@ -32,22 +32,31 @@ class Done:
     """What came out."""
 
     files: tuple[Path, ...]
-    line: str
+    analysis: Analysis
+
+    @property
+    def line(self) -> str:
+        """The answer in one line."""
+        return wording.summary(self.analysis)
 
 
 def analyse_folder(
-    path: Path, bundle_name: str, output: Path, settings: Settings, progress: Progress = silent
+    path: Path,
+    bundle: BundleFolder,
+    output: Path,
+    settings: Settings,
+    progress: Progress = silent,
+    load: Callable[[BundleFolder], Model] = load_model,
 ) -> Done:
     """Select a series as routing would, analyse it, write results and report into ``output``.
 
     Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it.
     """
-    bundle = find_bundle(bundle_name, settings)
     with TemporaryDirectory() as scratch:
         store = InstanceStore(Path(scratch))
         instances = [keep_in(store, file.read_bytes()) for file in dicom_files(path)]
         proposal = _propose(instances, store, bundle)
-        model = load_model(bundle)
+        model = load(bundle)
         provenance = Provenance(
             study_instance_uid=instances[0].study_instance_uid,
             generation=1,
@@ -62,7 +71,7 @@ def analyse_folder(
         case = Case(analysis, report_settings(settings.results))
         files = write_folder(case, output, settings.results.kinds)
         progress("writing results", 1)
-    return Done(tuple(files), wording.summary(analysis))
+    return Done(tuple(files), analysis)
 
 
 def find_bundle(name: str, settings: Settings) -> BundleFolder:

@@ -23,7 +23,8 @@ app = typer.Typer(
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train a reference bundle.")
 app.add_typer(train_app, name="train")
-app.command()(bundle_commands.sign)
+for command in (bundle_commands.package, bundle_commands.check, bundle_commands.sign):
+    app.command()(command)
 
 ConfigOption = Annotated[
     Path | None,
@@ -59,11 +60,12 @@ def analyse(
     config: ConfigOption = None,
 ) -> None:
     """Analyse one study with one model: no PACS, no broker, no ledger."""
-    from workers.by_hand import analyse_folder
+    from workers.by_hand import analyse_folder, find_bundle
 
     warnings.simplefilter("ignore")
+    settings = load_settings(config)
     with Bars() as show:
-        done = analyse_folder(path, bundle, output, load_settings(config), show)
+        done = analyse_folder(path, find_bundle(bundle, settings), output, settings, show)
     table = Table(show_edge=False, pad_edge=False)
     for column in ("file", "bytes"):
         table.add_column(column, justify="right" if column == "bytes" else "left")

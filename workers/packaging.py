@@ -1,0 +1,50 @@
+"""From a Keras model, a manifest and an example to a bundle folder."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from dicom_node.catalog import BundleFolder
+from dicom_node.domain.analysis import SourceImages
+from workers.arrays import Arrays
+from workers.bundle import write_bundle
+from workers.golden import make_golden
+from workers.keras_model import KerasModel
+from workers.volume import ImageFile, read_series
+
+
+def package(
+    folder: Path | str,
+    network: keras.Model,
+    manifest: str,
+    card: str,
+    example: Sequence[ImageFile],
+    reference: Arrays | None = None,
+) -> BundleFolder:
+    """Write a bundle whose golden files are the example and what the model says of it.
+
+    ``manifest`` is the text of ``manifest.toml``, ``card`` that of ``card.md``, ``example`` the
+    files of one series: its pixels go into the bundle, so take none of a patient who has not
+    agreed. Raises what reading a series, a manifest and a model raise.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch) / "model.keras"
+        network.save(weights)
+        return package_file(Path(folder), weights, manifest, card, read_series(example), reference)
+
+
+def package_file(
+    folder: Path,
+    weights: Path,
+    manifest: str,
+    card: str,
+    example: SourceImages,
+    reference: Arrays | None = None,
+) -> BundleFolder:
+    """The same, of a file that ``model.save`` wrote and images that were read."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = write_bundle(Path(scratch), manifest, weights, card, reference)
+        golden = make_golden(KerasModel.load(draft), example)
+    return write_bundle(folder, manifest, weights, card, reference, golden)

@@ -1,0 +1,156 @@
+"""A data set is read as its table says, and a split that leaks a patient is refused."""
+
+import csv
+
+import numpy as np
+import pytest
+import SimpleITK
+from PIL import Image
+
+from dicom_node.domain.errors import ConfigurationError
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import make_study, save_study
+from workers.training.checkpoint import Checkpoint
+from workers.training.dataset import read_data
+from workers.training.reading import read_images, read_mask
+
+
+def write_table(folder, rows):
+    with (folder / "data.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_image(path, value=7, shape=(6, 8)):
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.full(shape, value, np.uint8)).save(path)
+
+
+def cases(folder, rows):
+    for number, row in enumerate(rows):
+        write_image(folder / row["image"], value=number)
+    write_table(folder, rows)
+    return read_data(folder)
+
+
+def test_a_table_names_images_labels_and_subgroups(tmp_path):
+    write_image(tmp_path / "images" / "7.png")
+    write_image(tmp_path / "masks" / "7.png", value=255)
+    row = {"id": "7", "name": "Lesion; Cyst", "patient": "a", "fold": "2", "sex": "F", "age": ""}
+    write_table(tmp_path, [row])
+    (example,) = read_data(tmp_path)
+    assert example.labels == {"Lesion", "Cyst"}
+    assert (example.patient, example.fold, dict(example.facts)) == ("a", "2", {"sex": "F"})
+    images = read_images(example, spacing_mm=0.5)
+    assert images.pixels.shape == (1, 6, 8)
+    assert images.spacing_mm[1:] == (0.5, 0.5)
+    assert read_mask(example, images).all()
+
+
+def test_a_patient_in_two_folds_is_refused(tmp_path):
+    row = {"label": "", "patient": "a"}
+    with pytest.raises(ConfigurationError, match="1 patient is in more than one fold") as refused:
+        cases(
+            tmp_path,
+            [{"image": "1.png", "fold": "1", **row}, {"image": "2.png", "fold": "2", **row}],
+        )
+    assert refused.value.code == "DATA_LEAK"
+
+
+def test_an_image_in_two_folds_is_refused_where_no_patient_is_named(tmp_path):
+    for name in ("1.png", "2.png"):
+        write_image(tmp_path / name)
+    write_table(tmp_path, [{"image": f"{n}.png", "label": "", "fold": str(n)} for n in (1, 2)])
+    with pytest.raises(ConfigurationError, match="image is in more than one fold"):
+        read_data(tmp_path)
+
+
+def test_images_that_nobody_is_named_for_are_not_shared_out(tmp_path):
+    with pytest.raises(ConfigurationError, match="column patient, or fold"):
+        cases(tmp_path, [{"image": "1.png", "label": ""}])
+
+
+def test_patients_are_shared_out_over_folds_and_always_alike(tmp_path):
+    rows = [{"image": f"{n}.png", "label": "", "patient": f"p{n // 2}"} for n in range(40)]
+    first, again = cases(tmp_path, rows), read_data(tmp_path)
+    assert first == again
+    assert len({example.fold for example in first}) > 2
+    assert all(a.fold == b.fold for a, b in zip(first[::2], first[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"image": "../out.png", "label": "", "fold": "1"}, "which is not in it"),
+        ({"image": "none.png", "label": "", "fold": "1"}, "which is not in it"),
+        ({"image": "1.png", "fold": "1"}, "column label"),
+        ({"label": "", "fold": "1"}, "column image"),
+    ],
+)
+def test_a_table_that_cannot_be_followed_is_refused_by_name(tmp_path, row, message):
+    home = tmp_path / "data"
+    home.mkdir()
+    write_image(home / "1.png")
+    write_image(tmp_path / "out.png")
+    write_table(home, [row])
+    with pytest.raises(ConfigurationError, match=message):
+        read_data(home)
+
+
+def test_a_folder_of_dicom_files_says_who_it_is(tmp_path):
+    files = save_study(make_study(phantom(1, slices=3, size=64)), tmp_path / "one")
+    write_table(tmp_path, [{"image": "one", "label": "Lesion"}])
+    (example,) = read_data(tmp_path)
+    assert example.patient
+    assert example.facts["manufacturer"]
+    assert len(read_images(example).frames) == len(files)
+
+
+def test_a_nifti_volume_lies_where_its_header_says(tmp_path):
+    values = np.arange(3 * 4 * 5, dtype=np.float32).reshape(3, 4, 5)
+    volume = SimpleITK.GetImageFromArray(values)
+    volume.SetSpacing((0.5, 0.6, 2.0))
+    volume.SetOrigin((10.0, 20.0, 30.0))
+    SimpleITK.WriteImage(volume, str(tmp_path / "a.nii.gz"))
+    SimpleITK.WriteImage(SimpleITK.Cast(volume > 30, SimpleITK.sitkUInt8), str(tmp_path / "m.nii"))
+    write_table(tmp_path, [{"image": "a.nii.gz", "mask": "m.nii", "label": "", "patient": "a"}])
+    (example,) = read_data(tmp_path)
+    images = read_images(example)
+    assert (images.pixels == values).all()
+    assert images.spacing_mm == pytest.approx((2.0, 0.6, 0.5))
+    assert images.to_patient((2, 3, 4)) == pytest.approx((12.0, 21.8, 34.0))
+    assert (read_mask(example, images) == (values > 30)).all()
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path):
+    write_image(tmp_path / "m.png", shape=(5, 8))
+    (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.png"}])
+    with pytest.raises(ConfigurationError, match="same pixels"):
+        read_mask(example, read_images(example))
+
+
+class Variable:
+    def __init__(self, value):
+        self.value = np.array(value)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.value
+
+    def assign(self, value):
+        self.value = value
+
+
+def test_a_training_goes_on_from_where_it_stopped(tmp_path):
+    kept = Checkpoint(tmp_path / "new" / "state.npz", "seed 0")
+    assert kept.restore([Variable(1.0)]) == 0
+    kept.save(300, [Variable([1.0, 2.0]), Variable(3)])
+    fresh = [Variable([0.0, 0.0]), Variable(0)]
+    assert kept.restore(fresh) == 300
+    assert (fresh[0].value.tolist(), int(fresh[1].value)) == ([1.0, 2.0], 3)
+
+
+def test_the_state_of_another_training_is_not_taken_up(tmp_path):
+    Checkpoint(tmp_path / "state.npz", "seed 0").save(300, [Variable(1.0)])
+    with pytest.raises(ConfigurationError, match="another training"):
+        Checkpoint(tmp_path / "state.npz", "seed 1").restore([Variable(1.0)])

@@ -1,0 +1,166 @@
+"""A data set: a folder with a table of its images, ``data.csv``, and a split that leaks no patient.
+
+One row is one case: an image file (PNG, JPEG, TIFF), a NIfTI file, or a folder of DICOM files of
+one series. Columns, in any order:
+
+- ``image``: its path beside the table; or ``id``: then it is ``images/<id>.*``, and its mask
+  ``masks/<id>.*``;
+- ``name`` or ``label``: labels of the manifest's targets that are there, several with ``;``
+  between them, none where it is empty;
+- ``patient``, ``fold``: who it is of, and which part of the data it belongs to. Without folds,
+  patients are shared out over five of them; without patients, DICOM files say who it is, and of
+  other files folds are taken for what they say they are, as long as no image is in two;
+- ``mask``: a file with the same pixels, above 0 where the finding is; ``spacing_mm``: of an image
+  file's pixels; ``sex``, ``age``, ``manufacturer``, ``slice_thickness``: subgroups to measure.
+"""
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pydicom
+
+from dicom_node.domain.errors import ConfigurationError
+
+FOLDS = 5
+FACTS = ("sex", "age", "manufacturer", "slice_thickness")
+KEYWORDS = ("PatientSex", "PatientAge", "Manufacturer", "SliceThickness")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One case of a data set."""
+
+    name: str
+    image: Path
+    """A file, or a folder of DICOM files."""
+    labels: frozenset[str]
+    fold: str
+    patient: str | None = None
+    mask: Path | None = None
+    spacing_mm: float | None = None
+    facts: Mapping[str, str] | None = None
+
+
+def read_data(folder: Path) -> tuple[Example, ...]:
+    """The cases of a data set, in the order of its table.
+
+    Raises ConfigurationError: no table or several, a column or a file that is missing, and a
+    patient or an image in more than one fold.
+    """
+    with _table(folder).open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ConfigurationError(f"{folder}: its table has no rows")
+    examples = _with_folds([_example(folder, row) for row in rows])
+    refuse_leaks(examples)
+    return examples
+
+
+def refuse_leaks(examples: Sequence[Example]) -> None:
+    """Raise ConfigurationError (DATA_LEAK) for a patient, or an image, in more than one fold.
+
+    What a network has seen of a patient it knows again: such a split measures memory.
+    """
+    _refuse_twice("patient", ((e.patient, e.fold) for e in examples if e.patient is not None))
+    files = (e for e in examples if e.patient is None and e.image.is_file())
+    _refuse_twice("image", ((_digest(e.image), e.fold) for e in files))
+
+
+def _refuse_twice(what: str, pairs: Iterable[tuple[str, str]]) -> None:
+    folds = defaultdict(set)
+    for key, fold in pairs:
+        folds[key].add(fold)
+    count = sum(len(each) > 1 for each in folds.values())
+    if count:
+        raise ConfigurationError(
+            f"the split leaks: {count} {what}{'s are' if count > 1 else ' is'} in more than one "
+            f"fold; give all rows of a {what} the same fold, or leave the column out",
+            code="DATA_LEAK",
+        )
+
+
+def _table(folder: Path) -> Path:
+    tables = sorted(folder.glob("*.csv"))
+    named = [table for table in tables if table.name == "data.csv"] or tables
+    if len(named) != 1:
+        found = ", ".join(table.name for table in tables) or "none"
+        raise ConfigurationError(f"{folder} has to hold one table, data.csv; found: {found}")
+    return named[0]
+
+
+def _example(folder: Path, row: Mapping[str, str | None]) -> Example:
+    given = {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
+    image = _file(folder, given, "image", "images")
+    if image is None:
+        raise ConfigurationError(f"{folder}: its table needs a column image, or id")
+    spacing = given.get("spacing_mm")
+    example = Example(
+        name=given.get("id") or given["image"],
+        image=image,
+        labels=frozenset(filter(None, map(str.strip, _labels(folder, given).split(";")))),
+        fold=given.get("fold", ""),
+        patient=given.get("patient") or None,
+        mask=_file(folder, given, "mask", "masks"),
+        spacing_mm=float(spacing) if spacing else None,
+        facts={name: given[name] for name in FACTS if given.get(name)},
+    )
+    return _with_headers(example) if image.is_dir() else example
+
+
+def _labels(folder: Path, given: Mapping[str, str]) -> str:
+    for column in ("name", "label"):
+        if column in given:
+            return given[column]
+    raise ConfigurationError(f"{folder}: its table needs a column label: what each case shows")
+
+
+def _file(folder: Path, given: Mapping[str, str], column: str, home: str) -> Path | None:
+    """Where a column says it is, or where the id says so; none where neither does."""
+    if given.get(column):
+        found = [folder / given[column]]
+    elif given.get("id"):
+        found = sorted((folder / home).glob(f"{given['id']}.*"))
+        if not found and home == "masks":
+            return None
+    else:
+        return None
+    path = found[0].resolve() if found else folder / home / given["id"]
+    if not path.is_relative_to(folder.resolve()) or not path.exists():
+        raise ConfigurationError(f"{folder}: its table names {path.name}, which is not in it")
+    return path
+
+
+def _with_headers(example: Example) -> Example:
+    """What the table leaves out, from the headers of one of the DICOM files."""
+    first = next((path for path in sorted(example.image.iterdir()) if path.is_file()), None)
+    if first is None:
+        raise ConfigurationError(f"{example.image} holds no DICOM files")
+    header = pydicom.dcmread(first, stop_before_pixels=True, specific_tags=["PatientID", *KEYWORDS])
+    values = zip(FACTS, (header.get(keyword) for keyword in KEYWORDS), strict=True)
+    told = {name: str(value) for name, value in values if value not in (None, "")}
+    patient = example.patient or str(header.get("PatientID") or "") or None
+    return replace(example, patient=patient, facts={**told, **(example.facts or {})})
+
+
+def _with_folds(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """Patients shared out over folds, always alike, where the table names none."""
+    if any(example.fold for example in examples):
+        return tuple(examples)
+    if any(example.patient is None for example in examples):
+        raise ConfigurationError(
+            "the table needs a column patient, or fold: images of one patient must not be divided",
+            code="DATA_LEAK",
+        )
+    return tuple(replace(e, fold=str(1 + _number(e.patient or "") % FOLDS)) for e in examples)
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,86 @@
+"""A case of a data set -> the images that a model is given, and the truth about them."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+from PIL import Image
+
+from dicom_node.domain.analysis import BoolArray, FloatArray, FrameReference, SourceImages
+from dicom_node.domain.errors import ConfigurationError
+from dicom_node.send.command import dicom_files
+from workers.training.dataset import Example
+from workers.volume import read_series
+
+NIFTI = (".nii", ".nii.gz")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+def read_images(example: Example, spacing_mm: float | None = None) -> SourceImages:
+    """All images of a case; ``spacing_mm`` of an image file's pixels, where its table has none.
+
+    Raises ConfigurationError for a file that is neither NIfTI nor an image, and what
+    ``read_series`` raises.
+    """
+    if example.image.is_dir():
+        return read_series(dicom_files(example.image))
+    if example.image.name.endswith(NIFTI):
+        return _nifti(example.image)
+    pixels = _image(example.image)[None]
+    spacing = example.spacing_mm or spacing_mm
+    affine = None if spacing is None else _flat(spacing)
+    return SourceImages((), _frames(len(pixels)), pixels, affine)
+
+
+def read_mask(example: Example, images: SourceImages) -> BoolArray | None:
+    """(frames, rows, columns): where the finding is; none where nobody has drawn it.
+
+    Raises ConfigurationError for a mask of another size than its images.
+    """
+    if example.mask is None:
+        return None
+    mask = (
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(example.mask)))
+        if example.mask.name.endswith(NIFTI)
+        else _image(example.mask)[None]
+    )
+    if mask.shape != images.pixels.shape:
+        raise ConfigurationError(
+            f"the mask of {example.name} has the shape {mask.shape}, and its images have "
+            f"{images.pixels.shape}: draw it on the same pixels"
+        )
+    return np.asarray(mask > 0)
+
+
+def _image(path: Path) -> FloatArray:
+    """(rows, columns), grey."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("F"), np.float32)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path.name} is no image: a data set holds PNG, JPEG, TIFF, NIfTI, or folders of DICOM"
+        ) from error
+
+
+def _nifti(path: Path) -> SourceImages:
+    """Slices along the file's third axis; positions as DICOM has them (SimpleITK turns RAS)."""
+    image = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
+    pixels = SimpleITK.GetArrayFromImage(image)
+    affine = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    affine[:3, :3], affine[:3, 3] = direction[:, ::-1], image.GetOrigin()
+    return SourceImages((), _frames(len(pixels)), pixels, affine)
+
+
+def _flat(spacing_mm: float) -> NDArray[np.float64]:
+    """An axial image at the origin."""
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1, spacing_mm, spacing_mm, 1
+    return affine
+
+
+def _frames(count: int) -> tuple[FrameReference, ...]:
+    """Made up: evaluation refers to no DICOM image."""
+    return tuple(FrameReference(SECONDARY_CAPTURE, f"2.25.{n + 1}") for n in range(count))

@@ -17,9 +17,8 @@ def save_images(images: SourceImages, folder: Path) -> list[Path]:
     """Write images as single-frame files of one series, of a patient who does not exist."""
     pixels = images.pixels
     low = float(np.floor(pixels.min()))
-    slope = (
-        1.0 if np.ptp(pixels) < LEVELS - 1 and _whole(pixels) else np.ptp(pixels) / LEVELS or 1.0
-    )
+    reach = float(pixels.max()) - low
+    slope = 1.0 if _whole(pixels) and reach <= LEVELS else reach / LEVELS
     body = np.zeros(pixels.shape, np.bool_)
     phantom = Phantom(np.zeros(pixels.shape, np.int16), (), body, images.spacing_mm)
     instances = make_study(phantom)

@@ -60,4 +60,4 @@ def key_slices(analysis: Analysis) -> tuple[KeySlice, ...]:
 
 def segments_in(analysis: Analysis, frame: int) -> tuple[SegmentMask, ...]:
     """The segments that this frame cuts."""
-    return tuple(s for s in analysis.segments if s.mask[frame].any())
+    return tuple(s for s in analysis.segments if frame in s.frames)

@@ -14,24 +14,15 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain.analysis import SegmentMask
 from reports.case import Case
-from reports.segments import mask_frames
 
 CENTER = codes.DCM.Center
 """Of the voxels: their mean position."""
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 
-def centroid(segment: SegmentMask) -> tuple[float, float, float]:
-    """Mean (frame, row, column) index of the voxels of a segment."""
-    frames = mask_frames(segment)
-    part = segment.mask[frames[0] : frames[-1] + 1]
-    frame, row, column = np.argwhere(part).mean(axis=0)
-    return float(frame) + frames[0], float(row), float(column)
-
-
 def center(case: Case, segment: SegmentMask, *, flat: bool = False) -> ContentItem:
     """The centre in millimetres of the patient; in an image where ``flat`` or without geometry."""
-    index = centroid(segment)
+    index = segment.centroid
     place = None if flat else case.analysis.images.to_patient(index)
     if place is None:
         return _in_image(case, index)

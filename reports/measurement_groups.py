@@ -37,7 +37,6 @@ from reports.case import Case
 from reports.language import _, number
 from reports.location import center
 from reports.segmentation import frame_number
-from reports.segments import mask_frames
 from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text
@@ -89,7 +88,7 @@ def _on_segment(case: Case, finding: Finding, segment: SegmentMask, segmentation
             referenced_segment=ReferencedSegment(*reference, segment.number, source_images=images),
             **_common(case, finding),
         )
-    source = case.reference(mask_frames(segment)[0])
+    source = case.reference(segment.frames[0])
     frame = frame_number(segmentation, segment, source)
     shown = ReferencedSegmentationFrame(*reference, frame, segment.number, source_image=images[0])
     del shown[0].ReferencedSOPSequence[0].ReferencedSegmentNumber  # never beside a frame number
@@ -122,7 +121,7 @@ def _common(case: Case, finding: Finding) -> dict[str, Any]:
 
 def _segmented_images(case: Case, segment: SegmentMask) -> list[SourceImageForSegmentation]:
     by_instance: dict[tuple[str, str], list[int]] = {}
-    for frame in mask_frames(segment):
+    for frame in segment.frames:
         reference = case.reference(frame)
         numbers = by_instance.setdefault((reference.sop_class_uid, reference.sop_instance_uid), [])
         if reference.frame_number is not None:

@@ -23,7 +23,6 @@ from reports.identity import identify
 from reports.key_slices import segments_in
 from reports.language import _
 from reports.presentation import images, present, referring
-from reports.segments import mask_frames
 from reports.settings import SHORT_DISCLAIMER
 
 KIND = ResultKind.PRESENTATION_STATE
@@ -38,7 +37,7 @@ class OutlinesWriter:
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance for all images that are rescaled alike, mostly one in all."""
-        touched = sorted({f for s in case.analysis.segments for f in mask_frames(s)})
+        touched = sorted({f for s in case.analysis.segments for f in s.frames})
         groups = rescales(case, touched).items()
         return [
             ResultInstance(KIND, _state(case, index, rescale, frames))

@@ -62,8 +62,7 @@ def map_frames(case: Case, saliency: SaliencyMap) -> range:
     Without a gap, for viewers take the spacing of the first two frames for that of all; a key
     slice is among them even if it is cold.
     """
-    peaks = saliency.values.max(axis=(1, 2))
-    warm = peaks >= CLEAR_BELOW * saliency.full_scale
+    warm = saliency.peaks >= CLEAR_BELOW * saliency.full_scale
     warm[_key_frames(case, saliency)] = True
     first, last = np.flatnonzero(warm)[[0, -1]]
     return range(int(first), int(last) + 1)
@@ -101,12 +100,12 @@ def _floating(dataset: Dataset, shared: Dataset, values: FloatArray, saliency: S
     _meaning(shared, saliency, step=1.0)
     (mapping,) = shared.RealWorldValueMappingSequence
     mapping.DoubleFloatRealWorldValueFirstValueMapped = 0.0
-    mapping.DoubleFloatRealWorldValueLastValueMapped = float(values.max())
+    mapping.DoubleFloatRealWorldValueLastValueMapped = float(saliency.peaks.max())
 
 
 def _integer(dataset: Dataset, shared: Dataset, values: FloatArray, saliency: SaliencyMap) -> None:
     """16 bits from 0 to full scale, or to the peak where it is higher."""
-    step = max(saliency.full_scale, float(values.max())) / STEPS
+    step = max(saliency.full_scale, float(saliency.peaks.max())) / STEPS
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, 0
     dataset.PixelData = np.rint(values / step).astype("<u2").tobytes()

@@ -19,7 +19,7 @@ from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import identify, series_description
 from reports.multiframe import Derived, Dimension, describe, require_frame_of_reference
-from reports.segments import background, description, mask_frames, overlapping
+from reports.segments import background, description, overlapping
 
 Segments = Sequence[SegmentMask]
 SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
@@ -88,7 +88,7 @@ def _label_map(dataset: Dataset, case: Case, segments: Segments) -> None:
     dataset.SOPClassUID = LABEL_MAP_STORAGE
     dataset.SegmentSequence = [background(), *dataset.SegmentSequence]
     dataset.PixelPaddingValue = 0
-    touched = sorted({frame for segment in segments for frame in mask_frames(segment)})
+    touched = sorted({frame for segment in segments for frame in segment.frames})
     frames = [Derived(frame) for frame in touched]
     describe(dataset, case, frames, derivation=codes.cid7203.SegmentationImageDerivation)
     deep = segments[-1].number > MOST_IN_A_BYTE
@@ -107,7 +107,7 @@ def _frames_of_segments(
     dataset: Dataset, case: Case, segments: Segments
 ) -> list[tuple[SegmentMask, int]]:
     """Describe a frame for each segment and slice that it touches; return both in that order."""
-    frames = [(segment, frame) for segment in segments for frame in mask_frames(segment)]
+    frames = [(segment, frame) for segment in segments for frame in segment.frames]
     identified = {segment.number: _identification(segment.number) for segment in segments}
     describe(
         dataset,

@@ -94,14 +94,9 @@ def overlapping(segments: Sequence[SegmentMask]) -> bool:
     """Whether a voxel belongs to more than one segment."""
     seen: dict[int, BoolArray] = {}
     for segment in segments:
-        for frame in mask_frames(segment):
+        for frame in segment.frames:
             plane = segment.mask[frame]
             if frame in seen and (seen[frame] & plane).any():
                 return True
             seen[frame] = seen[frame] | plane if frame in seen else plane
     return False
-
-
-def mask_frames(segment: SegmentMask) -> list[int]:
-    """Indices of the frames that a segment touches."""
-    return [frame for frame, plane in enumerate(segment.mask) if plane.any()]

@@ -71,14 +71,22 @@ class StructuredReportWriter:
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance; everything in ``earlier`` but its other form is evidence."""
         others = [r for r in earlier if r.kind not in FORMS]
+        written = [r.dataset for r in earlier if r.kind in FORMS]
         dataset = _document(case, others, self.kind)
         *context, measurements, remarks = dataset.ContentSequence
-        dataset.ContentSequence = [*context, image_library(case), measurements, remarks]
+        library = next(map(_library, written), None) or image_library(case)
+        dataset.ContentSequence = [*context, library, measurements, remarks]
         identify(dataset, case, self.kind)
         if any(finding.explanation for finding in case.analysis.findings):
             name_our_codes(dataset)
         name_predecessors(dataset, case.predecessors)
         return [ResultInstance(self.kind, dataset)]
+
+
+def _library(report: Dataset) -> Dataset:
+    """Of another form of the same report: it holds thousands of items, all the same."""
+    library: Dataset = report.ContentSequence[-3]
+    return library
 
 
 def _document(case: Case, earlier: Sequence[ResultInstance], kind: ResultKind) -> Dataset:

@@ -130,7 +130,7 @@ def method_text(explanation: Explanation) -> str:
         method=term(saliency.method.meaning),
         layer=saliency.layer,
         scale=number(saliency.full_scale),
-        highest=number(float(saliency.values.max())),
+        highest=number(float(saliency.peaks.max())),
     )
     return made if explanation.withheld else _joined(made, _(NOT_A_SEGMENTATION))
 

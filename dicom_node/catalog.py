@@ -36,7 +36,7 @@ REQUIRED = frozenset({MANIFEST, CARD})
 OPTIONAL = frozenset({REFERENCE, GOLDEN_INPUT, GOLDEN_EXPECTED})
 CHECKED = REQUIRED | MODELS | OPTIONAL
 """The files that ``SHA256SUMS`` may name: those of them that are there, and no other."""
-MAX_SUMS_BYTES = 64 * 1024
+MAX_SUMS_BYTES, MAX_MANIFEST_BYTES = 64 * 1024, 1024 * 1024
 ENTRY_POINTS = "dicom_node.bundles"
 ANYBODY = Signers()
 """Bundles are taken unsigned."""
@@ -223,9 +223,11 @@ def _expected_sums(path: Path, sums: bytes, present: frozenset[str]) -> Mapping[
 
 
 def _read_manifest(path: Path) -> ModelManifest:
+    if (path / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
+        _refuse(path, "BUNDLE_SIZE", f"{MANIFEST} is too large to be one")
     try:
         return ModelManifest.model_validate(tomllib.loads((path / MANIFEST).read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse(path, "BUNDLE", f"{MANIFEST} is no TOML: {error}")
     except ValidationError as error:
         problems = "; ".join(

@@ -31,6 +31,8 @@ from workers.arrays import Arrays, read_arrays, write_arrays
 MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 MAX_BYTES = 4 * 2**30
 """Of all members together, unpacked."""
+SMALL_BYTES, MAX_RATIO = 16 * 2**20, 100
+"""What may be packed how tightly: Keras itself packs nothing, and noise packs badly."""
 CODE = frozenset(
     {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 )
@@ -108,10 +110,9 @@ def refuse_code(weights: Path) -> None:
                     "the model with model.save('model.keras')",
                     code="BUNDLE_CODE",
                 )
-            if sum(member.file_size for member in members) > MAX_BYTES:
-                raise CorruptBundle(f"{weights.name} is too large unpacked", code="BUNDLE_SIZE")
+            refuse_bomb(weights, archive)
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, ValueError) as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RecursionError) as error:
         raise CorruptBundle(
             f"{weights.name} is no Keras 3 file: HDF5, SavedModel and pickles are not loaded; save "
             "the model with model.save('model.keras')",
@@ -122,6 +123,19 @@ def refuse_code(weights: Path) -> None:
         raise CorruptBundle(
             f"{weights.name} uses {', '.join(foreign)}: build it of stock Keras layers only",
             code="BUNDLE_CODE",
+        )
+
+
+def refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise CorruptBundle (BUNDLE_SIZE) for members that unpack to more than any model holds."""
+    members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if unpacked > MAX_BYTES or unpacked > max(SMALL_BYTES, MAX_RATIO * packed):
+        raise CorruptBundle(
+            f"{path.name} of {packed:,} bytes unpacks to {unpacked:,}: no model is so large or so "
+            "empty; save it with model.save('model.keras')",
+            code="BUNDLE_SIZE",
         )
 
 

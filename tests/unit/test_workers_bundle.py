@@ -236,6 +236,42 @@ def test_73_a_member_that_unpacks_beyond_any_model_is_refused(tmp_path, monkeypa
     assert caught.value.code == "BUNDLE_SIZE"
 
 
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+def test_73_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, member):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("metadata.json", "config.json", "model.weights.h5"):
+            archive.writestr(name, bytes(32 << 20) if name == member else b"{}")
+    assert (tmp_path / "model.keras").stat().st_size < 1 << 20
+    with pytest.raises(CorruptBundle, match="unpacks to") as caught:
+        refuse_code(tmp_path / "model.keras")
+    assert caught.value.code == "BUNDLE_SIZE"
+
+
+def test_73_a_config_that_nests_without_end_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", b"")
+        archive.writestr("config.json", "[" * 100_000)
+    with pytest.raises(CorruptBundle):
+        refuse_code(tmp_path / "model.keras")
+
+
+def test_73_a_manifest_that_nests_without_end_or_is_a_flood_is_refused(bundle):
+    for text, code in (("a = " + "[" * 100_000, "BUNDLE"), ("#" * (2 << 20), "BUNDLE_SIZE")):
+        (bundle / "manifest.toml").write_text(text)
+        names = [name for name in FILES if name != SUMS]
+        sums = subprocess.run(["sha256sum", *names], cwd=bundle, capture_output=True, check=True)
+        (bundle / SUMS).write_bytes(sums.stdout)
+        assert code_of(bundle) == code
+
+
+def test_74_a_saved_model_in_place_of_the_network_is_refused(bundle):
+    (bundle / "model.keras").unlink()
+    (bundle / "model.keras" / "variables").mkdir(parents=True)
+    (bundle / "model.keras" / "saved_model.pb").write_bytes(b"")
+    assert code_of(bundle) == "BUNDLE_PATH"
+
+
 def huge(file, _):
     file.create_dataset("layers/kernel", (1 << 40,), "f4", chunks=(1024,))
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError
 from dicom_node.settings import load_settings
-from workers import bundle_commands
+from workers import bundle_commands, training_commands
 from workers.console import Bars, console
 
 app = typer.Typer(
@@ -23,7 +23,13 @@ app = typer.Typer(
 )
 train_app = typer.Typer(no_args_is_help=True, help="Train a reference bundle.")
 app.add_typer(train_app, name="train")
-for command in (bundle_commands.package, bundle_commands.check, bundle_commands.sign):
+train_app.command()(training_commands.brain_mr_tumour)
+for command in (
+    training_commands.evaluate,
+    bundle_commands.package,
+    bundle_commands.check,
+    bundle_commands.sign,
+):
     app.command()(command)
 
 ConfigOption = Annotated[

@@ -1,0 +1,136 @@
+"""The words of ``brain-mr-tumour``: its manifest and its card."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from dicom_node.domain.manifest import ModelManifest
+from workers.training.brain.network import FEATURES, MASKS, SIDE, TYPE_LOGITS
+from workers.training.measures import Figure
+
+LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
+SPACING_MM = 1.568
+"""160 pixels cover what the training images do: 512 pixels of 0.49 mm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the choosing fold decides."""
+
+    temperature: float = 1.0
+    mask_threshold: float = 0.5
+    full_scale: float = 10.0
+    """Logits."""
+
+
+MANIFEST = Template((Path(__file__).parent / "manifest.template").read_text("utf-8"))
+
+TARGET = Template("""
+[[outputs.targets]]
+label = "$label"
+finding = { value = "$value", scheme = "SCT", meaning = "$meaning" }
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abnormal Structure" }
+site = { value = "$site", scheme = "SCT", meaning = "$place" }
+threshold = 0.3 # the likeliest of the three, unless none is likelier
+temperature = $temperature # fitted on the choosing fold
+located_by = "Tumour"
+""")
+CODES = (
+    ("302820008", "Intracranial meningioma", "12738006", "Brain"),
+    ("393564001", "Glioma", "12738006", "Brain"),
+    ("127024001", "Neoplasm of pituitary gland", "56329008", "Pituitary gland"),
+)
+FIGURE = Template("""
+[[card.performance]]
+name = $name
+value = $value
+low = $low
+high = $high
+cases = $cases
+data = $data
+""")
+
+
+def manifest_text(
+    chosen: Chosen = Chosen(),
+    figures: Mapping[str, Figure] | None = None,
+    data: str = "",
+    training_data: str = "",
+) -> str:
+    """The text of ``manifest.toml``; ``data`` says what the figures were measured on."""
+    return MANIFEST.substitute(
+        side=SIDE,
+        spacing=SPACING_MM,
+        logits=TYPE_LOGITS,
+        masks=MASKS,
+        features=FEATURES,
+        targets="".join(
+            _target(*each, chosen.temperature) for each in zip(LABELS, CODES, strict=True)
+        ),
+        mask_threshold=chosen.mask_threshold,
+        full_scale=chosen.full_scale,
+        training_data=json.dumps(training_data),
+        performance="".join(_figure(n, f, data) for n, f in (figures or {}).items()),
+    )
+
+
+def parse(manifest: str) -> ModelManifest:
+    """The manifest that a text describes."""
+    return ModelManifest.model_validate(tomllib.loads(manifest))
+
+
+def card_text(manifest: ModelManifest) -> str:
+    """The text of ``card.md``: the manifest's card, for people."""
+    card = manifest.card
+    rows = [
+        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |"
+        for f in card.performance
+    ]
+    measured = card.performance[0].data if card.performance else "nothing yet"
+    lines = [
+        f"# {manifest.title} ({manifest.id})",
+        f"**For:** {card.intended_use}",
+        f"**Not for:** {card.not_for}",
+        "## Data",
+        card.training_data,
+        card.citation,
+        "## Performance",
+        f"Measured on {measured}. 95 % intervals (bootstrap over groups of slices; Wilson for "
+        "shares of images).",
+        "\n".join(["| figure | value | interval | cases |", "| --- | --- | --- | --- |", *rows]),
+        "## How it decides",
+        DECISION,
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in card.limits),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+DECISION = (
+    "The network is a U-Net. It outlines the tumour, and reads the type from the feature cells "
+    "under that outline and from nowhere else; the heat map (HiResCAM) shows what each of these "
+    'cells adds to the type\'s logit, exactly. Three types and "no tumour" share one probability '
+    "(softmax), after the logits are divided by a temperature. Because the map cannot leave the "
+    "outline, a good place in it says that the outline is good, not more."
+)
+
+
+def _target(label: str, codes: tuple[str, str, str, str], temperature: float) -> str:
+    value, meaning, site, place = codes
+    return TARGET.substitute(
+        label=label, value=value, meaning=meaning, site=site, place=place, temperature=temperature
+    )
+
+
+def _figure(name: str, figure: Figure, data: str) -> str:
+    return FIGURE.substitute(
+        name=json.dumps(name),
+        value=round(figure.value, 4),
+        low=round(max(0.0, figure.low), 4),
+        high=round(min(1.0, figure.high), 4),
+        cases=figure.cases,
+        data=json.dumps(data),
+    )

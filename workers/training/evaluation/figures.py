@@ -1,0 +1,161 @@
+"""Figures of a bundle on a data set, with intervals from samples of patients, not of cases."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.manifest import ModelManifest
+from workers.training.evaluation.cases import Seen
+from workers.training.measures import Figure
+
+SAMPLES = 500
+BINS = 10
+Rows = NDArray[np.intp]
+Statistic = Callable[[Rows], float]
+"""Of some rows of the cases; nan where they do not tell."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """All cases as arrays."""
+
+    seen: Sequence[Seen]
+    manifest: ModelManifest
+
+    @cached_property
+    def truth(self) -> BoolArray:
+        """(cases, targets)."""
+        return np.stack([each.truth for each in self.seen])
+
+    @cached_property
+    def probabilities(self) -> FloatArray:
+        """(cases, targets)."""
+        return np.stack([each.probabilities for each in self.seen])
+
+    @cached_property
+    def patients(self) -> Sequence[Rows]:
+        """The rows of each patient."""
+        _, numbers = np.unique([each.patient for each in self.seen], return_inverse=True)
+        return [np.flatnonzero(numbers == n) for n in range(numbers.max() + 1)]
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether one answer at most is true."""
+        plan = self.manifest.classification
+        return plan is not None and plan.exclusive
+
+    @cached_property
+    def calls(self) -> BoolArray:
+        """(cases, targets): what the bundle calls present at its operating points."""
+        reached = self.probabilities >= [t.threshold for t in self.manifest.targets]
+        if not self.exclusive:
+            return np.asarray(reached)
+        best = np.arange(reached.shape[1]) == self.probabilities.argmax(axis=1)[:, None]
+        return np.asarray(reached & best)
+
+    @cached_property
+    def right(self) -> BoolArray:
+        """(cases,): every target was called what it is."""
+        return np.asarray((self.calls == self.truth).all(axis=1))
+
+    @cached_property
+    def stated(self) -> tuple[FloatArray, BoolArray]:
+        """Probabilities and whether they came true: of the likeliest answer where answers exclude
+        each other, else of all targets."""
+        if not self.exclusive:
+            return self.probabilities.ravel(), self.truth.ravel()
+        rest = np.clip(1 - self.probabilities.sum(axis=1, keepdims=True), 0, 1)
+        said = np.concatenate([self.probabilities, rest], axis=1)
+        true = np.concatenate([self.truth, ~self.truth.any(axis=1, keepdims=True)], axis=1)
+        rows, best = np.arange(len(said)), said.argmax(axis=1)
+        return said[rows, best], true[rows, best]
+
+    def of(self, values: Sequence[float | None]) -> Statistic:
+        """The mean of what cases have a value for."""
+        known = np.array([np.nan if value is None else float(value) for value in values])
+        return lambda rows: float(_mean(known[rows]))
+
+    def figure(self, statistic: Statistic, cases: int | None = None) -> Figure:
+        """The statistic, and the middle 95 % of it over seeded samples of patients."""
+        rng, groups = np.random.default_rng(0), self.patients
+        drawn = (rng.integers(0, len(groups), len(groups)) for _ in range(SAMPLES))
+        values = [statistic(np.concatenate([groups[n] for n in chosen])) for chosen in drawn]
+        known = np.array(values)[~np.isnan(values)]
+        low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
+        every = np.arange(len(self.seen))
+        return Figure(statistic(every), float(low), float(high), cases or len(self.seen))
+
+
+def overall(cases: Cases) -> Mapping[str, Figure]:
+    """By name: accuracy, calibration, outlines, and places beside their baselines."""
+    found = {
+        "Cases called right": cases.figure(lambda rows: float(cases.right[rows].mean())),
+        "Calibration error (ECE)": cases.figure(lambda rows: calibration_gap(cases, rows)),
+        "Brier score": cases.figure(lambda rows: brier(cases, rows)),
+    }
+    for name, values in _located(cases):
+        count = sum(value is not None for value in values)
+        if count:
+            found[name] = cases.figure(cases.of(values), count)
+    return found
+
+
+def _located(cases: Cases) -> Iterator[tuple[str, Sequence[float | None]]]:
+    places = [each.place for each in cases.seen]
+    yield "Dice of the outlines", [each.dice for each in cases.seen]
+    yield "Heat map's peak in the mask", [None if p is None else p.peak for p in places]
+    yield "Image centre in the mask", [None if p is None else p.centre for p in places]
+    yield "Average mask's peak in the mask", [None if p is None else p.average for p in places]
+
+
+def by_target(cases: Cases, column: int) -> Mapping[str, Figure]:
+    """Of one target: areas under both curves, and rates at the operating point."""
+    truth, calls = cases.truth[:, column], cases.calls[:, column]
+    said = cases.probabilities[:, column]
+    return {
+        "Area under ROC": cases.figure(_of_both(truth, said, roc_auc_score)),
+        "Average precision": cases.figure(_of_both(truth, said, average_precision_score)),
+        "Sensitivity": cases.figure(_rate(calls, truth), int(truth.sum())),
+        "Specificity": cases.figure(_rate(~calls, ~truth), int((~truth).sum())),
+    }
+
+
+def calibration_gap(cases: Cases, rows: Rows) -> float:
+    """Expected calibration error over ten bins (Guo 2017)."""
+    said, true = (_of_rows(cases, values, rows) for values in cases.stated)
+    bins = np.minimum((said * BINS).astype(int), BINS - 1)
+    sums = [np.bincount(bins, weights=values, minlength=BINS) for values in (said, true)]
+    return float(np.abs(sums[0] - sums[1]).sum() / len(said))
+
+
+def brier(cases: Cases, rows: Rows) -> float:
+    """Mean over cases of the squared distance from the truth, summed over targets (Brier 1950)."""
+    return float(((cases.probabilities - cases.truth)[rows] ** 2).sum(axis=1).mean())
+
+
+def _of_rows(cases: Cases, values: NDArray[np.generic], rows: Rows) -> NDArray[np.generic]:
+    return values.reshape(len(cases.seen), -1)[rows].ravel()
+
+
+def _of_both(
+    truth: BoolArray, said: FloatArray, score: Callable[[BoolArray, FloatArray], float]
+) -> Statistic:
+    def statistic(rows: Rows) -> float:
+        there = truth[rows]
+        return float(score(there, said[rows])) if 0 < there.sum() < len(there) else np.nan
+
+    return statistic
+
+
+def _rate(hits: BoolArray, among: BoolArray) -> Statistic:
+    return lambda rows: _mean(np.where(among[rows], hits[rows].astype(float), np.nan))
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan

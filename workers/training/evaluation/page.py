@@ -1,0 +1,108 @@
+"""The evaluation as one page: self-contained, no script, no outside request."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from dicom_node import __version__
+from dicom_node.catalog import BundleFolder
+from workers.training.evaluation.cases import Seen
+from workers.training.evaluation.curves import precision_recall, reliability, roc
+from workers.training.evaluation.figures import Cases, by_target, overall
+from workers.training.evaluation.scope import Scope
+from workers.training.evaluation.subgroups import Subgroup, subgroups
+from workers.training.measures import Figure
+
+TEMPLATE = "page.html"
+FACT_NAMES = {
+    "sex": "Sex",
+    "age": "Age",
+    "manufacturer": "Manufacturer",
+    "slice_thickness": "Slice thickness",
+    "largest_area": "Area of the finding in its largest slice",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of one bundle on one data set."""
+
+    bundle: BundleFolder
+    data: str
+    """What it was measured on, in words."""
+    cases: Cases
+    figures: Mapping[str, Figure]
+    targets: Mapping[str, Mapping[str, Figure]]
+    subgroups: Mapping[str, Sequence[Subgroup]]
+    scope: Scope | None = None
+
+
+def evaluate(
+    bundle: BundleFolder, data: str, seen: Sequence[Seen], scope: Scope | None = None
+) -> Evaluation:
+    """Figures of what the bundle said of at least one case."""
+    cases = Cases(seen, bundle.manifest)
+    targets = {
+        target.label: by_target(cases, column)
+        for column, target in enumerate(bundle.manifest.targets)
+    }
+    return Evaluation(bundle, data, cases, overall(cases), targets, subgroups(cases), scope)
+
+
+def page(evaluation: Evaluation) -> str:
+    """The page as HTML; every value is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["figure"] = _figure
+    return environment.get_template(TEMPLATE).render(_values(evaluation))
+
+
+def _values(evaluation: Evaluation) -> dict[str, Any]:
+    cases, manifest = evaluation.cases, evaluation.bundle.manifest
+    seconds = [each.seconds for each in cases.seen]
+    return {
+        "evaluation": evaluation,
+        "manifest": manifest,
+        "version": __version__,
+        "cases": len(cases.seen),
+        "patients": len(cases.patients),
+        "charts": {
+            target.label: (roc(cases, column), precision_recall(cases, column))
+            for column, target in enumerate(manifest.targets)
+        },
+        "reliability": reliability(cases),
+        "confusion": confusion(cases) if cases.exclusive else None,
+        "fact_names": FACT_NAMES,
+        "seconds": {"median": np.median(seconds), "longest": max(seconds)},
+        "frames": float(np.median([each.frames for each in cases.seen])),
+    }
+
+
+def confusion(cases: Cases) -> Mapping[str, Mapping[str, int]]:
+    """How many cases of each truth got each call; "none" is the last of both."""
+    names = [*(target.label for target in cases.manifest.targets), "none"]
+    true, called = (
+        np.where(values.any(axis=1), values.argmax(axis=1), len(names) - 1)
+        for values in (cases.truth, cases.calls)
+    )
+    return {
+        name: {other: int(((true == t) & (called == c)).sum()) for c, other in enumerate(names)}
+        for t, name in enumerate(names)
+    }
+
+
+def _figure(figure: Figure) -> Markup:
+    """A value, and its interval where it has one."""
+    if np.isnan(figure.value):
+        return Markup("not measured")
+    return Markup("<b>{:.3f}</b> ({:.3f} to {:.3f})").format(figure.value, figure.low, figure.high)

@@ -1,0 +1,91 @@
+"""``dicom-worker train brain-mr-tumour`` and ``evaluate``: from data to a bundle, and back."""
+
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dicom_node.domain.errors import ConfigurationError
+from dicom_node.settings import load_settings
+from workers.console import Bars, console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_node.domain.manifest import Performance
+    from workers.training.measures import Figure
+
+FolderArgument = Annotated[Path, typer.Argument(help="A new folder for the bundle.")]
+DataOption = Annotated[
+    Path,
+    typer.Option(exists=True, file_okay=False, help="A folder with data.csv beside its images."),
+]
+
+
+def brain_mr_tumour(
+    output: FolderArgument,
+    data: DataOption,
+    state: Annotated[
+        Path | None, typer.Option(help="Where the training goes on from when it was stopped.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives other figures, much alike.")] = 0,
+) -> None:
+    """Train brain-mr-tumour on folds 1 to 3 of brain-tumour-cheng: an hour on two cores."""
+    from workers.training.brain.recipe import train_brain
+
+    started = datetime.now(UTC)
+    home = state or output.with_name(f"{output.name}-state")
+    with Bars() as show:
+        bundle = train_brain(output, data, home, seed=seed, progress=show)
+    minutes = (datetime.now(UTC) - started).total_seconds() / 60
+    console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
+    _print({row.name: row for row in bundle.manifest.card.performance})
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="A bundle folder, or name@version of one.")],
+    data: DataOption,
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("evaluation.html"),
+    fold: Annotated[list[str] | None, typer.Option(help="Only these; all without it.")] = None,
+    rename: Annotated[
+        list[str] | None, typer.Option(help="A label of the data as the bundle's: old=new.")
+    ] = None,
+    spacing_mm: Annotated[
+        float | None, typer.Option(help="Of image files whose table has no spacing_mm.")
+    ] = None,
+    out_of_scope: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="DICOM files that the bundle is not for: are they noticed?"),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.")] = None,
+) -> None:
+    """Measure a bundle on a data set, and write one page with figures and intervals."""
+    from workers.by_hand import find_bundle
+    from workers.training.evaluation.run import Question, run
+
+    warnings.simplefilter("ignore")
+
+    names = dict(_pair(each) for each in rename or ())
+    question = Question(data, frozenset(fold or ()), names, spacing_mm, out_of_scope)
+    with Bars() as show:
+        figures = run(find_bundle(bundle, load_settings(config)), question, output, show)
+    _print(figures)
+    console.print(f"[bold]{output}[/]", highlight=False)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, found, new = text.partition("=")
+    if not found:
+        raise ConfigurationError(f"--rename {text}: write old=new")
+    return old, new
+
+
+def _print(figures: "Mapping[str, Figure | Performance]") -> None:
+    for name, figure in figures.items():
+        console.print(
+            f"  {name}: {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), "
+            f"{figure.cases} cases",
+            highlight=False,
+        )

@@ -33,7 +33,8 @@ WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 def make_golden(model: Model, images: SourceImages) -> Golden:
     """The middle images of a series, and what the model says of them."""
     given = _some(images, model.manifest)
-    return Golden(_stored(given, model.manifest), heads(model, given))
+    said = {name: _rounded(values) for name, values in heads(model, given).items()}
+    return Golden(_stored(given, model.manifest), said)
 
 
 def golden_images(bundle: BundleFolder) -> SourceImages | None:
@@ -82,6 +83,12 @@ def heads(model: Model, images: SourceImages) -> dict[str, FloatArray]:
         for name, values in model.predict(items.inputs(prepared.values, chosen)).heads.items():
             said.setdefault(name, []).append(values)
     return {name: np.concatenate(values) for name, values in said.items()}
+
+
+def _rounded(values: FloatArray) -> FloatArray:
+    """To a power of two far below the tolerance, so that it packs well."""
+    step = 2.0 ** np.floor(np.log2(max(1.0, float(np.ptp(values))) * TOLERANCE / 10))
+    return np.asarray(np.rint(values / step) * step, np.float32)
 
 
 def _some(images: SourceImages, manifest: ModelManifest) -> SourceImages:

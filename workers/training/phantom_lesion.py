@@ -8,8 +8,10 @@ from pathlib import Path
 import keras
 
 from dicom_node.catalog import BundleFolder
-from workers.bundle import write_bundle
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import make_study, save_study
 from workers.keras_model import KerasModel
+from workers.packaging import package
 from workers.progress import Progress, silent
 from workers.training.choose import choose
 from workers.training.evaluate import evaluate
@@ -23,6 +25,8 @@ TRAINING_SEEDS = range(10_000)
 VALIDATION_SEEDS = range(10_000, 20_000)
 TEST_SEEDS = range(20_000, 30_000)
 """Disjoint, so that no phantom is met twice. Tests of the repository take seeds from 30 000."""
+EXAMPLE_SEED = 20_000
+"""Of the golden test."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,5 @@ def _write(
     data = f"{size.training} synthetic CT phantoms of the repository, {size.steps} steps."
     manifest = manifest_text(chosen, figures, data)
     with tempfile.TemporaryDirectory() as scratch:
-        weights = Path(scratch) / "model.keras"
-        network.save(weights)
-        return write_bundle(folder, manifest, weights, card_text(parse(manifest)))
+        example = save_study(make_study(phantom(EXAMPLE_SEED, slices=3, size=128)), Path(scratch))
+        return package(folder, network, manifest, card_text(parse(manifest)), example)

@@ -22,7 +22,8 @@ BY_GRADIENT: Mapping[str, Callable[[Scored], InputMap]] = {
 }
 BY_ASKING: Mapping[str, Callable[[Scored], InputMap]] = {"occlusion": Occlusion, "rise": Rise}
 SCORECAM: Mapping[str, int] = {"scorecam": 1, "scorecam-pruned": 12}
-"""One channel in how many is asked about."""
+"""One channel in how many is asked about, of layers with many."""
+FEWEST = 32
 METHODS = (*WEIGHTINGS, *SCORECAM, *BY_GRADIENT, *BY_ASKING)
 
 
@@ -81,5 +82,5 @@ def _scorecam(network: keras.Model, plan: ExplanationPlan, scored: Scored, head:
             f"shape {place.shape[1:]} for {tuple(image[1:])}: name another as explanation.layer, "
             "or explain this model by occlusion"
         )
-    asked = max(channels // SCORECAM[plan.method], 1)
+    asked = max(channels // SCORECAM[plan.method], FEWEST)
     return ScoreCam(scored, reader(network, place), place.name, asked=asked)

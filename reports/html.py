@@ -218,7 +218,7 @@ def _lines(lines: Sequence[Line]) -> list[dict[str, Any]]:
 def _image(image: Image.Image) -> dict[str, Any]:
     """Pictures side by side grow in proportion to their width: then they are of one height."""
     return {
-        "url": _data_url(image),
+        "url": data_url(image),
         "width": image.width,
         "height": image.height,
         "basis": round(image.width / 42, 1),
@@ -229,7 +229,8 @@ PNG_LEVEL = 2
 """Of deflate: noisy grey pictures come out smaller than at the highest, in a fifth of the time."""
 
 
-def _data_url(image: Image.Image) -> Markup:
+def data_url(image: Image.Image) -> Markup:
+    """A picture within a page."""
     buffer = BytesIO()
     image.save(buffer, "PNG", compress_level=PNG_LEVEL)
     encoded = base64.b64encode(buffer.getvalue()).decode("ascii")

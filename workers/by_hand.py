@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from dicom_node.catalog import BundleFolder, configured, open_bundle
 from dicom_node.domain.analysis import Analysis, Provenance
 from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
-from dicom_node.domain.job import Proposal
+from dicom_node.domain.job import Proposal, SeriesChoice
 from dicom_node.domain.study import Instance
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger.opening import input_sha256
@@ -40,6 +40,15 @@ class Done:
         return wording.summary(self.analysis)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The series of a folder that a model reads."""
+
+    paths: tuple[Path, ...]
+    provenance: Provenance
+    selection: tuple[SeriesChoice, ...]
+
+
 def analyse_folder(
     path: Path,
     bundle: BundleFolder,
@@ -53,25 +62,34 @@ def analyse_folder(
     Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it.
     """
     with TemporaryDirectory() as scratch:
-        store = InstanceStore(Path(scratch))
-        instances = [keep_in(store, file.read_bytes()) for file in dicom_files(path)]
-        proposal = _propose(instances, store, bundle)
+        given = choose(path, bundle, Path(scratch), settings)
         model = load(bundle)
-        provenance = Provenance(
-            study_instance_uid=instances[0].study_instance_uid,
-            generation=1,
-            input_sha256=input_sha256(proposal.inputs),
-            bundle_sha256=bundle.sha256,
-            config_sha256=settings.results.sha256,
-            opened_at=datetime.now(UTC),
-        )
-        paths = [store.path(sha256) for s in proposal.inputs for _, sha256 in s.instances]
-        analysis = analyse(paths, model, provenance, proposal.selection, progress)
+        analysis = analyse(given.paths, model, given.provenance, given.selection, progress)
         progress("writing results", 0)
         case = Case(analysis, report_settings(settings.results))
         files = write_folder(case, output, settings.results.kinds)
         progress("writing results", 1)
     return Done(tuple(files), analysis)
+
+
+def choose(path: Path, bundle: BundleFolder, scratch: Path, settings: Settings) -> Given:
+    """Keep a folder's files in ``scratch``, and select a series of them as routing would.
+
+    Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it.
+    """
+    store = InstanceStore(scratch)
+    instances = [keep_in(store, file.read_bytes()) for file in dicom_files(path)]
+    proposal = _propose(instances, store, bundle)
+    provenance = Provenance(
+        study_instance_uid=instances[0].study_instance_uid,
+        generation=1,
+        input_sha256=input_sha256(proposal.inputs),
+        bundle_sha256=bundle.sha256,
+        config_sha256=settings.results.sha256,
+        opened_at=datetime.now(UTC),
+    )
+    paths = [store.path(sha256) for s in proposal.inputs for _, sha256 in s.instances]
+    return Given(tuple(paths), provenance, tuple(proposal.selection))
 
 
 def find_bundle(name: str, settings: Settings) -> BundleFolder:

@@ -81,6 +81,24 @@ def analyse(
     console.print(f"[bold]{done.line}[/]", highlight=False)
 
 
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder of DICOM files.")],
+    bundle: Annotated[str, typer.Option(help="A bundle folder, or name@version of a shipped one.")],
+    output: Annotated[Path, typer.Option(help="Where the figures go.")],
+    config: ConfigOption = None,
+) -> None:
+    """Draw one figure a finding, for research: the map, its curves, and all methods in a row."""
+    from workers.by_hand import find_bundle
+    from workers.figures import explain_folder
+
+    warnings.simplefilter("ignore")
+    settings = load_settings(config)
+    with Bars() as show:
+        for page in explain_folder(path, find_bundle(bundle, settings), output, settings, show):
+            console.print(str(page), highlight=False)
+
+
 @train_app.command()
 def phantom(
     output: Annotated[Path, typer.Argument(help="A new folder for the bundle.")],

@@ -10,7 +10,7 @@ import tensorflow as tf
 from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, UnsupportedModel
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.calibration import by_curves
 from explain.explainer import Attribution, Explainer, Inputs
 from explain.footprint import LIMIT_BYTES
@@ -39,7 +39,9 @@ class KerasModel:
         logits = keras.Model(
             inputs if len(inputs) > 1 else inputs[0], [h.values for h in self._heads.values()]
         )
-        self._explainer = self._explained(logits)
+        self._logits = logits
+        plan = manifest.explanation
+        self._explainer = self.explained_by(plan) if manifest.explained else None
         self._call = tf.function(
             lambda *batch: [
                 tf.cast(values, tf.float32)
@@ -116,13 +118,16 @@ class KerasModel:
         attribution = self._explainer.explain(batch, self._targets)
         return attribution, attribution.outputs
 
-    def _explained(self, logits: keras.Model) -> Explainer | None:
-        """Compiled now, so that a model that cannot be explained is refused before any study."""
+    def explained_by(self, plan: ExplanationPlan) -> Explainer:
+        """By this method; compiled now, so that what it cannot explain is refused before any study.
+
+        Raises UnsupportedModel.
+        """
         if self.manifest.explained is None:
-            return None
+            raise UnsupportedModel(f"{self.manifest.id} gives no answer that could be explained")
         return explainer(
-            logits,
-            self.manifest.explanation,
+            self._logits,
+            plan,
             self._targets,
             head=list(self._heads).index(self.manifest.explained.kind),
             at_once=self.manifest.input.batch,

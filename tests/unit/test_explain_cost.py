@@ -10,7 +10,7 @@ from dicom_node.domain.manifest import ExplanationPlan
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow
 
-SIDE, CHANNELS = 48, 120
+SIDE, CHANNELS = 48, 480
 NOISE = np.random.default_rng(0).random((1, SIDE, SIDE, 1))
 IMAGE = ndimage.gaussian_filter(NOISE, (0, 3, 3, 0)).astype(np.float32) * 5
 

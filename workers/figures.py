@@ -1,0 +1,144 @@
+"""``dicom-worker explain``: one figure a finding, with every method that can explain the model."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from dicom_node.catalog import BundleFolder
+from dicom_node.domain.analysis import BoolArray, Explanation, Finding
+from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.settings import Settings
+from explain.explainer import Explainer
+from explain.gradcam import WEIGHTINGS
+from explain.gradients import blurred
+from explain.measures import deletion, insertion, overlap
+from explain.methods import METHODS
+from reports.case import Case
+from reports.figure import Curve, Figure, Map, figure_html
+from workers.analysis import analyse_images
+from workers.asked import Asked
+from workers.bootstrap import report_settings
+from workers.by_hand import choose
+from workers.keras_model import KerasModel
+from workers.model import load_model
+from workers.preprocess import prepare
+from workers.progress import Progress, silent
+from workers.volume import read_series
+
+NAMES = {
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "scorecam": "Score-CAM",
+    "scorecam-pruned": "Score-CAM, pruned",
+    "saliency": "Gradient saliency",
+    "smoothgrad": "SmoothGrad",
+    "integrated-gradients": "Integrated gradients",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
+}
+SHOWN = [method for method in METHODS if method != "scorecam"]
+"""Full Score-CAM takes minutes, and its pruned form gives the same map."""
+UNITS = {
+    "saliency": "logits per unit of input",
+    "smoothgrad": "logits per unit of input",
+    "integrated-gradients": "logits at each input pixel",
+    "occlusion": "logits that a patch costs",
+    "rise": "logits that a shown pixel adds",
+    "scorecam-pruned": "logits times activation",
+}
+
+
+def explain_folder(
+    path: Path, bundle: BundleFolder, output: Path, settings: Settings, progress: Progress = silent
+) -> list[Path]:
+    """Analyse a folder of DICOM files, and write ``figure-N.html`` for each finding.
+
+    Raises UnsupportedModel for a bundle that is no network which answers slice by slice, and what
+    ``choose`` and ``analyse_images`` raise.
+    """
+    model = load_model(bundle)
+    if not isinstance(model, KerasModel) or not _by_slice(model):
+        raise UnsupportedModel(f"figures are of networks that classify slices; {bundle.id} is none")
+    with TemporaryDirectory() as scratch:
+        given = choose(path, bundle, Path(scratch), settings)
+        images = read_series(given.paths, progress)
+    analysis = analyse_images(images, model, given.provenance, given.selection, progress)
+    case = Case(analysis, report_settings(settings.results))
+    asked = Asked(model, prepare(images, bundle.manifest), analysis.prediction)
+    methods = _methods(model)
+    output.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, finding in enumerate(analysis.findings, 1):
+        progress("drawing figures", (number - 1) / len(analysis.findings))
+        page = output / f"figure-{number}.html"
+        page.write_text(figure_html(case, figure(finding, asked, methods)), "utf-8")
+        written.append(page)
+    progress("drawing figures", 1)
+    return written
+
+
+def figure(finding: Finding, asked: Asked, methods: Mapping[str, Explainer | str]) -> Figure:
+    """Of one finding that has an explanation: its map, the curves of it, and the other methods."""
+    manifest, explanation = asked.model.manifest, finding.explanation
+    if explanation is None:
+        raise UnsupportedModel(f"{manifest.id} is not explained by its manifest")
+    saliency = explanation.saliency
+    main = saliency.values[finding.frame]
+    shown = Map(
+        f"{NAMES[manifest.explanation.method]} of {saliency.layer}",
+        main,
+        full_scale=saliency.full_scale,
+        note="the map of the report",
+    )
+    named = main >= manifest.explanation.region_level * max(float(main.max()), 1e-9)
+    others = [_map(name, by, named, finding, asked) for name, by in methods.items()]
+    return Figure(finding, shown, list(_curves(finding, explanation, asked)), others)
+
+
+def _methods(model: KerasModel) -> dict[str, Explainer | str]:
+    """Each method, or why it cannot explain the model."""
+    return {method: _bound(method, model) for method in SHOWN}
+
+
+def _bound(method: str, model: KerasModel) -> Explainer | str:
+    own = model.manifest.explanation
+    layer = own.layer if method in WEIGHTINGS or method.startswith("scorecam") else None
+    depths = own.depths if method == own.method else 1
+    plan = own.model_copy(update={"method": method, "layer": layer, "depths": depths})
+    try:
+        return model.explained_by(plan)
+    except UnsupportedModel as error:
+        return str(error)
+
+
+def _by_slice(model: KerasModel) -> bool:
+    manifest = model.manifest
+    return manifest.input.unit == "slice" and manifest.classification is not None
+
+
+def _curves(finding: Finding, explanation: Explanation, asked: Asked) -> Iterator[Curve]:
+    """Of the report's own map, on the pixels of the model's input."""
+    seen = asked.seen(finding, explanation.saliency)
+    given = (seen.values, seen.image, blurred(seen.image), lambda x: asked.ask(finding, x))
+    leaving, coming = deletion(*given), insertion(*given)
+    yield Curve("insertion", coming.parts, coming.logits, coming.area)
+    yield Curve("deletion", 1 - leaving.parts, leaving.logits, leaving.area)
+
+
+def _map(name: str, by: Explainer | str, named: BoolArray, finding: Finding, asked: Asked) -> Map:
+    if isinstance(by, str):
+        return Map(NAMES[name], note=by)
+    targets = asked.model.manifest.targets
+    batch = asked.prepared.values[finding.frame : finding.frame + 1]
+    maps = by.explain(batch, [targets.index(finding.target)]).maps
+    values = asked.prepared.on_source(np.moveaxis(maps, 1, -1))[0, ..., 0]
+    note = f"shares {overlap(values, named):.0%} with the place that the first map names"
+    if name in WEIGHTINGS:
+        scale = asked.model.manifest.explanation.full_scale
+        return Map(NAMES[name], values, full_scale=scale, note=note)
+    return Map(NAMES[name], values, UNITS[name], note=note)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn, Self
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.manifest import ModelManifest
@@ -37,6 +38,11 @@ OPTIONAL = frozenset({REFERENCE, GOLDEN_INPUT, GOLDEN_EXPECTED})
 CHECKED = REQUIRED | MODELS | OPTIONAL
 """The files that ``SHA256SUMS`` may name: those of them that are there, and no other."""
 MAX_SUMS_BYTES, MAX_MANIFEST_BYTES = 64 * 1024, 1024 * 1024
+REMEDIES = {
+    "extra_forbidden": "there is no such key; correct its spelling or its table, or remove it",
+    "missing": "is missing; add it",
+}
+"""Where pydantic's own words do not say what to do, by the type of its error."""
 ENTRY_POINTS = "dicom_node.bundles"
 ANYBODY = Signers()
 """Bundles are taken unsigned."""
@@ -230,11 +236,15 @@ def _read_manifest(path: Path) -> ModelManifest:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse(path, "BUNDLE", f"{MANIFEST} is no TOML: {error}")
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'manifest'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
+        found = error.errors(include_input=False, include_url=False)
+        problems = "; ".join(_problem(problem) for problem in found)
         _refuse(path, "BUNDLE", f"correct {MANIFEST}: {problems}")
+
+
+def _problem(problem: ErrorDetails) -> str:
+    """The key, and what to do about it."""
+    key = ".".join(map(str, problem["loc"])) or "manifest"
+    return f"{key}: {REMEDIES.get(problem['type'], problem['msg'])}"
 
 
 def _sha256(path: Path) -> str:

@@ -148,7 +148,9 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ("threshold =", "treshold =", "treshold"),
+        ("threshold =", "treshold =", r"targets\.0\.treshold: there is no such key"),
+        ("full_scale = ", "# ", r"explanation\.full_scale: is missing; add it"),
+        ('step = "fit"', 'step = "fti"', "'fit'"),
         ("width = 400", "width = -1", "preprocess.0.window.width"),
         ('located_by = "Lesion"', 'located_by = "Liver"', "located_by"),
         ("schema_version = 1", "schema_version = 9", "schema_version"),

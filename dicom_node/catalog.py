@@ -163,6 +163,14 @@ def open_bundle(path: Path, signers: Signers = ANYBODY) -> BundleFolder:
     return BundleFolder(path, _read_manifest(path), hashlib.sha256(sums).hexdigest(), signed_by)
 
 
+def confirm(bundle: BundleFolder) -> None:
+    """Raise CorruptBundle where the folder is not what it was when the bundle was opened."""
+    if open_bundle(bundle.path).sha256 != bundle.sha256:
+        _refuse(
+            bundle.path, "SIGNATURE", "was replaced while the node ran: restart it to take the new"
+        )
+
+
 def _signer(path: Path, sums: bytes, signers: Signers) -> str | None:
     signature = path / SIGNATURE
     found = signature.is_file()

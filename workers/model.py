@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dicom_node.catalog import BundleFolder
+from dicom_node.catalog import BundleFolder, confirm
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Attribution, Explainer, Inputs
@@ -67,10 +67,11 @@ class Model(Protocol):
 
 
 def load_model(bundle: BundleFolder) -> Model:
-    """Load a verified bundle; imports TensorFlow, so call it after the fork.
+    """Verify a bundle once more and load it; imports TensorFlow, so call it after the fork.
 
-    Raises CorruptBundle (BUNDLE_CODE, BUNDLE_SIZE) and UnsupportedModel (MODEL).
+    Raises CorruptBundle (SIGNATURE, BUNDLE_CODE, BUNDLE_SIZE) and UnsupportedModel (MODEL).
     """
+    confirm(bundle)
     from workers.keras_model import KerasModel
 
     return KerasModel.load(bundle)

@@ -234,8 +234,8 @@ class Destination(_Section):
     port: Port
     ae_title: AETitle
     kinds: tuple[ResultKind, ...] = tuple(ResultKind)
-    """What it gets of ``results.kinds``; of STRUCTURED_REPORT and FLAT_REPORT only the first,
-    unless it refuses Comprehensive 3D SR."""
+    """What it gets of ``results.kinds``; of STRUCTURED_REPORT, FLAT_REPORT and ENHANCED_REPORT only
+    the first whose SOP class it accepts."""
 
 
 class Worker(_Section):

@@ -28,6 +28,7 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
     ResultKind.KEY_OBJECTS: (8, "KO", N_("key images")),
     ResultKind.REJECTION_NOTE: (9, "KO", N_("rejection")),
     ResultKind.FLAT_REPORT: (10, "SR", N_("findings")),
+    ResultKind.ENHANCED_REPORT: (11, "SR", N_("findings")),
 }
 """Of each kind: offset in our band of series numbers, modality, what it is in words."""
 PLAIN = frozenset(

@@ -65,8 +65,8 @@ def measurement_group(
 ) -> Group:
     """Encode one finding; ``earlier`` holds the SEG, maps and captures that it may refer to.
 
-    ``flat``: without coordinates in the patient, which Comprehensive SR does not know. An absent
-    finding is a whole-image group that says Absent: silence never reads as negative.
+    ``flat``: without coordinates in the patient, which Comprehensive and Enhanced SR do not know.
+    An absent finding is a whole-image group that says Absent: silence never reads as negative.
     """
     segmentation = next((r.dataset for r in earlier if r.kind is ResultKind.SEGMENTATION), None)
     segment = finding.segment

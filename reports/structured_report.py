@@ -11,6 +11,7 @@ from highdicom.sr import (
     ComprehensiveSR,
     ContentItem,
     DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
     LanguageOfContentItemAndDescendants,
     MeasurementReport,
     ObservationContext,
@@ -58,6 +59,7 @@ PROCEDURES: Mapping[str, Code] = {
 FORMS: Mapping[ResultKind, type[Dataset]] = {
     ResultKind.STRUCTURED_REPORT: Comprehensive3DSR,
     ResultKind.FLAT_REPORT: ComprehensiveSR,
+    ResultKind.ENHANCED_REPORT: EnhancedSR,
 }
 
 
@@ -66,7 +68,7 @@ class StructuredReportWriter:
     """Writes the root of the results: it names all findings and refers to all other objects."""
 
     kind: ResultKind = ResultKind.STRUCTURED_REPORT
-    """Or FLAT_REPORT: the same as Comprehensive SR, for peers that refuse Comprehensive 3D SR."""
+    """Or another of ``FORMS``, which know no 3D, for peers that refuse Comprehensive 3D SR."""
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance; everything in ``earlier`` but its other form is evidence."""
@@ -92,7 +94,7 @@ def _library(report: Dataset) -> Dataset:
 def _document(case: Case, earlier: Sequence[ResultInstance], kind: ResultKind) -> Dataset:
     return FORMS[kind](
         evidence=[*case.sources.headers, *(result.dataset for result in earlier)],
-        content=_content(case, earlier, flat=kind is ResultKind.FLAT_REPORT)[0],
+        content=_content(case, earlier, flat=kind is not ResultKind.STRUCTURED_REPORT)[0],
         series_instance_uid=series_uid(case, kind),
         series_number=case.settings.series_number_base,
         sop_instance_uid=instance_uid(case, kind),

@@ -38,6 +38,7 @@ WRITERS: tuple[ResultWriter, ...] = (
     EncapsulatedPdfWriter(),
     StructuredReportWriter(),
     StructuredReportWriter(ResultKind.FLAT_REPORT),
+    StructuredReportWriter(ResultKind.ENHANCED_REPORT),
 )
 """The SR comes last: it refers to all others, and seen in a PACS it means a complete set."""
 DEFAULT_WRITERS = tuple(writer for writer in WRITERS if writer.kind in DEFAULT_KINDS)

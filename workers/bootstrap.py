@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from dicom_node.catalog import BundleFolder, Catalog, configured
 from dicom_node.domain.analysis import Analysis, Provenance, ResultInstance
-from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.delivery import REPORT_FORMS, ResultKind, StoredResult
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.job import Claim, Job
 from dicom_node.ledger import Ledger
@@ -66,11 +66,14 @@ class Worker:
         )
 
     def _analyse(self, job: Job) -> Analysis:
-        bundle = self._bundle(job)
+        model = self.model(self._bundle(job))
+        return analyse(self.files(job), model, self.provenance(job), job.selection)
+
+    def model(self, bundle: BundleFolder) -> Model:
+        """Loaded once in a child. Raises what ``load_model`` raises."""
         if bundle.sha256 not in self._models:
             self._models[bundle.sha256] = load_model(bundle)
-        model = self._models[bundle.sha256]
-        return analyse(self.files(job), model, self.provenance(job), job.selection)
+        return self._models[bundle.sha256]
 
     def provenance(self, job: Job) -> Provenance:
         """What the UIDs of a job's results are made of."""
@@ -164,7 +167,7 @@ def write_folder(case: Case, folder: Path, kinds: Sequence[ResultKind]) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     if ResultKind.STRUCTURED_REPORT in kinds:
-        kinds = [kind for kind in kinds if kind is not ResultKind.FLAT_REPORT]
+        kinds = [kind for kind in kinds if kind not in REPORT_FORMS[1:]]
     for number, result in enumerate(in_order(write_results(case, writers(kinds))), 1):
         path = folder / f"{number:02d}-{result.kind.lower().replace('_', '-')}.dcm"
         path.write_bytes(dataset_bytes(result.dataset))

@@ -11,11 +11,11 @@
     READY, HELD, NOT_NEEDED ──reject──▶ WITHDRAWN
                                         a reader rejected the result: it must not go out any more
 
-    READY, HELD ──spare──▶ NOT_NEEDED   the destination gets the other form of the report
-    NOT_NEEDED ──hold of the SR──▶ READY
+    READY, HELD ──spare──▶ NOT_NEEDED   the destination gets another form of the report
+    NOT_NEEDED ──hold of the form before it──▶ READY
 
-The two forms of the report, ``REPORT_FORMS``, never go together: while the first may still go, the
-second is not needed; where the first is held, the second goes; whichever arrives ends the other.
+The forms of the report, ``REPORT_FORMS``, never go together: while one may still go, those after it
+are not needed; where it is held, the next one goes; whichever arrives ends the others.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ class ResultKind(StrEnum):
     ENCAPSULATED_PDF = "ENCAPSULATED_PDF"
     STRUCTURED_REPORT = "STRUCTURED_REPORT"
     FLAT_REPORT = "FLAT_REPORT"
+    ENHANCED_REPORT = "ENHANCED_REPORT"
     REJECTION_NOTE = "REJECTION_NOTE"
 
     @property
@@ -62,6 +63,7 @@ _LABELS: Mapping[ResultKind, str] = {
     ResultKind.ENCAPSULATED_PDF: "PDF",
     ResultKind.STRUCTURED_REPORT: "SR",
     ResultKind.FLAT_REPORT: "SR 2D",
+    ResultKind.ENHANCED_REPORT: "Enhanced SR",
     ResultKind.REJECTION_NOTE: "REJECT",
 }
 DEFAULT_KINDS: tuple[ResultKind, ...] = (
@@ -75,9 +77,14 @@ DEFAULT_KINDS: tuple[ResultKind, ...] = (
 """What a site gets unless it chooses. Presentation states are left to the site, for many viewers
 apply them unasked, and an overlay that is there before the first look misleads readers; key
 objects are, for a PACS hands them on to referrers as if a radiologist had picked them. The flat
-report is the SR once more, as Comprehensive SR; it goes where Comprehensive 3D SR is refused."""
-REPORT_FORMS = (ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT)
-"""Of which a destination gets one: the second where it refuses the first."""
+report is the SR once more, as Comprehensive SR; it goes where Comprehensive 3D SR is refused. The
+same as Enhanced SR is for the rare archive that refuses Comprehensive SR, too."""
+REPORT_FORMS = (
+    ResultKind.STRUCTURED_REPORT,
+    ResultKind.FLAT_REPORT,
+    ResultKind.ENHANCED_REPORT,
+)
+"""Of which a destination gets one: the next where it refuses the one before."""
 
 
 class DeliveryState(StrEnum):

@@ -155,27 +155,25 @@ def withdraw(connection: Connection, job_id: str) -> None:
 
 
 def _keep_one_form(connection: Connection, of_shipment: Any) -> None:
-    """The second form of the report stays here while the first waits to go."""
-    first, second = REPORT_FORMS
-    waits = of_shipment & _of_kind(first) & (delivery.c.state == DeliveryState.READY)
-    if connection.scalar(select(delivery.c.id).where(waits)):
-        _spare(connection, of_shipment & _of_kind(second))
+    """While a form of the report waits to go, those after it are spared."""
+    for number, form in enumerate(REPORT_FORMS, 1):
+        waits = of_shipment & _of_kind(form) & (delivery.c.state == DeliveryState.READY)
+        if connection.scalar(select(delivery.c.id).where(waits)):
+            _spare(connection, of_shipment & _of_kind(*REPORT_FORMS[number:]))
 
 
 def _choose_form(connection: Connection, item: Delivery, state: DeliveryState) -> None:
-    """A form that was sent ends the other; where the first is held, the second goes."""
-    first, second = REPORT_FORMS
-    other = second if item.result.kind is first else first
-    of_other = (
-        (delivery.c.job_id == item.job_id)
-        & (delivery.c.destination == item.destination)
-        & _of_kind(other)
-    )
+    """A form that was sent ends the others; where one is held, the next goes."""
+    of_shipment = (delivery.c.job_id == item.job_id) & (delivery.c.destination == item.destination)
     if state is DeliveryState.SENT:
-        _spare(connection, of_other)
-    elif state is DeliveryState.HELD and other is second:
-        change = _move(DeliveryState.NOT_NEEDED, DeliveryState.READY).where(of_other)
-        connection.execute(change.values(reason="", attempt=0, next_at=0.0))
+        _spare(connection, of_shipment & _of_kind(*REPORT_FORMS))
+    elif state is DeliveryState.HELD:
+        for form in REPORT_FORMS[REPORT_FORMS.index(item.result.kind) + 1 :]:
+            change = _move(DeliveryState.NOT_NEEDED, DeliveryState.READY)
+            values = {"reason": "", "attempt": 0, "next_at": 0.0}
+            of_form = of_shipment & _of_kind(form)
+            if connection.execute(change.where(of_form).values(values)).rowcount:
+                return
 
 
 def _spare(connection: Connection, which: Any) -> None:
@@ -185,10 +183,10 @@ def _spare(connection: Connection, which: Any) -> None:
         connection.execute(change.values(reason="OTHER_FORM"))
 
 
-def _of_kind(kind: ResultKind) -> Any:
+def _of_kind(*kinds: ResultKind) -> Any:
     return delivery.c.sop_instance_uid.in_(
         select(result.c.sop_instance_uid).where(
-            result.c.job_id == delivery.c.job_id, result.c.kind == kind
+            result.c.job_id == delivery.c.job_id, result.c.kind.in_(kinds)
         )
     )
 

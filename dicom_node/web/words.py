@@ -137,8 +137,8 @@ _TOLD = {
     # of deliveries
     "REJECTED": ("A reader rejected the result before this was sent.", ""),
     "OTHER_FORM": (
-        "The destination gets the other form of the report: "
-        "the one without 3D goes only where the one with 3D is refused.",
+        "The destination gets another form of the report: "
+        "those without 3D go only where the one with 3D is refused.",
         "",
     ),
     "PEER_UNREACHABLE": (
@@ -211,6 +211,7 @@ KINDS: Mapping[str, str] = {
     ResultKind.ENCAPSULATED_PDF: "PDF report",
     ResultKind.STRUCTURED_REPORT: "Structured report",
     ResultKind.FLAT_REPORT: "Structured report without 3D",
+    ResultKind.ENHANCED_REPORT: "Structured report, enhanced",
     ResultKind.REJECTION_NOTE: "Rejection note",
 }
 DELIVERIES: Mapping[str, str] = {

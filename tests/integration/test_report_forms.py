@@ -1,4 +1,4 @@
-"""A destination gets one form of the report: without 3D where it refuses Comprehensive 3D SR."""
+"""A destination gets one form of the report: the richest SR whose SOP class it accepts."""
 
 import subprocess
 import time
@@ -13,8 +13,9 @@ from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pydicom.uid import Comprehensive3DSRStorage as Spatial
 from pydicom.uid import ComprehensiveSRStorage as Flat
+from pydicom.uid import EnhancedSRStorage as Enhanced
 
-from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.delivery import REPORT_FORMS, ResultKind, StoredResult
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.domain.job import Proposal, SelectedSeries
 from dicom_node.domain.study import Instance, Study
@@ -31,7 +32,8 @@ from reports.structured_report import StructuredReportWriter
 from reports.writer import write_results
 
 VERIFICATION = "1.2.840.10008.1.1"
-SR, FLAT = ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT
+SR, FLAT, ENHANCED = REPORT_FORMS
+SPARED = ("NOT_NEEDED", "OTHER_FORM")
 DEADLINE_S = 30
 
 
@@ -72,14 +74,15 @@ def classes_in(folder: Path) -> list[UID]:
 
 
 class Outbox:
-    """A job that owes both forms of its report to destinations."""
+    """A job that owes all forms of its report to destinations."""
 
-    def __init__(self, folder: Path, kinds: Sequence[ResultKind] = (SR, FLAT)) -> None:
+    def __init__(self, folder: Path, kinds: Sequence[ResultKind] = REPORT_FORMS) -> None:
+        folder.mkdir(exist_ok=True)
         self.store = InstanceStore(folder / "store")
         self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
         self.job_id = self._job()
         claim = self.ledger.jobs.claim(self.job_id)
-        forms = (StructuredReportWriter(SR), StructuredReportWriter(FLAT))
+        forms = tuple(map(StructuredReportWriter, REPORT_FORMS))
         results = [self._keep(r) for r in write_results(Case(analyses.analysis()), forms)]
         wanted = {"pacs": tuple(kinds)}
         self.ledger.jobs.complete(claim, results, wanted, summary={}, report_sha256="")
@@ -130,30 +133,30 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 @pytest.mark.dcmtk
 @pytest.mark.parametrize(
-    ("accepted", "arrived", "states"),
+    ("accepted", "arrived", "sent"),
     [
-        ([Spatial, Flat], [Spatial], {SR: ("SENT", ""), FLAT: ("NOT_NEEDED", "OTHER_FORM")}),
-        ([Spatial], [Spatial], {SR: ("SENT", ""), FLAT: ("NOT_NEEDED", "OTHER_FORM")}),
-        ([Flat], [Flat], {SR: ("NOT_NEEDED", "OTHER_FORM"), FLAT: ("SENT", "")}),
-        (
-            [SecondaryCaptureImageStorage], [],
-            {SR: ("HELD", "NO_CONTEXT"), FLAT: ("HELD", "NO_CONTEXT")},
-        ),
+        ([Spatial, Flat, Enhanced], [Spatial], SR),
+        ([Spatial], [Spatial], SR),
+        ([Flat, Enhanced], [Flat], FLAT),
+        ([Enhanced], [Enhanced], ENHANCED),
+        ([SecondaryCaptureImageStorage], [], None),
     ],
-    ids=["takes both", "takes 3D alone", "refuses 3D", "refuses both"],
+    ids=["takes all", "takes 3D alone", "refuses 3D", "takes Enhanced SR alone", "refuses all"],
 )  # fmt: skip
-def test_an_archive_gets_the_form_that_it_takes(outbox, tool, tmp_path, accepted, arrived, states):
+def test_an_archive_gets_the_form_that_it_takes(outbox, tool, tmp_path, accepted, arrived, sent):
     with storescp(tool, tmp_path / "archive", accepted) as port:
         outbox.ship_all(port)
     assert classes_in(tmp_path / "archive") == arrived
-    assert outbox.states() == states
+    others = ("HELD", "NO_CONTEXT") if sent is None else SPARED
+    assert outbox.states() == {f: ("SENT", "") if f is sent else others for f in REPORT_FORMS}
 
 
 def test_the_other_form_waits_while_the_first_may_still_go(outbox):
     outbox.ship_all(free_port())
     assert outbox.states() == {
         SR: ("READY", "PEER_UNREACHABLE"),
-        FLAT: ("NOT_NEEDED", "OTHER_FORM"),
+        FLAT: SPARED,
+        ENHANCED: SPARED,
     }
 
 
@@ -166,7 +169,7 @@ def test_a_status_that_refuses_for_good_calls_for_the_other_form_too(outbox, tmp
             outbox.ship_all(pacs.port)
             _pass_time(outbox)
     assert [received.sop_class_uid for received in pacs.received] == [Flat]
-    assert outbox.states()[SR] == ("NOT_NEEDED", "OTHER_FORM")
+    assert outbox.states() == {SR: SPARED, FLAT: ("SENT", ""), ENHANCED: SPARED}
 
 
 def _pass_time(outbox: Outbox) -> None:
@@ -175,17 +178,17 @@ def _pass_time(outbox: Outbox) -> None:
 
 
 @pytest.mark.dcmtk
-@pytest.mark.parametrize("again", [(SR,), (FLAT, SR)])
+@pytest.mark.parametrize("again", [(SR,), (ENHANCED, FLAT, SR)])
 def test_an_archive_that_was_mended_gets_the_first_form_alone(outbox, tool, tmp_path, again):
     with storescp(tool, tmp_path / "before", [SecondaryCaptureImageStorage]) as port:
         outbox.ship_all(port)
     outbox.send_again(*again)
-    with storescp(tool, tmp_path / "after", [Spatial, Flat]) as port:
+    with storescp(tool, tmp_path / "after", [Spatial, Flat, Enhanced]) as port:
         outbox.ship_all(port)
-        outbox.send_again(SR, FLAT)
+        outbox.send_again(*REPORT_FORMS)
         outbox.ship_all(port)
     assert classes_in(tmp_path / "after") == [Spatial]
-    assert outbox.states() == {SR: ("SENT", ""), FLAT: ("NOT_NEEDED", "OTHER_FORM")}
+    assert outbox.states() == {SR: ("SENT", ""), FLAT: SPARED, ENHANCED: SPARED}
 
 
 def test_a_crash_after_the_refusal_sends_the_other_form_once(outbox, tmp_path):
@@ -197,6 +200,16 @@ def test_a_crash_after_the_refusal_sends_the_other_form_once(outbox, tmp_path):
         outbox.ship_all(pacs.port)
         outbox.ship_all(pacs.port)
     assert [received.sop_class_uid for received in pacs.received] == [Flat]
+
+
+@pytest.mark.dcmtk
+def test_a_form_that_a_site_does_not_want_is_passed_over(outbox, tool, tmp_path):
+    outbox.ledger.close()
+    wanted = Outbox(tmp_path / "other", [SR, ENHANCED])
+    with storescp(tool, tmp_path / "archive", [Flat, Enhanced]) as port:
+        wanted.ship_all(port)
+    wanted.ledger.close()
+    assert classes_in(tmp_path / "archive") == [Enhanced]
 
 
 def test_a_site_may_ask_for_the_flat_form_alone(tmp_path):

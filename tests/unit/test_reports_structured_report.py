@@ -11,9 +11,10 @@ import pytest
 import validators
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
 from dicom_node.domain.analysis import Analysis, Presence
-from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.parametric_map import ParametricMapWriter
@@ -163,11 +164,20 @@ def test_a_segment_of_a_single_image_is_a_planar_group_that_names_its_frame() ->
     assert there == images.frames[0].sop_instance_uid
 
 
-def test_the_flat_report_says_the_same_without_coordinates_in_the_patient() -> None:
+@pytest.mark.parametrize(
+    ("form", "sop_class"),
+    [
+        (ResultKind.FLAT_REPORT, ComprehensiveSRStorage),
+        (ResultKind.ENHANCED_REPORT, EnhancedSRStorage),
+    ],
+)
+def test_a_flat_report_says_the_same_without_coordinates_in_the_patient(
+    form: ResultKind, sop_class: str
+) -> None:
     given = analyses.analysis()
-    writers = (*WRITERS, StructuredReportWriter(ResultKind.FLAT_REPORT))
+    writers = (*WRITERS, StructuredReportWriter(form))
     spatial, flat = (r.dataset for r in write_results(Case(given), writers)[-2:])
-    assert flat.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.33"
+    assert flat.SOPClassUID == sop_class
     assert flat.SOPInstanceUID != spatial.SOPInstanceUID
     assert flat.SeriesInstanceUID != spatial.SeriesInstanceUID
     (group,) = groups(flat)
@@ -291,7 +301,7 @@ def test_groups_of_several_templates_stand_side_by_side(
 
 @pytest.mark.validators
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT])
+@pytest.mark.parametrize("kind", REPORT_FORMS)
 @pytest.mark.parametrize("lesions", [0, 2])
 def test_pixelmed_finds_no_error_against_the_templates(
     lesions: int, kind: ResultKind, tmp_path: Path, tool: validators.Tool

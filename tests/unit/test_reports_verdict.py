@@ -38,7 +38,7 @@ def trusted(trust: Trust, given: Analysis | None = None) -> Analysis:
 
 
 def report_of(given: Analysis) -> Dataset:
-    report = write_results(Case(given), WRITERS)[-2]
+    report = write_results(Case(given), WRITERS)[-3]
     assert report.kind is ResultKind.STRUCTURED_REPORT
     return hd.sr.srread(BytesIO(dataset_bytes(report.dataset)))
 

@@ -79,7 +79,10 @@ def stability_to_shift(
 
 
 def similarity(one: FloatArray, other: FloatArray, sigma: float = 1.5) -> float:
-    """Structural similarity of two maps (Wang 2004), -1 to 1: each scaled to its own peak."""
+    """Structural similarity of two maps (Wang 2004), -1 to 1: each scaled to its own peak.
+
+    Mean over what lies near evidence of either: empty corners are alike whatever the maps say.
+    """
     first, second = (each / max(float(np.abs(each).max()), 1e-9) for each in (one, other))
 
     def blurred(values: FloatArray) -> FloatArray:
@@ -91,7 +94,8 @@ def similarity(one: FloatArray, other: FloatArray, sigma: float = 1.5) -> float:
     light, contrast = 0.01**2, 0.03**2
     top = (2 * means[0] * means[1] + light) * (2 * both + contrast)
     bottom = (means[0] ** 2 + means[1] ** 2 + light) * (spreads[0] + spreads[1] + contrast)
-    return float(np.mean(top / bottom))
+    near = ndimage.binary_dilation(np.maximum(np.abs(first), np.abs(second)) > 0.01, iterations=2)
+    return float(np.mean((top / bottom)[near])) if near.any() else 1.0
 
 
 def faithfulness(

@@ -187,7 +187,7 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
         "outlined": _image(picture.outlined),
         "heated": _image(picture.heated) if picture.heated else None,
         "lines": _lines(legend_lines(segments_in(case.analysis, picture.key.frame), region=region)),
-        "where": wording.place_text(finding),
+        "where": wording.reading_text(finding),
         "method": wording.method_text(explanation) if explanation else "",
         "quality": wording.quality_text(explanation.quality) if explanation else "",
         "trust": explanation.quality.trust.value.lower() if explanation else "",

@@ -5,6 +5,7 @@ What is not listed here, a model's own words above all, stays as its author wrot
 
 import re
 
+from reports import trust_terms
 from reports.language import N_, _, spoken
 
 _TERMS = (
@@ -83,7 +84,8 @@ _TEMPLATES = (
 )
 """With blanks for what differs."""
 _PATTERNS = tuple(
-    (text, re.compile(re.escape(text).replace(r"\{\}", "(.+?)"))) for text in _TEMPLATES
+    (text, re.compile(re.escape(text).replace(r"\{\}", "(.+?)")))
+    for text in (*_TEMPLATES, *trust_terms.TEMPLATES)
 )
 
 

@@ -88,6 +88,12 @@ def place_text(finding: Finding) -> str:
     )
 
 
+def reading_text(finding: Finding) -> str:
+    """Where the map points, what the answer hangs on, and how sure it is."""
+    hangs_on = finding.explanation.counterfactual if finding.explanation else ""
+    return _joined(place_text(finding), *map(term, (hangs_on, *finding.certainty)))
+
+
 def no_evidence(explanation: Explanation | None) -> str:
     """Why no heat is shown; empty where it is, or where nothing was explained."""
     if explanation is None or explanation.evidence is not None:
@@ -141,7 +147,7 @@ def explanation_text(analysis: Analysis, finding: Finding) -> str:
         return place_text(finding)
     return _joined(
         _("Explanation by {}.").format(analysis.manifest.id),
-        place_text(finding),
+        reading_text(finding),
         method_text(finding.explanation),
     )
 

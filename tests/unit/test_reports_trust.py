@@ -1,0 +1,54 @@
+"""What is said of a map's checks is said in the language of the report, and the page says it."""
+
+import dataclasses
+
+import analyses
+import pytest
+
+from dicom_node.testing.phantom import phantom
+from explain.thorough import CHECKS
+from explain.verdict import AGREE, MEANINGS, UNSURE
+from reports.case import Case
+from reports.html import report_html
+from reports.language import speaking
+from reports.terms import term
+from workers import trust
+
+SAID = [
+    *(text for m in MEANINGS.values() for text in (m.name.meaning, m.meaning, m.failed)),
+    *(text for c in CHECKS for text in (c.name.meaning, c.meaning)),
+    *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY),
+    *(trust.OUTSIDE, trust.concepts.MAP_HITS.meaning),
+]
+WITHOUT = (
+    "Without what the model outlined, the probability on this slice falls from 97% to 3%: the "
+    "finding would not be reported."
+)
+OPEN = "At a coverage of 95%, the probability leaves open: present only."
+
+
+@pytest.mark.parametrize("language", ["de", "zh-Hans"])
+def test_every_word_about_a_map_is_translated(language):
+    with speaking(language):
+        assert [text for text in SAID if term(text) == text] == []
+        left_out = term("Left out, for the time given to checks was spent: Deletion area / Insertion area.")
+        assert "Deletion area" not in left_out
+
+
+def test_sentences_with_numbers_are_translated_with_their_numbers():
+    with speaking("de"):
+        assert term(WITHOUT) == (
+            "Ohne das vom Modell Umrissene fällt die Wahrscheinlichkeit auf dieser Schicht von 97% "
+            "auf 3%: Der Befund würde nicht gemeldet."
+        )
+        assert term(OPEN).endswith("lässt die Wahrscheinlichkeit offen: nur vorhanden.")
+
+
+def test_the_page_says_what_the_finding_hangs_on_and_how_sure_it_is():
+    given = analyses.analysis(phantom(7, slices=12, size=64))
+    finding = given.findings[0]
+    explanation = dataclasses.replace(finding.explanation, counterfactual=WITHOUT)
+    told = dataclasses.replace(finding, explanation=explanation, certainty=(OPEN,))
+    page = report_html(Case(dataclasses.replace(given, findings=(told, *given.findings[1:]))))
+    assert WITHOUT in page
+    assert OPEN in page

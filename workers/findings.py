@@ -88,12 +88,21 @@ def answer(case: Case) -> Answers:
 
 
 def _chances(case: Case) -> FloatArray:
-    """Probabilities of the targets; of exclusive ones, 0 for all but the likeliest of a slice."""
+    """Probabilities of the targets; of exclusive ones, 0 for all but one.
+
+    That is the likeliest of a slice, and of the slices that one region reaches the likeliest of
+    their mean: one region is of one kind.
+    """
     plan, said = case.manifest.classification, case.prediction.probabilities
     if plan is None or not plan.exclusive:
         return said
-    rest = 1 - said.sum(axis=1, keepdims=True) if plan.rest else 0
-    return np.where(said >= np.maximum(said.max(axis=1, keepdims=True), rest), said, 0)
+    means = said.copy()
+    for target in {target.located_by: target for target in plan.targets}.values():
+        regions = find_regions(case, target)
+        for frames in (regions.frames([number]) for number in reversed(regions.large)):
+            means[frames] = said[frames].mean(axis=0)
+    rest = 1 - means.sum(axis=1, keepdims=True) if plan.rest else 0
+    return np.where(means >= np.maximum(means.max(axis=1, keepdims=True), rest), said, 0)
 
 
 def find_regions(case: Case, target: Target) -> Regions:

@@ -24,13 +24,13 @@ COLORS = {Health.OK: "green", Health.NOTE: "yellow", Health.BAD: "bold red"}
 
 
 def package(
-    model: Annotated[Path, typer.Argument(exists=True, help="What model.save('x.keras') wrote.")],
+    model: Annotated[Path, typer.Argument(exists=True, help="A .keras or .skops file.")],
     manifest: FileOption,
     card: FileOption,
     example: FolderOption,
     output: Annotated[Path, typer.Option(help="A new folder for the bundle.")],
 ) -> None:
-    """Make a bundle of a Keras model, its manifest and card, and one series as an example.
+    """Make a bundle of a model, its manifest and card, and one series as an example.
 
     The example becomes the golden test: its pixels go into the bundle, so take none of a patient
     who has not agreed.

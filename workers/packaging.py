@@ -11,7 +11,7 @@ from dicom_node.domain.analysis import SourceImages
 from workers.arrays import Arrays
 from workers.bundle import write_bundle
 from workers.golden import make_golden
-from workers.keras_model import KerasModel
+from workers.model import load_model
 from workers.volume import ImageFile, read_series
 
 
@@ -43,8 +43,8 @@ def package_file(
     example: SourceImages,
     reference: Arrays | None = None,
 ) -> BundleFolder:
-    """The same, of a file that ``model.save`` wrote and images that were read."""
+    """The same, of a file that Keras or skops wrote and images that were read."""
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch), manifest, weights, card, reference)
-        golden = make_golden(KerasModel.load(draft), example)
+        golden = make_golden(load_model(draft), example)
     return write_bundle(folder, manifest, weights, card, reference, golden)

@@ -158,9 +158,11 @@ def test_74_a_custom_layer_is_refused_even_where_it_is_registered(tmp_path):
 
 
 def test_a_broken_weights_file_is_refused(tmp_path):
-    folder = bundle(tmp_path, network())
-    data = bytearray((folder.path / "model.keras").read_bytes())
+    saved = bundle(tmp_path, network()).path / "model.keras"
+    data = bytearray(saved.read_bytes())
     data[len(data) // 2 :] = b"\0" * (len(data) - len(data) // 2)
-    (folder.path / "model.keras").write_bytes(data)
-    with pytest.raises(CorruptBundle):
-        load_model(folder)
+    (tmp_path / "broken.keras").write_bytes(data)
+    written = write_bundle(tmp_path / "b", manifest_text(), tmp_path / "broken.keras", "")
+    with pytest.raises(CorruptBundle) as caught:
+        load_model(written)
+    assert caught.value.code == "BUNDLE_CODE"

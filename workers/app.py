@@ -6,10 +6,12 @@ no result backend, no countdown (the ledger's ``next_at`` decides), limits that 
 which hangs. See ``dicom_node.broker`` for what rings and workers share.
 """
 
+from __future__ import annotations
+
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from celery import Celery, bootsteps, signals
 
@@ -20,6 +22,9 @@ from dicom_node.ledger.roles import BEAT_S
 from dicom_node.observe import log, set_up_logging
 from dicom_node.settings import Settings
 from workers.tasks import register
+
+if TYPE_CHECKING:
+    from workers.bootstrap import Worker
 
 
 def make_app(settings: Settings) -> Celery:
@@ -38,6 +43,7 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_soft_shutdown_timeout=60,
+        worker_proc_alive_timeout=worker.hard_limit_s,
         worker_max_tasks_per_child=worker.tasks_per_child,
         worker_max_memory_per_child=worker.memory_mib * 1024,
         task_soft_time_limit=worker.soft_limit_s,
@@ -51,7 +57,7 @@ def make_app(settings: Settings) -> Celery:
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
     }
-    register(app, settings)
+    app.made_in_child = register(app, settings)
     return app
 
 
@@ -61,6 +67,8 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     set_up_logging(settings.log)
     Ledger.open(settings.ledger_url).close()
     app = make_app(settings)
+    if "analyse" in queues:
+        signals.worker_process_init.connect(_warming(app.made_in_child), weak=False)
     app.steps["worker"].add(_sign_of_life(settings.ledger_url, f"worker-{'-'.join(queues)}"))
     worker = app.Worker(
         queues=",".join(queues), hostname=f"{'-'.join(queues)}@%h", without_gossip=True,
@@ -93,6 +101,17 @@ def _sign_of_life(ledger_url: str, role: str) -> type[bootsteps.StartStopStep]:
             worker.timer.call_repeatedly(BEAT_S, say)
 
     return SignOfLife
+
+
+def _warming(worker: Callable[[], Worker]) -> Callable[..., None]:
+    """In the child: the parent must not touch a model."""
+
+    def warm(**_: object) -> None:
+        from workers.warm import warm_up
+
+        warm_up(worker())
+
+    return warm
 
 
 def _keep_our_logging(**_: object) -> None:

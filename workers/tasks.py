@@ -18,6 +18,8 @@ from dicom_node.observe import log, set_up_logging
 from workers.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from celery import Celery
 
     from dicom_node.domain.job import Claim
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 TRANSIENT_PAUSE_S = 30.0
 
 
-def register(app: Celery, settings: Settings) -> None:
-    """Give the application its tasks; what they need is made in the child, at the first one."""
+def register(app: Celery, settings: Settings) -> Callable[[], Worker]:
+    """Give the application its tasks; what they need is made in the child, when first asked for."""
     made: list[Worker] = []
 
     def worker() -> Worker:
@@ -47,6 +49,8 @@ def register(app: Celery, settings: Settings) -> None:
     @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
     def _deliver(job_id: str, destination: str) -> None:
         deliver(worker(), job_id, destination)
+
+    return worker
 
 
 def analyse(worker: Worker, job_id: str) -> None:

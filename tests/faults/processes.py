@@ -132,7 +132,8 @@ def _become(role: str, config: str, plan: str, log: str) -> None:
     elif role == "worker":
         import stand_in
 
-        from workers import app, bootstrap
+        from workers import app, bootstrap, warm
 
         bootstrap.Worker.run = stand_in.analyse  # type: ignore[method-assign]
+        warm.warm_up = lambda _: None
         os._exit(app.run_worker(settings, ["analyse", "deliver"]))

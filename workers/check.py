@@ -26,6 +26,7 @@ from workers.golden_study import save_images
 from workers.model import Model, load_model
 from workers.objects import faults, has_dciodvfy
 from workers.progress import Progress, silent
+from workers.sanity import sanity
 
 GIB = 2**30
 PHANTOM_SEED = 7_000_003
@@ -78,6 +79,7 @@ class _Checks:
         yield _objects([file for file in files if file.suffix == ".dcm"])
         yield _report(files, analysis)
         yield from explanations(analysis)
+        yield from sanity(bundle, analysis.images)
         yield _time(bundle, analysis, seconds)
 
     def _analysed(

@@ -69,7 +69,15 @@ def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path):
         train_phantom(tmp_path / name, 7, lambda what, _: stages.add(what.split(",")[0]), TINY)
         for name in ("one", "other")
     )
-    assert stages == {"phantoms", "training", "validating", "measuring"}
+    assert stages == {
+        "phantoms",
+        "training",
+        "validating",
+        "measuring",
+        "maps that hit",
+        "maps that miss",
+        "answers left open",
+    }
     assert one.manifest == other.manifest
     assert len(one.manifest.card.performance) == 5
     assert "| figure | value | interval | cases |" in (one.path / "card.md").read_text()

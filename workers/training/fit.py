@@ -100,7 +100,7 @@ def _step(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Callable
             logit, mask_logits, tiles = model(images, training=True)
             loss = (
                 LOSS_WEIGHTS["label"] * _label_loss(labels, logit[:, 0], weights)
-                + LOSS_WEIGHTS["masks"] * _mask_loss(masks, mask_logits, rare)
+                + LOSS_WEIGHTS["masks"] * mask_loss(masks, mask_logits, rare)
                 + LOSS_WEIGHTS["tiles"] * _tile_loss(masks[..., 1:], tiles, rare)
             )
         gradients = tape.gradient(loss, model.trainable_variables)
@@ -111,27 +111,27 @@ def _step(model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Callable
     return compiled
 
 
-def _cross_entropy(truth: tf.Tensor, logits: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+def cross_entropy(truth: tf.Tensor, logits: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """Of each element; ``weight`` is that of what is there, against what is not."""
     loss = ops.maximum(logits, 0) - logits * truth + ops.log1p(ops.exp(-ops.abs(logits)))
     return loss * (1 + (weight - 1) * truth)
 
 
 def _label_loss(labels: tf.Tensor, logits: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    loss = _cross_entropy(labels, logits, tf.constant(1.0))
+    loss = cross_entropy(labels, logits, tf.constant(1.0))
     return ops.sum(weights * loss) / ops.maximum(ops.sum(weights), 1)
 
 
-def _mask_loss(truth: tf.Tensor, logits: tf.Tensor, rare: tf.Tensor) -> tf.Tensor:
+def mask_loss(truth: tf.Tensor, logits: tf.Tensor, rare: tf.Tensor) -> tf.Tensor:
     """Cross entropy, and Dice over the batch for each segment (Milletari 2016)."""
     likely = ops.sigmoid(logits)
     overlap = ops.sum(likely * truth, axis=(0, 1, 2))
     size = ops.sum(likely + truth, axis=(0, 1, 2))
     dice = 1 - ops.mean((2 * overlap + 1) / (size + 1))
-    return 5 * ops.mean(_cross_entropy(truth, logits, rare)) + dice
+    return 5 * ops.mean(cross_entropy(truth, logits, rare)) + dice
 
 
 def _tile_loss(lesion: tf.Tensor, tiles: tf.Tensor, rare: tf.Tensor) -> tf.Tensor:
     """A tile shows a lesion where more than half of it is one."""
     truth = ops.cast(ops.average_pool(lesion, 2) > 0.5, "float32")
-    return 10 * ops.mean(_cross_entropy(truth, tiles, rare))
+    return 10 * ops.mean(cross_entropy(truth, tiles, rare))

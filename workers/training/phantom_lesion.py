@@ -2,12 +2,12 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 
-from dicom_node.catalog import BundleFolder
+from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 from workers.keras_model import KerasModel
@@ -19,6 +19,7 @@ from workers.training.fit import fit
 from workers.training.measures import Figure
 from workers.training.network import LOGIT
 from workers.training.phantom_text import Chosen, card_text, manifest_text, parse
+from workers.training.phantom_trust import Effort, trust
 from workers.training.slices import collect
 
 TRAINING_SEEDS = range(10_000)
@@ -37,10 +38,11 @@ class Size:
     validation: int
     test: int
     steps: int
+    trust: Effort
 
 
-FULL = Size(training=360, validation=100, test=160, steps=5000)
-TINY = Size(training=2, validation=4, test=4, steps=2)
+FULL = Size(360, 100, 160, 5000, Effort(known=30, fitted=40, tested=40, steps=120))
+TINY = Size(2, 4, 4, 2, Effort(known=2, fitted=2, tested=2, steps=1))
 """To see that the recipe runs; what it makes knows nothing."""
 
 
@@ -58,18 +60,41 @@ def train_phantom(
     network.get_layer(LOGIT).bias.assign_sub([chosen.shift])
     model = KerasModel(parse(manifest_text(chosen)), network)
     figures = evaluate(model, TEST_SEEDS[: size.test], progress)
-    return _write(folder, network, chosen, figures, size)
+    data = f"{size.training} synthetic CT phantoms of the repository, {size.steps} steps."
+    return _trusted(folder, network, chosen, figures, data, size, progress)
 
 
-def _write(
+def trust_again(
+    folder: Path, bundle: BundleFolder, progress: Progress = silent, size: Size = FULL
+) -> BundleFolder:
+    """Fit anew what a trained bundle knows of its maps, and write it; its weights stay."""
+    manifest = bundle.manifest
+    network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
+    targets = manifest.classification.targets if manifest.classification else ()
+    scale = manifest.explanation.full_scale
+    chosen = Chosen(temperature=targets[0].temperature, full_scale=scale)
+    figures = {
+        each.name: Figure(each.value, each.low, each.high, each.cases)
+        for each in manifest.card.performance
+    }
+    data = manifest.card.training_data
+    return _trusted(folder, network, chosen, figures, data, size, progress)
+
+
+def _trusted(
     folder: Path,
     network: keras.Model,
     chosen: Chosen,
     figures: Mapping[str, Figure],
+    data: str,
     size: Size,
+    progress: Progress,
 ) -> BundleFolder:
-    data = f"{size.training} synthetic CT phantoms of the repository, {size.steps} steps."
-    manifest = manifest_text(chosen, figures, data)
+    seeds = (TRAINING_SEEDS, VALIDATION_SEEDS, TEST_SEEDS)
+    found = trust(parse(manifest_text(chosen)), network, seeds, size.trust, progress)
+    chosen = replace(chosen, conformal=found.conformal, verdict=found.verdict, check=found.check)
+    manifest = manifest_text(chosen, {**figures, **found.figures}, data)
     with tempfile.TemporaryDirectory() as scratch:
         example = save_study(make_study(phantom(EXAMPLE_SEED, slices=3, size=128)), Path(scratch))
-        return package(folder, network, manifest, card_text(parse(manifest)), example)
+        card = card_text(parse(manifest))
+        return package(folder, network, manifest, card, example, found.reference)

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
+from pydantic import BaseModel
+
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
 from workers.training.measures import Figure
 from workers.training.network import FEATURES, LOGIT, MASKS
 
@@ -22,6 +25,9 @@ class Chosen:
     temperature: float = 1.0
     full_scale: float = 10.0
     """Logits."""
+    conformal: Conformal | None = None
+    verdict: VerdictPlan | None = None
+    check: ExplanationCheck | None = None
 
 
 MANIFEST = Template("""\
@@ -71,7 +77,7 @@ category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abno
 threshold = 0.5 # the bias puts the best cut between validation phantoms here
 temperature = $temperature # fitted on validation slices
 located_by = "Lesion"
-
+$conformal
 [[outputs]]
 kind = "segmentation"
 layer = "$masks"
@@ -94,7 +100,7 @@ method = "gradcam"
 layer = "$features" # the decoder features that the classification head reads
 full_scale = $full_scale # logits; reached by one validation lesion in ten
 region_level = 0.5
-
+$trust
 [card]
 intended_use = "Shows that an installation works from end to end, on synthetic CT phantoms."
 not_for = "Patients. It has never seen one: what it says of a real CT has no meaning."
@@ -132,6 +138,8 @@ def manifest_text(
         temperature=chosen.temperature,
         full_scale=chosen.full_scale,
         training_data=training_data,
+        conformal=_conformal(chosen.conformal),
+        trust=_check(chosen.check) + _verdict(chosen.verdict),
         performance="".join(_figure(name, figure) for name, figure in (figures or {}).items()),
     )
 
@@ -192,6 +200,34 @@ def _decision(threshold: float, temperature: float) -> str:
         f"{threshold:g}: the network's bias puts there the cut with the highest sensitivity plus "
         "specificity over validation phantoms, in the middle of the gap where several are equal."
     )
+
+
+def _conformal(plan: Conformal | None) -> str:
+    return f"conformal = {_inline(plan)} # of validation studies\n" if plan else ""
+
+
+def _check(check: ExplanationCheck | None) -> str:
+    if check is None:
+        return ""
+    values = "".join(f"{name} = {value}\n" for name, value in check.model_dump().items())
+    return f"\n[explanation.check] # maps of test phantoms against maps that know nothing\n{values}"
+
+
+def _verdict(plan: VerdictPlan | None) -> str:
+    if plan is None:
+        return ""
+    numbers = "".join(f"  {_inline(number)},\n" for number in plan.numbers)
+    return (
+        "\n[explanation.verdict] # fitted on maps that hit, and maps of misled twins that miss\n"
+        f"bias = {plan.bias}\nreliable = {plan.reliable}\nnot_reliable = {plan.not_reliable}\n"
+        f"numbers = [\n{numbers}]\n"
+    )
+
+
+def _inline(part: BaseModel) -> str:
+    """An inline table of TOML."""
+    pairs = (f"{name} = {json.dumps(value)}" for name, value in part.model_dump().items())
+    return f"{{ {', '.join(pairs)} }}"
 
 
 def _figure(name: str, figure: Figure) -> str:

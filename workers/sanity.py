@@ -1,0 +1,146 @@
+"""Do the maps depend on what the network learnt? Its layers lose their weights, from the last on.
+
+Adebayo 2018: a map that stays the same shows edges of the image, and nothing of the model.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dicom_node.catalog import WEIGHTS, BundleFolder
+from dicom_node.doctor import Check, Health
+from dicom_node.domain.analysis import FloatArray, SourceImages
+from explain.measures import agreement, similarity
+from workers.model import Model
+from workers.preprocess import prepare
+
+STEPS = (0.25, 0.5, 0.75, 1.0)
+"""Parts of the layers with weights that are random, counted from the output."""
+LAST_BLOCK = STEPS[0]
+MOST = 0.3
+"""Structural similarity that a map may keep once the last block is random."""
+IMAGES = 6
+SEEDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Randomised:
+    """How like a map stays to itself, mean over images."""
+
+    part: float
+    """Of the layers that are random."""
+    similarity: float
+    """Structural (SSIM), of maps scaled to their own peaks."""
+    rank: float
+    """Rank correlation."""
+
+
+def cascade(model: Model, network: Any, images: FloatArray) -> list[Randomised]:
+    """One step after the other; ``network`` is that of the model, and gets its weights back."""
+    before = _maps(model, images)
+    kept = [layer.get_weights() for layer in network.layers]
+    try:
+        drawn = [
+            [_step(model, network, part, images, before, seed) for part in STEPS]
+            for seed in range(SEEDS)
+        ]
+    finally:
+        for layer, weights in zip(network.layers, kept, strict=True):
+            layer.set_weights(weights)
+    return [_together(each) for each in zip(*drawn, strict=True)]
+
+
+def sanity(bundle: BundleFolder, images: SourceImages) -> Iterator[Check]:
+    """For ``dicom-worker check``: what packaging measured, and the cascade on these images."""
+    yield _measured(bundle)
+    manifest = bundle.manifest
+    if manifest.classification is None or manifest.input.unit != "slice":
+        return
+    if not (bundle.path / WEIGHTS).is_file():
+        return
+    import keras
+
+    from workers.keras_model import KerasModel
+
+    network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
+    model = KerasModel(manifest, network)
+    explainer = model.explainer()
+    if explainer is None or not explainer.one_pass:
+        return
+    values = prepare(images, manifest).values
+    chosen = np.unique(np.linspace(0, len(values) - 1, IMAGES).round().astype(int))
+    steps = cascade(model, network, values[chosen])
+    yield _cascaded(steps)
+
+
+def _measured(bundle: BundleFolder) -> Check:
+    check = bundle.manifest.explanation.check
+    name = "explanations, baselines"
+    if check is None:
+        advice = "package it with cases of known place: its maps are not judged until then"
+        return Check(name, Health.NOTE, "the bundle was not tested", advice)
+    found = (
+        f"{check.hits:.0%} of {check.cases} maps hit; the centre {check.centre:.0%}, the average "
+        f"mask {check.average:.0%}"
+    )
+    if check.passed:
+        return Check(name, Health.OK, found)
+    return Check(name, Health.BAD, found, "its maps are withheld as evidence: try another method")
+
+
+def _cascaded(steps: Sequence[Randomised]) -> Check:
+    found = ", ".join(f"{s.part:.0%} random: {s.similarity:.2f}" for s in steps)
+    passed = steps[0].similarity <= MOST
+    return Check(
+        "explanations, weights",
+        Health.OK if passed else Health.BAD,
+        f"likeness (SSIM) to the maps of the network with random layers: {found}",
+        "" if passed else "the maps hardly depend on what was learnt: take another method or layer",
+    )
+
+
+def _step(
+    model: Model,
+    network: Any,
+    part: float,
+    images: FloatArray,
+    before: FloatArray,
+    seed: int,
+) -> Randomised:
+    with_weights = [layer for layer in network.layers if layer.get_weights()]
+    count = max(1, round(part * len(with_weights)))
+    for number, layer in enumerate(with_weights[-count:]):
+        layer.set_weights(_random(layer.get_weights(), [seed, number]))
+    pairs = [(a, b) for a, b in zip(before, _maps(model, images), strict=True) if a.any()]
+    alike = [similarity(a, b) for a, b in pairs]
+    ranks = [agreement(a, b) for a, b in pairs]
+    return Randomised(part, _mean(alike), _mean(ranks))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 3) if values else 1.0
+
+
+def _together(steps: Sequence[Randomised]) -> Randomised:
+    """Mean over seeds."""
+    return Randomised(
+        steps[0].part, _mean([s.similarity for s in steps]), _mean([s.rank for s in steps])
+    )
+
+
+def _random(weights: Sequence[FloatArray], seed: Sequence[int]) -> list[FloatArray]:
+    """As many numbers of the same mean and deviation, in each array."""
+    random = np.random.default_rng(seed)
+    return [
+        random.normal(each.mean(), max(float(each.std()), 1e-3), each.shape).astype(each.dtype)
+        for each in weights
+    ]
+
+
+def _maps(model: Model, images: FloatArray) -> FloatArray:
+    attribution = model.predict(images).attribution
+    if attribution is None:
+        raise ValueError("the method gives no map with the prediction")
+    return attribution.maps[:, 0]

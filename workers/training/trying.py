@@ -1,0 +1,173 @@
+"""Do maps hit? Tried on series whose masks are known; what packaging fits a verdict on."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.domain.analysis import (
+    BoolArray,
+    FloatArray,
+    Presence,
+    Provenance,
+    SourceImages,
+    Trust,
+)
+from dicom_node.domain.trust import Number, VerdictPlan
+from explain.evidence import Seen, weigh
+from explain.region import find_region
+from explain.verdict import MEANINGS, fit, judge
+from workers.asked import Asked
+from workers.findings import Case
+from workers.model import Model
+from workers.prediction import answer, predict
+from workers.preprocess import Prepared
+from workers.training.measures import Figure, calibration_error, mean, proportion
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The map of one present finding, and whether it is right."""
+
+    numbers: Mapping[str, float]
+    hit: bool
+    """The centre of its region lies in the mask, on the key slice."""
+    precision: float
+    """Area under the curve of precision and recall of its pixels (AUPRC), on the model's grid."""
+    centre: bool
+    """The middle of the image lies in the mask."""
+    average: bool
+    """The peak of the average mask does; false where the bundle brings none along."""
+    probability: float
+
+
+def tried(
+    model: Model,
+    prepared: Prepared,
+    images: SourceImages,
+    truth: BoolArray,
+    provenance: Provenance,
+) -> Iterator[Tried]:
+    """Of each present finding; ``truth`` is (frames, rows, columns) on the source's grid."""
+    prediction, maps = predict(model, prepared)
+    asked = Asked(model, prepared, prediction)
+    level = model.manifest.explanation.region_level
+    on_model = prepared.grid.sample(truth.astype(np.float32)) >= 0.5
+    for finding in answer(Case(model.manifest, provenance, images, prediction)).findings:
+        if finding.presence is not Presence.PRESENT:
+            continue
+        saliency = maps[finding.target.label]
+        outline = finding.segment.mask[finding.frame] if finding.segment else None
+        region = find_region(saliency, finding.frame, images, level=level, outline=outline)
+        seen = asked.seen(finding, saliency)
+        mask, again = on_model[finding.frame], partial(asked.again, finding)
+        if region is None:
+            continue
+        yield Tried(
+            numbers=weigh(seen, level, again).numbers,
+            hit=bool(truth[tuple(round(index) for index in region.centroid)]),
+            precision=precision(seen.values, mask) if mask.any() else 0.0,
+            centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
+            average=_average_hits(seen, mask),
+            probability=finding.probability,
+        )
+
+
+def fitted(tries: Sequence[Tried]) -> VerdictPlan | None:
+    """The verdict of a bundle; none where all maps hit, or none does."""
+    hits = np.array([each.hit for each in tries], bool)
+    if hits.all() or not hits.any():
+        return None
+    names = names_of(tries)
+    return fit(names, table(tries, names), hits)
+
+
+def names_of(tries: Iterable[Tried]) -> tuple[Number, ...]:
+    """The numbers that all of them have."""
+    tries = list(tries)
+    return tuple(name for name in MEANINGS if all(name in each.numbers for each in tries))
+
+
+def table(tries: Sequence[Tried], names: Sequence[Number]) -> NDArray[np.float64]:
+    """(tries, names)."""
+    return np.array([[each.numbers[name] for name in names] for each in tries])
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict, measured on maps that it was not fitted on."""
+
+    auroc: float
+    calibration: Figure
+    confusion: Mapping[tuple[bool, Trust], int]
+    """(hit, trust): number of maps."""
+
+    @property
+    def lines(self) -> list[str]:
+        """The confusion matrix, to be printed."""
+        trusts = (Trust.RELIABLE, Trust.CAUTION, Trust.NOT_RELIABLE)
+        head = f"{'':8}" + "".join(f"{trust.value:>14}" for trust in trusts)
+        rows = [
+            f"{name:8}" + "".join(f"{self.confusion.get((hit, t), 0):>14}" for t in trusts)
+            for hit, name in ((True, "hits"), (False, "misses"))
+        ]
+        return [head, *rows]
+
+
+def judged(plan: VerdictPlan, tries: Sequence[Tried]) -> Judged:
+    """How well the verdict tells hits from misses."""
+    verdicts = [judge(plan, each.numbers) for each in tries]
+    hits = np.array([each.hit for each in tries])
+    chances = np.array([verdict.chance for verdict in verdicts])
+    confusion: dict[tuple[bool, Trust], int] = {}
+    for hit, verdict in zip(hits.tolist(), verdicts, strict=True):
+        confusion[hit, verdict.trust] = confusion.get((hit, verdict.trust), 0) + 1
+    return Judged(auroc(chances, hits), calibration_error(chances, hits), confusion)
+
+
+def figures(right: Sequence[Tried], verdict: Judged) -> Mapping[str, Figure]:
+    """For the card."""
+    hits, misses = (
+        sum(n for (hit, _), n in verdict.confusion.items() if hit is wanted)
+        for wanted in (True, False)
+    )
+    flagged = verdict.confusion.get((False, Trust.NOT_RELIABLE), 0)
+    wronged = verdict.confusion.get((True, Trust.NOT_RELIABLE), 0)
+    area = _interval(verdict.auroc, hits, misses)
+    return {
+        "Heat map pixels, area under precision and recall": mean(
+            np.array([each.precision for each in right])
+        ),
+        "Verdict on maps: area under the ROC curve of hits against misses": area,
+        "Verdict on maps: calibration error of its chance": verdict.calibration,
+        "Maps that miss called not reliable": proportion(flagged, misses),
+        "Maps that hit called not reliable": proportion(wronged, hits),
+    }
+
+
+def auroc(scores: NDArray[np.float64], labels: BoolArray) -> float:
+    """Chance that a map that hits scores above one that misses; ties count half."""
+    above = scores[labels][:, None] - scores[~labels][None, :]
+    return float((above > 0).mean() + 0.5 * (above == 0).mean())
+
+
+def precision(values: FloatArray, mask: BoolArray) -> float:
+    """Average precision of a map's pixels against a mask."""
+    order = np.argsort(-values, axis=None, kind="stable")
+    right = mask.ravel()[order]
+    found = np.cumsum(right) / np.arange(1, right.size + 1)
+    return float(found[right].mean())
+
+
+def _interval(area: float, hits: int, misses: int) -> Figure:
+    """Hanley and McNeil 1982."""
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    spread = area * (1 - area) + (hits - 1) * (q1 - area**2) + (misses - 1) * (q2 - area**2)
+    error = 1.96 * float(np.sqrt(max(spread, 0) / (hits * misses)))
+    return Figure(area, max(0.0, area - error), min(1.0, area + error), hits + misses)
+
+
+def _average_hits(seen: Seen, mask: BoolArray) -> bool:
+    return seen.expected is not None and bool(mask.flat[seen.expected.argmax()])

@@ -4,7 +4,7 @@ Everything is real but the network, which sees nothing and answers at once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Blind:
     versions: Mapping[str, str]
     method: Code = GRAD_CAM
     layer: str = "features"
+    reference: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def predict(self, batch: FloatArray) -> Output:
         heads = {

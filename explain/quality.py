@@ -1,4 +1,4 @@
-"""How far a map can be believed. For now: one plain number, and no verdict."""
+"""One plain number about a map that nothing judges: of models that answer for many slices."""
 
 import numpy as np
 from pydicom.sr.codedict import codes

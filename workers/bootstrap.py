@@ -156,6 +156,7 @@ def summary(analysis: Analysis) -> dict[str, Any]:
                 "presence": finding.presence.value,
                 "probability": round(finding.probability, 4),
                 "trust": finding.explanation.quality.trust.value if finding.explanation else None,
+                "reasons": list(finding.explanation.quality.reasons) if finding.explanation else [],
             }
             for finding in analysis.findings
         ],

@@ -1,7 +1,7 @@
 """What each model says of a study, and where the study is: no result is never a negative one."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -44,6 +44,7 @@ class FindingLine:
     state: State
     probability: float | None
     trust: State
+    """How far its heat map can be believed; the line says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,14 @@ def _finding(told: Mapping[str, Any]) -> FindingLine:
         label=str(told.get("label") or "Finding"),
         state=_PRESENCES.get(str(told.get("presence")), _PRESENCES[Presence.UNDETERMINED]),
         probability=probability if isinstance(probability, int | float) else None,
-        trust=_TRUSTS.get(str(told.get("trust")), State(Tone.NONE, "No explanation")),
+        trust=_trust(told),
     )
+
+
+def _trust(told: Mapping[str, Any]) -> State:
+    state = _TRUSTS.get(str(told.get("trust")), State(Tone.NONE, "No explanation"))
+    reasons = told.get("reasons")
+    return replace(state, line=" ".join(map(str, reasons)) if isinstance(reasons, list) else "")
 
 
 def _state(job: Row, summary: Mapping[str, Any], findings: Sequence[FindingLine]) -> State:

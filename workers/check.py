@@ -65,7 +65,6 @@ class _Checks:
         yield from _golden(bundle, model)
         with TemporaryDirectory() as scratch:
             yield from self._results(bundle, model, Path(scratch))
-        yield _memory(bundle)
 
     def _results(self, bundle: BundleFolder, model: Model, scratch: Path) -> Iterator[Check]:
         started = time.monotonic()
@@ -75,12 +74,13 @@ class _Checks:
             yield Check("objects", Health.BAD, "there is no study to run it on", advice)
             return
         analysis, files = done
-        seconds = time.monotonic() - started
+        seconds, peak = time.monotonic() - started, _peak_gib()
         yield _objects([file for file in files if file.suffix == ".dcm"])
         yield _report(files, analysis)
+        yield _time(bundle, analysis, seconds)
+        yield _memory(bundle, peak)
         yield from explanations(analysis)
         yield from sanity(bundle, analysis.images)
-        yield _time(bundle, analysis, seconds)
 
     def _analysed(
         self, bundle: BundleFolder, model: Model, scratch: Path
@@ -179,9 +179,13 @@ def _time(bundle: BundleFolder, analysis: Analysis, seconds: float) -> Check:
     return Check("time", Health.OK, f"{found}; the manifest says at most {said.seconds:g} s")
 
 
-def _memory(bundle: BundleFolder) -> Check:
+def _peak_gib() -> float:
+    """Of this process until now."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+
+def _memory(bundle: BundleFolder, peak: float) -> Check:
     said = bundle.manifest.resources
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
     found = f"{peak:.2f} GiB"
     if said is None:
         return Check("peak memory", Health.NOTE, found, "say it (resources.memory_gib)")

@@ -19,8 +19,9 @@ from workers.asked import Asked
 from workers.findings import Answers, Case, explained, shown
 from workers.model import Model
 from workers.prediction import answer, predict
-from workers.preprocess import Prepared, prepare
+from workers.preprocess import prepare
 from workers.progress import Progress, silent
+from workers.steps.prepared import Prepared
 from workers.trust import judged, unfamiliar
 from workers.volume import ImageFile, read_series
 

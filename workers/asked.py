@@ -11,7 +11,7 @@ from explain.evidence import Answer, Seen
 from explain.outliers import Known, score
 from explain.projection import Grid
 from workers.model import Model
-from workers.preprocess import Prepared
+from workers.steps.prepared import Prepared
 
 AVERAGE_MASK = "average_mask"
 """In ``reference.npz``: where the training masks lie, (rows, columns) of the model's input."""

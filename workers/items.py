@@ -14,7 +14,7 @@ from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import IncompleteStudy
 from dicom_node.domain.manifest import ModelInput, View
 from dicom_node.routing import holds
-from workers.preprocess import Prepared
+from workers.steps.prepared import Prepared
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from workers.items import Items
 from workers.model import Model
 from workers.outputs import classification, detection, image, regression, segmentation
 from workers.outputs.said import Said
-from workers.preprocess import Prepared
 from workers.progress import Progress, silent
+from workers.steps.prepared import Prepared
 
 
 class Kind(NamedTuple):

@@ -6,7 +6,7 @@ from dicom_node.domain.analysis import SourceImages
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ModelManifest
 from workers.steps import apply
-from workers.steps.prepared import Prepared as Prepared
+from workers.steps.prepared import Prepared
 
 
 def prepare(images: SourceImages, manifest: ModelManifest) -> Prepared:

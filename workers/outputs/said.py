@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dicom_node.domain.analysis import FloatArray
 from workers.items import Items
 from workers.model import Model
-from workers.preprocess import Prepared
+from workers.steps.prepared import Prepared
 
 
 @dataclass(frozen=True)

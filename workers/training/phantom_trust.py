@@ -22,9 +22,10 @@ from workers.asked import AVERAGE_MASK
 from workers.findings import Case
 from workers.keras_model import KerasModel
 from workers.prediction import answer, predict
-from workers.preprocess import Prepared, prepare
+from workers.preprocess import prepare
 from workers.progress import Progress
 from workers.sanity import cascade
+from workers.steps.prepared import Prepared
 from workers.training.evaluate import PROVENANCE, held_out_phantom
 from workers.training.measures import Figure
 from workers.training.misled import Mark, corner_letter, edge_bar, inner_ring, marked, misled

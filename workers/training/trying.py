@@ -23,7 +23,7 @@ from workers.asked import Asked
 from workers.findings import Case
 from workers.model import Model
 from workers.prediction import answer, predict
-from workers.preprocess import Prepared
+from workers.steps.prepared import Prepared
 from workers.training.measures import Figure, calibration_error, mean, proportion
 
 

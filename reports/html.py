@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
-from dicom_node.domain.analysis import Finding, Measurement, Presence, QualityMeasure
+from dicom_node.domain.analysis import Answer, Finding, Presence, QualityMeasure
 from reports import wording
 from reports.case import Case
 from reports.key_slices import segments_in
@@ -79,7 +79,7 @@ def _values(case: Case) -> dict[str, Any]:
         "institution": case.settings.institution_name,
         "summary": wording.summary(analysis),
         "patient": _patient(case.sources.first),
-        "findings": [_finding(case, finding) for finding in analysis.findings],
+        "findings": [_answer(case, answer) for answer in analysis.answers],
         "slices": [_slice(case, picture) for picture in case.pictures],
         "notes": [term(note) for note in case.notes],
         "selection": analysis.selection,
@@ -142,29 +142,32 @@ def _facts(case: Case) -> dict[str, str]:
     return {**lasting, "dicom-node": __version__}
 
 
-def _finding(case: Case, finding: Finding) -> dict[str, Any]:
+def _answer(case: Case, answer: Answer) -> dict[str, Any]:
+    asked = answer.target if isinstance(answer, Finding) else answer.quantity
     return {
-        "name": term(finding.target.finding.meaning),
-        "site": term(finding.target.site.meaning) if finding.target.site else "",
-        "number": finding.segment.number if finding.segment else None,
+        "name": term(answer.code.meaning),
+        "site": term(asked.site.meaning) if asked and asked.site else "",
+        "number": answer.segment.number if answer.segment else None,
+        "where": case.place(answer.frame),
+        "measurements": [wording.measurement_text(m) for m in answer.measurements],
+        **(_finding(answer) if isinstance(answer, Finding) else _estimate()),
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
         "state": finding.presence.value.lower(),
         "presence": _(wording.PRESENCE_LABEL[finding.presence]),
         "absent": finding.presence is Presence.ABSENT,
         "probability": finding.probability,
         "threshold": finding.target.threshold,
-        "where": case.place(finding.frame),
-        "measurements": [_measurement(m) for m in finding.measurements],
-        "tracking_id": finding.tracking_id,
     }
 
 
-def _measurement(measurement: Measurement) -> str:
-    unit = UNITS.get(measurement.unit.value, measurement.unit.value)
-    return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
-
-
-UNITS = {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
-"""How people write UCUM."""
+def _estimate() -> dict[str, Any]:
+    """No yes or no."""
+    measured = _("Measured")
+    return {"state": "measured", "presence": measured, "absent": False, "probability": None}
 
 
 def _slice(case: Case, picture: Picture) -> dict[str, Any]:
@@ -173,10 +176,7 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
     explanation = finding.explanation
     return {
         "number": picture.key.number,
-        "title": _("{name}: {presence}").format(
-            name=term(finding.target.finding.meaning),
-            presence=_(wording.PRESENCE_WORD[finding.presence]),
-        ),
+        "title": wording.title(finding),
         "place": picture.place,
         "outlined_alt": _("{place}: the source image with its outlines. {warning}.").format(
             place=picture.place, warning=_(SHORT_DISCLAIMER)
@@ -196,7 +196,7 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
 
 
 def _measure(measure: QualityMeasure) -> dict[str, str]:
-    unit = UNITS.get(measure.unit.value, measure.unit.value)
+    unit = wording.UNITS.get(measure.unit.value, measure.unit.value)
     return {
         "name": term(measure.name.meaning),
         "value": f"{number(measure.value)} {unit}".strip(),

@@ -29,6 +29,7 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
     ResultKind.REJECTION_NOTE: (9, "KO", N_("rejection")),
     ResultKind.FLAT_REPORT: (10, "SR", N_("findings")),
     ResultKind.ENHANCED_REPORT: (11, "SR", N_("findings")),
+    ResultKind.DERIVED_IMAGE: (12, "OT", N_("derived images")),
 }
 """Of each kind: offset in our band of series numbers, modality, what it is in words."""
 PLAIN = frozenset(

@@ -8,10 +8,11 @@ from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import Presence, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import identify, instance_uid, series_uid
+from reports.key_slices import is_absent
 from reports.language import _
 from reports.presentation import images
 from reports.settings import DISCLAIMER
@@ -31,7 +32,7 @@ class KeyObjectsWriter:
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance, or none; it names the maps and captures in ``earlier``, too."""
-        if all(f.presence is Presence.ABSENT for f in case.analysis.findings):
+        if all(is_absent(answer) for answer in case.analysis.answers):
             return []
         slices = images(case.reference(key.frame) for key in case.key_slices)
         headers = {str(header.SOPInstanceUID): header for header in case.sources.headers}

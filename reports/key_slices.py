@@ -6,6 +6,7 @@ import numpy as np
 
 from dicom_node.domain.analysis import (
     Analysis,
+    Answer,
     BoolArray,
     Explanation,
     Finding,
@@ -16,16 +17,16 @@ from dicom_node.domain.analysis import (
 
 @dataclass(frozen=True)
 class KeySlice:
-    """One slice to be shown, with all findings of one target that have it as their key slice."""
+    """One slice to be shown, with all answers about one target that have it as their key slice."""
 
     number: int
     """From 1, in the order of the report."""
     frame: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Answer, ...]
     """At least one; the first is the one with the highest probability."""
 
     @property
-    def explained(self) -> Finding:
+    def explained(self) -> Answer:
         """The first finding whose map may be shown, else the first."""
         shown = (f for f in self.findings if f.explanation and not f.explanation.withheld)
         return next(shown, self.findings[0])
@@ -44,18 +45,27 @@ class KeySlice:
 
 
 def key_slices(analysis: Analysis) -> tuple[KeySlice, ...]:
-    """Choose the slices: of what is present or undetermined; of all targets if nothing is.
+    """Choose the slices: of what is there, or of all targets if nothing is.
 
-    The slices with the highest probabilities come first.
+    The slices with the highest probabilities come first, those of estimates last.
     """
-    shown = [f for f in analysis.findings if f.presence is not Presence.ABSENT]
-    groups: dict[tuple[str, int], list[Finding]] = {}
-    for finding in sorted(shown or analysis.findings, key=lambda f: -f.probability):
-        groups.setdefault((finding.target.label, finding.frame), []).append(finding)
+    shown = [answer for answer in analysis.answers if not is_absent(answer)]
+    groups: dict[tuple[str, int], list[Answer]] = {}
+    for answer in sorted(shown or analysis.answers, key=_urgency):
+        groups.setdefault((answer.label, answer.frame), []).append(answer)
     return tuple(
         KeySlice(number, frame, tuple(group))
         for number, ((_, frame), group) in enumerate(groups.items(), start=1)
     )
+
+
+def is_absent(answer: Answer) -> bool:
+    """Whether nothing was found: there is no place to be shown."""
+    return isinstance(answer, Finding) and answer.presence is Presence.ABSENT
+
+
+def _urgency(answer: Answer) -> float:
+    return -answer.probability if isinstance(answer, Finding) else 0.0
 
 
 def segments_in(analysis: Analysis, frame: int) -> tuple[SegmentMask, ...]:

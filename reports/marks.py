@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dicom_node.domain.analysis import SegmentMask
+from dicom_node.domain.analysis import SaliencyMap, SegmentMask
 from reports.compass import bar_cm
 from reports.fonts import Font, drawable, font
 from reports.language import _, number
@@ -111,8 +111,8 @@ def number_segments(
         _text(draw, at, str(segment.number), kind, anchor="lb", color=segment.color, scale=1.1)
 
 
-def color_bar(height: int, full_scale: float, kind: Type) -> Image.Image:
-    """The scale of the heat: from 0 to full scale in logit units, on grey as in the picture."""
+def color_bar(height: int, saliency: SaliencyMap, kind: Type) -> Image.Image:
+    """The scale of the heat: from 0 to full scale in its units, on grey as in the picture."""
     width = kind.size * 5
     image = Image.new("RGB", (width, height), PAPER)
     top, bottom = kind.size * 3, height - kind.size * 2
@@ -121,11 +121,11 @@ def color_bar(height: int, full_scale: float, kind: Type) -> Image.Image:
     image.paste(bar, (kind.pad, top))
     draw = ImageDraw.Draw(image)
     draw.rectangle((kind.pad - 1, top - 1, kind.pad + kind.size, bottom), outline=SILVER)
-    title = _("evidence\n(logit)")
+    title = _("evidence\n({})").format(saliency.unit.value if saliency.unit else _("logit"))
     draw.text((kind.pad, kind.pad * 0.6), title, fill=SILVER, font=kind.font(0.8))
     for part in (0.0, 0.5, 1.0):
         y = bottom - part * (bottom - top)
-        label = number(full_scale * part) + (" +" if part == 1 else "")
+        label = number(saliency.full_scale * part) + (" +" if part == 1 else "")
         _text(draw, (kind.pad + kind.size * 1.4, y), label, kind, anchor="lm", scale=0.85)
     return image
 

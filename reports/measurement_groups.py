@@ -1,18 +1,21 @@
-"""One finding as one Measurement Group.
+"""One finding, or one estimate, as one Measurement Group.
 
 TID 1411 where a segment shows it in a volume, TID 1410 where it shows it in an image that is part
-of none, else TID 1501. Each says where the finding lies by a point, which a reader of the SR alone
-can go to.
+of none, or where a box shows it, else TID 1501. Where there is a segment, a point says where it
+lies, which a reader of the SR alone can go to.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from highdicom.sr import (
     AlgorithmIdentification,
     ContentItem,
     ContentSequence,
     FindingSite,
+    GraphicTypeValues,
+    ImageRegion,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
     PlanarROIMeasurementsAndQualitativeEvaluations,
@@ -21,6 +24,7 @@ from highdicom.sr import (
     ReferencedSegmentationFrame,
     RelationshipTypeValues,
     SourceImageForMeasurementGroup,
+    SourceImageForRegion,
     SourceImageForSegmentation,
     TextContentItem,
     TrackingIdentifier,
@@ -30,16 +34,18 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Finding, Presence, ResultInstance, SegmentMask
+from dicom_node.domain.analysis import Answer, Finding, Presence, ResultInstance, SegmentMask
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import Target
+from dicom_node.domain.outputs import Quantity
+from dicom_node.domain.prediction import Box
 from reports.case import Case
 from reports.language import _, number
 from reports.location import center
 from reports.segmentation import frame_number
 from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
-from reports.wording import explanation_text
+from reports.wording import explanation_text, shares_text
 
 PRESENCE = {
     Presence.PRESENT: Code("52101004", "SCT", "Present"),
@@ -61,17 +67,19 @@ Group = (
 
 
 def measurement_group(
-    case: Case, finding: Finding, earlier: Sequence[ResultInstance], *, flat: bool = False
+    case: Case, finding: Answer, earlier: Sequence[ResultInstance], *, flat: bool = False
 ) -> Group:
-    """Encode one finding; ``earlier`` holds the SEG, maps and captures that it may refer to.
+    """Encode one answer; ``earlier`` holds the SEG, maps and captures that it may refer to.
 
     ``flat``: without coordinates in the patient, which Comprehensive and Enhanced SR do not know.
     An absent finding is a whole-image group that says Absent: silence never reads as negative.
     """
     segmentation = next((r.dataset for r in earlier if r.kind is ResultKind.SEGMENTATION), None)
     segment = finding.segment
-    if segment is None or segmentation is None:
-        group: Group = _on_images(case, finding)
+    if finding.box is not None:
+        group: Group = _in_box(case, finding, finding.box)
+    elif segment is None or segmentation is None:
+        group = _on_images(case, finding)
     else:
         group = _on_segment(case, finding, segment, segmentation)
         group[0].ContentSequence.append(center(case, segment, flat=flat))
@@ -79,7 +87,7 @@ def measurement_group(
     return group
 
 
-def _on_segment(case: Case, finding: Finding, segment: SegmentMask, segmentation: Dataset) -> Group:
+def _on_segment(case: Case, finding: Answer, segment: SegmentMask, segmentation: Dataset) -> Group:
     """The plain constructors, for ``from_segmentation`` fails on a single segment."""
     images = _segmented_images(case, segment)
     reference = (segmentation.SOPClassUID, segmentation.SOPInstanceUID)
@@ -97,25 +105,41 @@ def _on_segment(case: Case, finding: Finding, segment: SegmentMask, segmentation
     )
 
 
-def _on_images(case: Case, finding: Finding) -> MeasurementsAndQualitativeEvaluations:
+def _in_box(
+    case: Case, finding: Answer, box: Box
+) -> PlanarROIMeasurementsAndQualitativeEvaluations:
+    """TID 1410 with a closed polyline: SCOORD counts from the outer edge (PS3.3 C.18.6.1.1)."""
+    (top, left), (bottom, right) = (np.array(corner) + 0.5 for corner in (box.first, box.last))
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    reference = case.reference(box.frame)
+    number = None if reference.frame_number is None else [reference.frame_number]
+    source = SourceImageForRegion(reference.sop_class_uid, reference.sop_instance_uid, number)
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, np.array(corners), source),
+        **_common(case, finding),
+    )
+
+
+def _on_images(case: Case, finding: Answer) -> MeasurementsAndQualitativeEvaluations:
     """TID 1501; an absent finding is one of all images of the library."""
-    present = finding.presence is not Presence.ABSENT
+    present = not (isinstance(finding, Finding) and finding.presence is Presence.ABSENT)
     return MeasurementsAndQualitativeEvaluations(
         source_images=[_key_image(case, finding.frame)] if present else None,
         **_common(case, finding),
     )
 
 
-def _common(case: Case, finding: Finding) -> dict[str, Any]:
+def _common(case: Case, finding: Answer) -> dict[str, Any]:
     """What the three templates share."""
+    asked = finding.target if isinstance(finding, Finding) else finding.quantity
     return {
         "tracking_identifier": TrackingIdentifier(finding.tracking_uid, finding.tracking_id),
-        "finding_type": finding.target.finding.code,
-        "finding_category": finding.target.category.code,
-        "finding_sites": _sites(case, finding),
-        "algorithm_id": algorithm(case, finding.target),
+        "finding_type": finding.code,
+        "finding_category": finding.category,
+        "finding_sites": _sites(case, asked, finding.frame),
+        "algorithm_id": algorithm(case, asked),
         "measurements": _measurements(finding),
-        "qualitative_evaluations": [_presence(finding)],
+        "qualitative_evaluations": [_presence(finding)] if isinstance(finding, Finding) else None,
     }
 
 
@@ -142,17 +166,17 @@ def _key_image(case: Case, frame: int) -> SourceImageForMeasurementGroup:
     )
 
 
-def _sites(case: Case, finding: Finding) -> list[FindingSite] | None:
+def _sites(case: Case, target: Target | Quantity | None, frame: int) -> list[FindingSite] | None:
     """The site with its side: of the model, else of an image that shows one side alone."""
-    target, header = finding.target, case.header(finding.frame)
-    if target.site is None:
+    if target is None or target.site is None:
         return None
+    header = case.header(frame)
     stated = SIDES.get(header.get("ImageLaterality") or header.get("Laterality") or "")
     side = target.laterality.code if target.laterality else stated
     return [FindingSite(anatomic_location=target.site.code, laterality=side)]
 
 
-def algorithm(case: Case, target: Target) -> AlgorithmIdentification:
+def algorithm(case: Case, asked: Target | Quantity | None) -> AlgorithmIdentification:
     """TID 4019, with the operating point and all that decides what the algorithm does."""
     manifest, provenance = case.analysis.manifest, case.analysis.provenance
     return AlgorithmIdentification(
@@ -161,18 +185,28 @@ def algorithm(case: Case, target: Target) -> AlgorithmIdentification:
         manufacturer=manifest.manufacturer,
         family=codes.DCM.ArtificialIntelligence,
         parameters=[
-            f"target={target.label}",
-            f"operating_threshold={target.threshold:g}",
-            f"calibration=temperature scaling, T={target.temperature:g}",
+            *_parameters(asked),
             f"bundle_sha256={provenance.bundle_sha256}",
             f"config_sha256={provenance.config_sha256}",
         ],
     )
 
 
-def _measurements(finding: Finding) -> list[Measurement]:
-    others = [Measurement(name=m.name, value=m.value, unit=m.unit) for m in finding.measurements]
-    return [_probability(finding), *others]
+def _parameters(asked: Target | Quantity | None) -> list[str]:
+    if isinstance(asked, Target):
+        return [
+            f"target={asked.label}",
+            f"operating_threshold={asked.threshold:g}",
+            f"calibration=temperature scaling, T={asked.temperature:g}",
+        ]
+    return [f"quantity={asked.label}"] if asked else []
+
+
+def _measurements(finding: Answer) -> list[Measurement]:
+    features = [s.feature for s in finding.shares] if isinstance(finding, Finding) else []
+    given = (*finding.measurements, *features)
+    others = [Measurement(name=m.name, value=m.value, unit=m.unit) for m in given]
+    return [_probability(finding), *others] if isinstance(finding, Finding) else others
 
 
 def _probability(finding: Finding) -> Measurement:
@@ -194,9 +228,11 @@ def _presence(finding: Finding) -> QualitativeEvaluation:
 
 
 def _explanation(
-    case: Case, finding: Finding, earlier: Sequence[ResultInstance]
+    case: Case, finding: Answer, earlier: Sequence[ResultInstance]
 ) -> list[ContentItem]:
-    """The map, its method, and how far it can be believed."""
+    """The map, its method, and how far it can be believed; or what features added."""
+    if isinstance(finding, Finding) and finding.shares:
+        return [TextContentItem(COMMENT, shares_text(finding.shares), CONTAINS)]
     if finding.explanation is None:
         return []
     text = TextContentItem(COMMENT, explanation_text(case.analysis, finding), CONTAINS)

@@ -51,7 +51,7 @@ class ParametricMapWriter:
 
 def maps(case: Case) -> list[SaliencyMap]:
     """The maps that may be shown; findings may share one."""
-    explanations = (f.explanation for f in case.analysis.findings)
+    explanations = (f.explanation for f in case.analysis.answers)
     shown = (e.saliency for e in explanations if e is not None and not e.withheld)
     return list({id(saliency): saliency for saliency in shown}.values())
 
@@ -69,7 +69,7 @@ def map_frames(case: Case, saliency: SaliencyMap) -> range:
 
 
 def _key_frames(case: Case, saliency: SaliencyMap) -> list[int]:
-    explained = ((f.frame, f.explanation) for f in case.analysis.findings)
+    explained = ((f.frame, f.explanation) for f in case.analysis.answers)
     return [frame for frame, e in explained if e is not None and e.saliency is saliency]
 
 
@@ -144,10 +144,12 @@ def _window(full: float) -> Dataset:
 
 def _mapping(saliency: SaliencyMap, step: float) -> Dataset:
     item = Dataset()
-    item.LUTExplanation = f"Evidence for {saliency.target}, in units of the logit"[:LONG_STRING]
-    item.LUTLabel = "LOGIT"
+    unit = saliency.unit or NO_UNITS
+    scale = saliency.unit.meaning if saliency.unit else "units of the logit"
+    item.LUTExplanation = f"Evidence for {saliency.target}, in {scale}"[:LONG_STRING]
+    item.LUTLabel = "EVIDENCE" if saliency.unit else "LOGIT"
     item.RealWorldValueIntercept, item.RealWorldValueSlope = 0.0, step
-    item.MeasurementUnitsCodeSequence = [code_item(NO_UNITS)]
+    item.MeasurementUnitsCodeSequence = [code_item(unit)]
     item.QuantityDefinitionSequence = [_quantity(saliency.method)]
     return item
 

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import Analysis, Explanation
+from reports import wording
 from reports.compass import place
 from reports.fonts import drawable, drawable_language
 from reports.key_slices import KeySlice, segments_in
@@ -27,7 +28,7 @@ from reports.marks import (
 from reports.overlay import Scene, add_heat, add_outlines, scene, to_image
 from reports.settings import DISCLAIMER
 from reports.terms import term
-from reports.wording import answer, no_evidence
+from reports.wording import no_evidence
 
 PAGE, PANEL = 620, 800
 """Pixels of the longer side of the slice."""
@@ -92,7 +93,7 @@ def _heated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Image
     if explanation is None or explanation.evidence is None:
         return _drawn(analysis, view, key, kind)
     image = _drawn(analysis, view, key, kind, explanation)
-    bar = color_bar(image.height, explanation.saliency.full_scale, kind)
+    bar = color_bar(image.height, explanation.saliency, kind)
     return _beside(image, bar)
 
 
@@ -151,6 +152,6 @@ def _made_by(analysis: Analysis, key: KeySlice) -> str:
 
 def headline(key: KeySlice) -> str:
     """``Lesion present, probability 97%``, in characters that the font has."""
-    said = answer([key.findings[0]])
+    said = wording.headline(key.findings[0])
     more = len(key.findings) - 1
     return drawable(_("{} (and {} more)").format(said, more) if more else said, 110)

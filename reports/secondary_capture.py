@@ -14,7 +14,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_node.domain.analysis import Finding, ResultInstance
+from dicom_node.domain.analysis import Answer, ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.compass import edge_letters
@@ -46,7 +46,7 @@ class SecondaryCaptureWriter:
         ]
 
 
-def captured(case: Case, finding: Finding) -> list[tuple[str, int | None]]:
+def captured(case: Case, finding: Answer) -> list[tuple[str, int | None]]:
     """SOP Instance UIDs of the captures that show a finding, and the frame where there are many."""
     numbers = [key.number for key in case.key_slices if any(f is finding for f in key.findings)]
     if _long(case):
@@ -90,7 +90,7 @@ def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:
     explanation = keys[0].explanation
     heated = explanation is not None and not explanation.withheld
     what = explanation.saliency.method.meaning if explanation and heated else "outlines"
-    targets = ", ".join(dict.fromkeys(key.findings[0].target.label for key in keys))
+    targets = ", ".join(dict.fromkeys(key.findings[0].label for key in keys))
     dataset.DerivationDescription = (
         f"{what} of {case.maker.id} for {targets}, drawn over the windowed source image. "
         f"{SHORT_DISCLAIMER}"

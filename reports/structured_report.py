@@ -79,7 +79,7 @@ class StructuredReportWriter:
         library = next(map(_library, written), None) or image_library(case)
         dataset.ContentSequence = [*context, library, measurements, remarks]
         identify(dataset, case, self.kind)
-        if any(finding.explanation for finding in case.analysis.findings):
+        if any(finding.explanation for finding in case.analysis.answers):
             name_our_codes(dataset)
         name_predecessors(dataset, case.predecessors)
         return [ResultInstance(self.kind, dataset)]
@@ -114,7 +114,7 @@ def _content(case: Case, earlier: Sequence[ResultInstance], *, flat: bool) -> Me
         procedure_reported=procedures_reported(case.sources.first),
         imaging_measurements=[
             measurement_group(case, finding, earlier, flat=flat)
-            for finding in case.analysis.findings
+            for finding in case.analysis.answers
         ],
         title=codes.DCM.ImagingMeasurementReport,
         language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(

@@ -11,7 +11,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Explanation, Finding, ResultInstance
+from dicom_node.domain.analysis import Answer, Explanation, ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
 from reports.identity import instance_uid
@@ -23,7 +23,7 @@ MEASUREMENT_METHOD = Code("370129005", "SCT", "Measurement Method")
 
 
 def visual_explanations(
-    case: Case, finding: Finding, explanation: Explanation, earlier: Sequence[ResultInstance]
+    case: Case, finding: Answer, explanation: Explanation, earlier: Sequence[ResultInstance]
 ) -> list[ImageContentItem]:
     """The map of a finding, then the pictures of it, of those that were written.
 

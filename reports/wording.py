@@ -1,15 +1,20 @@
 """What results say in words; one place, so that SR, page and pictures agree."""
 
+from collections.abc import Sequence
 from functools import reduce
 
 from dicom_node.domain.analysis import (
     Analysis,
+    Answer,
+    Estimate,
     Explanation,
     ExplanationQuality,
     Finding,
+    Measurement,
     Presence,
     Region,
     SegmentMask,
+    Share,
     Trust,
 )
 from reports.compass import coordinate
@@ -52,7 +57,8 @@ def summary(analysis: Analysis) -> str:
     for finding in sorted(analysis.findings, key=lambda f: _URGENCY.index(f.presence)):
         key = (finding.target.finding.meaning, finding.presence)
         answers.setdefault(key, []).append(finding)
-    return _("{}.").format(_("; ").join(map(answer, answers.values())))
+    said = [*map(answer, answers.values()), *map(measured, analysis.estimates)]
+    return _("{}.").format(_("; ").join(said))
 
 
 _URGENCY = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
@@ -75,11 +81,41 @@ def answer(found: list[Finding]) -> str:
     )
 
 
-def place_text(finding: Finding) -> str:
+def headline(said: Answer) -> str:
+    """One answer, in the words of the summary."""
+    return answer([said]) if isinstance(said, Finding) else measured(said)
+
+
+def title(said: Answer) -> str:
+    """What an answer is about, and what it says where it is yes or no."""
+    if isinstance(said, Finding):
+        presence = _(PRESENCE_WORD[said.presence])
+        return _("{name}: {presence}").format(name=term(said.code.meaning), presence=presence)
+    return term(said.code.meaning)
+
+
+def measured(estimate: Estimate) -> str:
+    """What was measured and the first number: ``Phantom: Diameter 213 mm``."""
+    name, first = term(estimate.code.meaning), measurement_text(estimate.measurements[0])
+    return _("{name}: {measurement}").format(name=name, measurement=first)
+
+
+def measurement_text(measurement: Measurement) -> str:
+    """Name, number and unit."""
+    unit = UNITS.get(measurement.unit.value, measurement.unit.value)
+    return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
+
+
+UNITS = {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
+"""How people write UCUM."""
+
+
+def place_text(finding: Answer) -> str:
     """Where the map points, in a sentence."""
     explanation = finding.explanation
     if explanation is None:
-        return _("No explanation was made for this finding.")
+        shares = finding.shares if isinstance(finding, Finding) else ()
+        return shares_text(shares) if shares else _("No explanation was made for this finding.")
     region = explanation.evidence
     if region is None:
         return no_evidence(explanation)
@@ -88,10 +124,11 @@ def place_text(finding: Finding) -> str:
     )
 
 
-def reading_text(finding: Finding) -> str:
+def reading_text(finding: Answer) -> str:
     """Where the map points, what the answer hangs on, and how sure it is."""
     hangs_on = finding.explanation.counterfactual if finding.explanation else ""
-    return _joined(place_text(finding), *map(term, (hangs_on, *finding.certainty)))
+    certainty = finding.certainty if isinstance(finding, Finding) else ()
+    return _joined(place_text(finding), *map(term, (hangs_on, *certainty)))
 
 
 def no_evidence(explanation: Explanation | None) -> str:
@@ -130,9 +167,10 @@ def method_text(explanation: Explanation) -> str:
     """How the map was made, and what it is not."""
     saliency = explanation.saliency
     made = _(
-        "{method}, layer {layer}, in logit units on a fixed scale from 0 to {scale}; highest "
+        "{method}, layer {layer}, in {units} on a fixed scale from 0 to {scale}; highest "
         "value {highest}."
     ).format(
+        units=saliency.unit.meaning if saliency.unit else _("logit units"),
         method=term(saliency.method.meaning),
         layer=saliency.layer,
         scale=number(saliency.full_scale),
@@ -141,7 +179,7 @@ def method_text(explanation: Explanation) -> str:
     return made if explanation.withheld else _joined(made, _(NOT_A_SEGMENTATION))
 
 
-def explanation_text(analysis: Analysis, finding: Finding) -> str:
+def explanation_text(analysis: Analysis, finding: Answer) -> str:
     """Where the map points and how it was made, for the SR, which has the verdict in codes."""
     if finding.explanation is None:
         return place_text(finding)
@@ -150,6 +188,24 @@ def explanation_text(analysis: Analysis, finding: Finding) -> str:
         reading_text(finding),
         method_text(finding.explanation),
     )
+
+
+def shares_text(shares: Sequence[Share]) -> str:
+    """What features added to the score, the strongest first."""
+    each = (
+        _("{name} {share}").format(
+            name=measurement_text(share.feature), share=f"({_signed(share.logit)})"
+        )
+        for share in shares
+    )
+    return _(
+        "What the strongest features added to the score (Shapley values, in logits, beside the "
+        "mean of the training data): {}."
+    ).format(_("; ").join(each))
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
 
 
 def _joined(*sentences: str) -> str:

@@ -6,6 +6,7 @@ from typing import Protocol
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from reports.case import Case
+from reports.derived_images import DerivedImagesWriter
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
 from reports.heat_colors import HeatColorsWriter
 from reports.key_objects import KeyObjectsWriter
@@ -29,6 +30,7 @@ class ResultWriter(Protocol):
 
 
 WRITERS: tuple[ResultWriter, ...] = (
+    DerivedImagesWriter(),
     SegmentationWriter(),
     ParametricMapWriter(),
     SecondaryCaptureWriter(),

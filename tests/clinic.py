@@ -54,6 +54,9 @@ class Blind:
 
     mask_probabilities = probabilities
 
+    def shares(self, item: FloatArray, target: int) -> tuple[()]:
+        return ()
+
     def explainer(self) -> "Blind":
         return self
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def _explained(
     model: Model,
 ) -> tuple[Finding, ...]:
     if model.explainer() is None:
-        return answers.findings
+        return tuple(_with_shares(finding, prepared, model) for finding in answers.findings)
     level = model.manifest.explanation.region_level
     return tuple(
         explained(
@@ -87,6 +88,13 @@ def _explained(
         )
         for finding in answers.findings
     )
+
+
+def _with_shares(finding: Finding, prepared: Prepared, model: Model) -> Finding:
+    """What features added to the answer of the key slice, of a model that reads features."""
+    item = prepared.values[prepared.nearest[finding.frame]]
+    column = model.manifest.targets.index(finding.target)
+    return replace(finding, shares=model.shares(item, column))
 
 
 def _with_maps(

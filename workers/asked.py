@@ -30,11 +30,11 @@ class Asked:
     def seen(self, finding: Finding, saliency: SaliencyMap) -> Seen:
         """The key slice; logits are log-odds of the calibrated probability."""
         frame = finding.frame
-        logits = self.prediction.logits[frame : frame + 1]
+        likely = self.prediction.probabilities[frame]
         return Seen(
             image=self.prepared.values[frame],
             values=np.maximum(self._on_model(saliency.values[frame]), 0),
-            logit=float(self._odds(logits)[0, self._column(finding)]),
+            logit=float(_odds(likely)[self._column(finding)]),
             operating=float(log_odds(finding.target.threshold)),
             outline=self._outline(finding),
             expected=self._expected,
@@ -78,8 +78,7 @@ class Asked:
         return np.asarray(grid.project(average[None].astype(np.float32))[0])
 
     def _odds(self, logits: FloatArray) -> FloatArray:
-        likely = np.clip(self.model.probabilities(logits), CERTAIN, 1 - CERTAIN)
-        return np.asarray(log_odds(likely), np.float32)
+        return _odds(self.model.probabilities(logits))
 
     def _column(self, finding: Finding) -> int:
         plan = self.model.manifest.classification
@@ -96,3 +95,7 @@ class Asked:
 
     def _on_model(self, values: FloatArray) -> FloatArray:
         return np.asarray(self.prepared.grid.sample(values[None])[0], np.float32)
+
+
+def _odds(likely: FloatArray) -> FloatArray:
+    return np.asarray(log_odds(np.clip(likely, CERTAIN, 1 - CERTAIN)), np.float32)

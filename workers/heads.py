@@ -68,7 +68,8 @@ def _before_activation(layer: keras.Layer) -> Tensor:
     """Found without changing the network: a linear twin of the layer has the same weights."""
     if isinstance(layer, keras.layers.Softmax):
         return Tensor(layer.input, exclusive=True)
-    activation = keras.activations.serialize(getattr(layer, "activation", None) or "linear")
+    function = getattr(layer, "activation", None) or keras.activations.linear
+    activation = keras.activations.serialize(function)
     if activation not in ("linear", "sigmoid", "softmax"):
         raise UnsupportedModel(
             f"layer {layer.name!r} ends in {activation}: a head ends in linear, sigmoid or softmax"

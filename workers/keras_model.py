@@ -8,14 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from dicom_node.catalog import WEIGHTS, BundleFolder
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.analysis import FloatArray, Share
 from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.calibration import by_curves
 from explain.explainer import Attribution, Explainer, Inputs
 from explain.footprint import LIMIT_BYTES
 from explain.methods import explainer
-from explain.network import flat
+from explain.network import flat, outputs, specs
 from workers.arrays import Arrays
 from workers.bundle import reference_of, refuse_code
 from workers.heads import heads
@@ -43,12 +43,8 @@ class KerasModel:
         plan = manifest.explanation
         self._explainer = self.explained_by(plan) if manifest.explained else None
         self._call = tf.function(
-            lambda *batch: [
-                tf.cast(values, tf.float32)
-                for values in logits(batch if len(batch) > 1 else batch[0], training=False)
-            ],
-            input_signature=[tf.TensorSpec((None, *manifest.input.shape), tf.float32)]
-            * len(inputs),
+            lambda *batch: [tf.cast(values, tf.float32) for values in outputs(logits, batch)],
+            input_signature=specs(logits),
         )
 
     @classmethod
@@ -107,6 +103,10 @@ class KerasModel:
     def mask_probabilities(self, mask_logits: FloatArray) -> FloatArray:
         """0 to 1, of the shape of the mask logits."""
         return self._heads["segmentation"].probabilities(mask_logits)
+
+    def shares(self, item: FloatArray, target: int) -> tuple[Share, ...]:
+        """A network reads pixels: a map says what they added."""
+        return ()
 
     def explainer(self) -> Explainer | None:
         """The manifest's method, on the head that ``ModelManifest.explained`` names."""

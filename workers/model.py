@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dicom_node.catalog import BundleFolder, confirm
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.catalog import CLASSICAL, BundleFolder, confirm
+from dicom_node.domain.analysis import FloatArray, Share
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Attribution, Explainer, Inputs
 from workers.arrays import Arrays
@@ -62,6 +62,9 @@ class Model(Protocol):
     def mask_probabilities(self, mask_logits: FloatArray) -> FloatArray:
         """0 to 1, (batch, rows, columns, segments) from the mask logits of ``predict``."""
 
+    def shares(self, item: FloatArray, target: int) -> tuple[Share, ...]:
+        """What the features of one item added to a target's logit; none of a network."""
+
     def explainer(self) -> Explainer | None:
         """The method that the manifest names; none for a model without a classification head."""
 
@@ -72,6 +75,10 @@ def load_model(bundle: BundleFolder) -> Model:
     Raises CorruptBundle (SIGNATURE, BUNDLE_CODE, BUNDLE_SIZE) and UnsupportedModel (MODEL).
     """
     confirm(bundle)
+    if (bundle.path / CLASSICAL).exists():
+        from workers.classical.model import ClassicalModel
+
+        return ClassicalModel.load(bundle)
     from workers.keras_model import KerasModel
 
     return KerasModel.load(bundle)

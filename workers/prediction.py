@@ -105,8 +105,8 @@ def _saliency(said: Said, maps: Sequence[FloatArray]) -> Mapping[str, SaliencyMa
     values = np.moveaxis(said.prepared.on_source(cells), -1, 0)
     scale = said.model.manifest.explanation.full_scale
     return {
-        label: SaliencyMap(label, explainer.method, explainer.layer, each, scale)
-        for label, each in zip(plan.labels, values, strict=True)
+        label: SaliencyMap(label, explainer.method, explainer.layer, each, scale, unit)
+        for label, unit, each in zip(plan.labels, plan.units, values, strict=True)
     }
 
 

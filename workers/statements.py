@@ -119,8 +119,7 @@ def _maker(job: Job, manifest: ModelManifest | None) -> Maker:
 
 
 def _targets(manifest: ModelManifest | None) -> tuple[Target, ...]:
-    plan = manifest.classification if manifest else None
-    return plan.targets if plan else ()
+    return manifest.targets if manifest else ()
 
 
 def _retract(worker: Worker, job: Job) -> None:

@@ -28,6 +28,10 @@ UNFINISHED = {"READY", "ANALYSING"}
 UNDERWAY = {DeliveryState.READY, DeliveryState.SENDING}
 
 
+NOT_OF_THE_SAMPLE = {ResultKind.FLAT_REPORT, ResultKind.DERIVED_IMAGE}
+"""The archive takes Comprehensive 3D SR, and the model of the sample makes no images."""
+
+
 @dataclass(frozen=True, slots=True)
 class Returned:
     """One object that the archive holds."""
@@ -55,9 +59,9 @@ class Trip:
     failures: list[str] = field(default_factory=list)
 
     def missing(self, *, sample: bool) -> list[str]:
-        """What was promised and is not there; the sample promises one of each default kind."""
+        """What was promised and is not there; the sample promises one of each kind it has."""
         lost = [kind for uid, kind in self.promised.items() if uid not in self.arrived]
-        kinds = set(DEFAULT_KINDS) - {ResultKind.FLAT_REPORT} if sample else set()
+        kinds = set(DEFAULT_KINDS) - NOT_OF_THE_SAMPLE if sample else set()
         lost += sorted(kinds - set(self.promised.values()))
         if not self.promised:
             lost.append("any result")

@@ -7,7 +7,6 @@ patient's left, y to the back, z to the head (PS3.3 C.7.6.2.1.1).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 
@@ -19,11 +18,11 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import ModelManifest, Target
-from dicom_node.domain.outputs import Quantity, Segment
+from dicom_node.domain.outputs import Quantity
 from dicom_node.domain.prediction import Box
 from dicom_node.domain.prediction import FloatArray as FloatArray
 from dicom_node.domain.prediction import Prediction as Prediction
-from dicom_node.domain.uid import uuid_uid
+from dicom_node.domain.provenance import Provenance as Provenance
 
 BoolArray = NDArray[np.bool_]
 
@@ -114,6 +113,8 @@ class SaliencyMap:
     """(frames, rows, columns), at least 0."""
     full_scale: float
     """Upper end of the colour bar, in logit units."""
+    unit: Code | None = None
+    """Of a number that is explained, in place of the logit."""
 
     @cached_property
     def peaks(self) -> FloatArray:
@@ -245,13 +246,30 @@ class Finding:
     certainty: tuple[str, ...] = ()
     """How sure the answer is: one plain sentence each."""
 
+    @property
+    def label(self) -> str:
+        """What the manifest calls it."""
+        return self.target.label
+
+    @property
+    def code(self) -> Code:
+        """What was searched for."""
+        return self.target.finding.code
+
+    @property
+    def category(self) -> Code:
+        """The category of what was searched for."""
+        return self.target.category.code
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What was measured of something that nobody doubts: no yes or no, and no probability."""
 
     label: str
-    finding: Code
+    """What the manifest calls it."""
+    code: Code
+    """What was measured, or made."""
     category: Code
     frame: int
     """The key slice."""
@@ -259,42 +277,14 @@ class Estimate:
     tracking_uid: str
     measurements: tuple[Measurement, ...]
     """At least one."""
-    source: Quantity | Segment | None = None
-    """What of the manifest it answers; none for an image that was derived."""
+    quantity: Quantity | None = None
+    """Of a number that the model gave; none where it was measured on what the model drew."""
     segment: SegmentMask | None = None
     explanation: Explanation | None = None
+    box: Box | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Everything that can change the content of a result; its UIDs are made of it."""
-
-    study_instance_uid: str
-    generation: int
-    input_sha256: str
-    bundle_sha256: str
-    config_sha256: str
-    opened_at: datetime
-    """When the job was opened; results carry this date, so that a second run writes the same."""
-
-    def uid(self, kind: str, index: int = 0) -> str:
-        """Deterministic UID: the same work gives the same instances, any change gives others."""
-        name = "|".join(
-            (
-                self.study_instance_uid,
-                str(self.generation),
-                self.input_sha256,
-                self.bundle_sha256,
-                self.config_sha256,
-                kind,
-                str(index),
-            )
-        )
-        return uuid_uid(name)
-
-    def tracking_uid(self, model_name: str, tracking_id: str) -> str:
-        """UID of a finding, the same in every run of any version of one model on one study."""
-        return uuid_uid(f"tracking|{self.study_instance_uid}|{model_name}|{tracking_id}")
+Answer = Finding | Estimate
 
 
 @dataclass(frozen=True)
@@ -313,6 +303,11 @@ class Analysis:
     """Remarks on the input that the reader must see."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What ran: versions of the libraries, device, seconds."""
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """All that is said of the study."""
+        return (*self.findings, *self.estimates)
 
 
 @dataclass(frozen=True, slots=True)

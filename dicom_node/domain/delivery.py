@@ -30,6 +30,7 @@ class ResultKind(StrEnum):
     rejection note is never part of a set; it is made later, of objects that were sent.
     """
 
+    DERIVED_IMAGE = "DERIVED_IMAGE"
     SEGMENTATION = "SEGMENTATION"
     PARAMETRIC_MAP = "PARAMETRIC_MAP"
     SECONDARY_CAPTURE = "SECONDARY_CAPTURE"
@@ -54,6 +55,7 @@ class ResultKind(StrEnum):
 
 
 _LABELS: Mapping[ResultKind, str] = {
+    ResultKind.DERIVED_IMAGE: "IMG",
     ResultKind.SEGMENTATION: "SEG",
     ResultKind.PARAMETRIC_MAP: "PM",
     ResultKind.SECONDARY_CAPTURE: "SC",
@@ -67,6 +69,7 @@ _LABELS: Mapping[ResultKind, str] = {
     ResultKind.REJECTION_NOTE: "REJECT",
 }
 DEFAULT_KINDS: tuple[ResultKind, ...] = (
+    ResultKind.DERIVED_IMAGE,
     ResultKind.SEGMENTATION,
     ResultKind.PARAMETRIC_MAP,
     ResultKind.SECONDARY_CAPTURE,

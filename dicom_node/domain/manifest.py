@@ -78,6 +78,14 @@ class ModelInput(Part):
         return self
 
 
+class RegionPlan(Part):
+    """Where a model of features reads them: the largest connected part between two values."""
+
+    low: float
+    """Of the image after the steps of preprocess."""
+    high: float
+
+
 class ExplanationPlan(Part):
     """How the model is explained."""
 
@@ -102,7 +110,7 @@ class ExplanationPlan(Part):
     """The layer whose activations are weighted; found by itself: the one that the head reads."""
     depths: int = Field(default=1, ge=1, le=5)
     """The layer, and finer ones before it, that make the map together."""
-    full_scale: float = Field(gt=0)
+    full_scale: float = Field(default=1.0, gt=0)
     """Upper end of the colour bar, in logit units: one scale for all maps of the bundle."""
     region_level: float = Field(default=0.5, gt=0, lt=1)
     """The region that a map names: where it exceeds this part of its peak."""
@@ -112,6 +120,12 @@ class ExplanationPlan(Part):
     """How the maps of all test cases did; where they failed, none is shown as evidence."""
     measure_passes: int = Field(default=36, ge=0, le=10_000)
     """Time budget of a case for costly numbers about its maps, in passes of one image."""
+
+    @model_validator(mode="after")
+    def _scale_of_maps(self) -> Self:
+        if "full_scale" not in self.model_fields_set and self.method not in ("none", "shapley"):
+            raise ValueError("full_scale: say where the colour bar of the maps ends, in logits")
+        return self
 
 
 class Performance(Part):
@@ -162,6 +176,8 @@ class ModelManifest(Part):
     input: ModelInput
     preprocess: tuple[Step, ...]
     outputs: tuple[Output, ...] = Field(min_length=1)
+    region: RegionPlan | None = None
+    """For models of features, and only for them."""
     explanation: ExplanationPlan
     resources: Resources | None = None
     card: Card

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
+from pydicom.sr.coding import Code
 
 from dicom_node.domain.part import CodedConcept, Part
 from dicom_node.domain.trust import Conformal
@@ -100,6 +101,11 @@ class Classification(Part):
         return tuple(target.label for target in self.targets)
 
     @property
+    def units(self) -> tuple[Code | None, ...]:
+        """Of the channels' numbers; none: a logit."""
+        return (None,) * len(self.targets)
+
+    @property
     def extra(self) -> int:
         """Channels after those of the targets."""
         return int(self.rest is not None)
@@ -146,6 +152,11 @@ class Regression(Part):
         return tuple(quantity.label for quantity in self.quantities)
 
     @property
+    def units(self) -> tuple[Code | None, ...]:
+        """Of the channels' numbers; none: a logit."""
+        return tuple(quantity.unit.code for quantity in self.quantities)
+
+    @property
     def heads(self) -> tuple[Head, ...]:
         """One number a quantity."""
         return (Head(self.kind, self.layer, len(self.quantities), 0, logits=False),)
@@ -170,6 +181,11 @@ class Detection(Part):
     def labels(self) -> tuple[str, ...]:
         """Of what may be explained, in the order of the channels."""
         return tuple(target.label for target in self.targets)
+
+    @property
+    def units(self) -> tuple[Code | None, ...]:
+        """Of the channels' numbers; none: a logit."""
+        return (None,) * len(self.targets)
 
     @property
     def heads(self) -> tuple[Head, ...]:

@@ -202,6 +202,7 @@ _TASKS: Mapping[str, str] = {
     "delivery.retried": "Sending ordered again by a person",
 }
 KINDS: Mapping[str, str] = {
+    ResultKind.DERIVED_IMAGE: "Derived image",
     ResultKind.SEGMENTATION: "Segmentation",
     ResultKind.PARAMETRIC_MAP: "Heat map as data",
     ResultKind.SECONDARY_CAPTURE: "Picture",

@@ -119,7 +119,7 @@ def written(given: Analysis, folder: Path) -> dict[ResultKind, list[Path]]:
 
 def expected(source: str, state: Presence) -> set[ResultKind]:
     """What a case must yield: no data map without geometry, no outline or key image of nothing."""
-    kinds = set(ResultKind) - {ResultKind.REJECTION_NOTE}
+    kinds = set(ResultKind) - {ResultKind.REJECTION_NOTE, ResultKind.DERIVED_IMAGE}
     if source in PROJECTIONS:
         kinds -= {ResultKind.PARAMETRIC_MAP, ResultKind.COLOR_PRESENTATION_STATE}
     if state is not Presence.PRESENT:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dicom_node.domain.analysis import Estimate, FloatArray, Measurement
 from dicom_node.domain.concepts import DERIVED_IMAGE, MEAN_CHANGE
-from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel
 from dicom_node.domain.outputs import Image
 from dicom_node.domain.prediction import DerivedImages, Prediction
 from dicom_node.domain.steps import Standardize, Step, Window
@@ -21,7 +21,15 @@ IN_PLANE = frozenset({"fit", "resize", "crop", "pad"})
 
 
 def read(prediction: Prediction, plan: Image, said: Said) -> Prediction:
-    """On the network's own grid; what its window cut off is put back as the source has it."""
+    """On the network's own grid; what its window cut off is put back as the source has it.
+
+    Raises UnsupportedGeometry for multi-frame sources: each derived image is one of an image.
+    """
+    if any(frame.frame_number is not None for frame in said.prepared.source.frames):
+        raise UnsupportedGeometry(
+            "a derived series is made of single-frame images: name their SOP classes in the "
+            "manifest's selection.sop_classes"
+        )
     planes, steps = said.planes(plan.kind)[..., 0], said.model.manifest.preprocess
     cells = Grid.covering(said.prepared.grid.inner, planes.shape[1:3])
     grid = said.prepared.grid.carrying(cells)

@@ -44,5 +44,5 @@ def _estimate(case: Case, quantity: Quantity, values: FloatArray) -> Estimate:
         int(np.abs(values - middle).argmin()),
         *case.tracking(quantity.label),
         measurements=(Measurement(quantity.concept.code, middle, quantity.unit.code),),
-        source=quantity,
+        quantity=quantity,
     )

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
-from dicom_node.domain.analysis import Estimate, SegmentMask
-from dicom_node.domain.outputs import Segmentation
+from pydicom.sr.codedict import codes
+
+from dicom_node.domain.analysis import Estimate, Measurement, SegmentMask
+from dicom_node.domain.outputs import Segment, Segmentation
 from dicom_node.domain.prediction import Prediction
 from workers.findings import Answers, Case, context
-from workers.measure import longest_slice, measurements
+from workers.measure import MILLILITRE, longest_slice, measurements
 from workers.outputs.said import Said
 
 
@@ -17,23 +19,38 @@ def read(prediction: Prediction, plan: Segmentation, said: Said) -> Prediction:
 
 
 def answer(case: Case, plan: Segmentation) -> Answers:
-    """A segment each where there is any of it, measured; nothing where targets speak of them."""
+    """Each segment, measured: 0 where there is nothing of it. Where targets speak, they do."""
     if case.manifest.classification is not None:
         return Answers()
     segments = tuple(context(case, set()))
-    return Answers(segments=segments, estimates=tuple(_measured(case, s, plan) for s in segments))
+    drawn = {segment.channel: segment for segment in segments}
+    estimates = [
+        _measured(case, drawn[channel]) if channel in drawn else _nothing(case, segment)
+        for channel, segment in enumerate(plan.segments)
+    ]
+    return Answers(segments=segments, estimates=tuple(estimates))
 
 
-def _measured(case: Case, segment: SegmentMask, plan: Segmentation) -> Estimate:
+def _nothing(case: Case, segment: Segment) -> Estimate:
+    return Estimate(
+        segment.label,
+        segment.type.code,
+        segment.category.code,
+        len(case.images.frames) // 2,
+        *case.tracking(segment.label),
+        measurements=(Measurement(codes.SCT.Volume, 0.0, MILLILITRE),),
+    )
+
+
+def _measured(case: Case, segment: SegmentMask) -> Estimate:
     frame = longest_slice(segment.mask, case.images)
     return Estimate(
         label=segment.label,
-        finding=segment.type,
+        code=segment.type,
         category=segment.category,
         frame=frame,
         tracking_id=segment.tracking_id,
         tracking_uid=segment.tracking_uid,
         measurements=measurements(segment.mask, frame, case.images),
-        source=plan.segments[segment.channel],
         segment=segment,
     )

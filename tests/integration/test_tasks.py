@@ -1,0 +1,115 @@
+"""Each task that a model may have, through the whole pipeline: DICOM in, DICOM and a report out.
+
+The bundles are small, and the phantoms are such that the truth is known.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import validators
+from pydicom.sr.codedict import codes
+from pydicom.uid import ParametricMapStorage
+from task_results import ABSENT, PRESENT, Outcome, study
+from task_results import analysed as analyse
+
+from dicom_node.testing.inserts import cylinder
+
+pytest.importorskip("keras")
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
+
+SEED = 70_000
+"""Beyond those of all recipes."""
+
+
+@pytest.fixture
+def analysed(tmp_path: Path) -> Callable[..., Outcome]:
+    return partial(analyse, folder=tmp_path)
+
+
+@pytest.fixture
+def valid(tool: Callable[[str], str]) -> Callable[[Outcome], None]:
+    """Asserts that dciodvfy finds nothing wrong."""
+
+    def check(results: Outcome) -> None:
+        tool("dciodvfy")
+        found = {path.name: validators.dciodvfy(path) for path in results.paths}
+        assert {name: errors for name, errors in found.items() if errors} == {}
+
+    return check
+
+
+def test_regression_gives_a_number_with_a_unit(analysed, valid):
+    made = cylinder(SEED, ("disc",), slices=3)
+    results = analysed("qa-diameter", study(made))
+    (numbers,) = results.numbers()
+    assert numbers["Diameter"] == pytest.approx(made.diameter_mm, abs=6)
+    (group,) = results.report.content.get_image_measurement_groups()
+    (measurement,) = group.get_measurements()
+    assert measurement.unit == codes.UCUM.Millimeter
+    assert group.finding_type.meaning == "Phantom"
+    assert results.of("OT"), "no map of what raised the number"
+    assert "Diameter" in results.page
+    valid(results)
+
+
+def test_a_number_beyond_what_training_saw_comes_with_a_note(analysed):
+    made = cylinder(SEED, (), slices=1)
+    made.phantom.hu[:] = -1000
+    results = analysed("qa-diameter", study(made))
+    assert "outside of the range" in results.page
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("disc", SEED), ("ring", SEED + 1), ("square", SEED + 2)]
+)
+def test_of_several_classes_one_is_present(analysed, valid, kind, seed):
+    results = analysed("qa-insert", study(cylinder(seed, (kind,))))
+    wanted = {f"{k.title()} insert": ABSENT for k in ("disc", "ring", "square")}
+    assert results.presence() == {**wanted, f"{kind.title()} insert": PRESENT}
+    total = sum(numbers["Probability"] for numbers in results.numbers())
+    assert total <= 100.1, "the classes share one probability"
+    valid(results)
+
+
+def test_where_there_is_nothing_of_the_classes_all_are_absent(analysed):
+    results = analysed("qa-insert", study(cylinder(SEED + 3)))
+    assert set(results.presence().values()) == {ABSENT}
+
+
+def test_features_are_read_and_each_says_what_it_added(analysed, valid):
+    """Coded by the IBSI, with Shapley values in words; no map is claimed."""
+    results = analysed("qa-features", study(cylinder(SEED + 13, ("star",), size=128)))
+    assert results.presence() == {"Star insert": PRESENT}
+    (group,) = results.report.content.get_image_measurement_groups()
+    features = [m.name for m in group.get_measurements() if m.name.scheme_designator == "IBSI"]
+    assert len(features) >= 3
+    assert "Shapley values" in results.page
+    assert not [d for d in results.of("OT") if d.SOPClassUID == ParametricMapStorage]
+    valid(results)
+
+
+def test_features_of_another_insert_are_of_no_star(analysed):
+    results = analysed("qa-features", study(cylinder(SEED + 14, ("disc",), size=128)))
+    assert results.presence() == {"Star insert": ABSENT}
+
+
+def test_a_volume_is_outlined_in_three_dimensions_and_measured(analysed, valid):
+    made = cylinder(SEED + 11, ("disc", "sphere"), slices=18, size=64)
+    results = analysed("qa-spheres", study(made))
+    (segmentation,) = results.of("SEG")
+    voxels = segmentation.pixel_array.sum()
+    sphere = made.phantom.lesions[1]
+    assert voxels == pytest.approx(sphere.sum(), rel=0.25)
+    (numbers,) = results.numbers()
+    planted_ml = sphere.sum() * np.prod(made.phantom.spacing_mm) / 1000
+    assert numbers["Volume"] == pytest.approx(planted_ml, rel=0.25)
+    valid(results)
+
+
+def test_a_volume_without_anything_to_outline_says_zero(analysed):
+    results = analysed("qa-spheres", study(cylinder(SEED + 12, (), slices=10, size=64)))
+    assert results.of("SEG") == []
+    assert [numbers["Volume"] for numbers in results.numbers()] == [0]

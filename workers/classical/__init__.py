@@ -1,0 +1,1 @@
+"""Classical machine learning: radiomic features into scikit-learn estimators, stored by skops."""

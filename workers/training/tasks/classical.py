@@ -1,0 +1,154 @@
+"""Classical learning: is the insert a star? Radiomic features into a forest of decision trees."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dicom_node.catalog import BundleFolder
+from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.manifest import ModelManifest
+from workers.analysis import analyse_images
+from workers.bundle import write_bundle
+from workers.classical.features import features, region
+from workers.classical.model import ClassicalModel
+from workers.preprocess import prepare
+from workers.progress import Progress, silent
+from workers.training.measures import Figure, proportion
+from workers.training.tasks import phantoms
+from workers.training.tasks.recipe import (
+    FULL,
+    PROVENANCE,
+    TEST,
+    TRAINING,
+    Planted,
+    Size,
+    card_text,
+    filled,
+    parsed,
+    part,
+)
+
+NAME = "qa-features"
+BACKGROUND = 24
+"""Cases against which Shapley values are computed."""
+MANIFEST = (
+    phantoms.HEAD.format(name=NAME, title="Phantom star by features", least=1).replace(
+        "spacing_mm = 4.5", "spacing_mm = 3.0"
+    ).replace("rows = 64\ncolumns = 64", "rows = 96\ncolumns = 96")
+    + f"""
+[input]
+shape = [96, 96, 1]
+
+[region] # brighter than water: 110 HU and more
+low = 0.675
+high = 1.0
+
+[[outputs]]
+kind = "classification"
+layer = "estimator"
+exclusive = true
+rest = "No star"
+
+[[outputs.targets]]
+label = "Star"
+finding = {{ value = "INSERT_STAR", scheme = "99DICOMNODE", meaning = "Star insert" }}
+category = {phantoms.OBJECT}
+threshold = 0.5
+
+[explanation]
+method = "shapley"
+"""
+    + phantoms.CARD.format(what="models of radiomic features")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassicalRecipe:
+    """How the bundle is made."""
+
+    examples: int = 400
+    checks: int = 100
+
+    def train(
+        self, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
+    ) -> BundleFolder:
+        """Fit, measure on phantoms that training never saw, and write the bundle."""
+        manifest = parsed(filled(MANIFEST))
+        seeds = range(TRAINING, TRAINING + max(8, part(self.examples, size.examples)))
+        vectors, classes = collect(manifest, seeds, progress)
+        estimator = pipeline(seed).fit(vectors, classes)
+        reference = {"features": vectors[:BACKGROUND]}
+        model = ClassicalModel(manifest, estimator, reference)
+        figure = _measure(model, part(self.checks, size.checks), progress)
+        text = filled(
+            MANIFEST, question=QUESTION, figure=figure, data=f"{len(seeds)} synthetic phantoms."
+        )
+        return write(folder, text, estimator, reference)
+
+
+QUESTION = "Phantoms with the right answer"
+RECIPES = {NAME: ClassicalRecipe()}
+
+
+def pipeline(seed: int) -> Any:
+    """Scaled features into a small forest."""
+    forest = RandomForestClassifier(24, max_depth=4, random_state=seed)
+    return make_pipeline(StandardScaler(), forest)
+
+
+def plant(seed: int) -> Planted:
+    """A star, another insert, or none."""
+    return phantoms.planting(_insert)(seed)
+
+
+def _insert(rng: np.random.Generator) -> tuple[str, ...]:
+    kinds = ("star", "star", "star", "disc", "square", "ring", "")
+    kind = str(rng.choice(kinds))
+    return (kind,) if kind else ()
+
+
+def collect(
+    manifest: ModelManifest, seeds: range, progress: Progress = silent
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Features, and the class of each: 0 is a star, 1 the rest."""
+    vectors, classes = [], []
+    for done, seed in enumerate(seeds, 1):
+        planted = plant(seed)
+        plane = prepare(planted.images, manifest).values[0, ..., 0]
+        vectors.append(features(plane, region(plane, 0.675, 1.0)))
+        classes.append(int("star" not in phantoms.of(planted).kinds))
+        progress("phantoms", done / len(seeds))
+    return np.stack(vectors), np.array(classes)
+
+
+def _measure(model: ClassicalModel, count: int, progress: Progress) -> Figure:
+    hits = 0
+    for done, seed in enumerate(range(TEST, TEST + count), 1):
+        planted = plant(seed)
+        hits += right(planted, analyse_images(planted.images, model, PROVENANCE))
+        progress("measuring", done / count)
+    return proportion(hits, count)
+
+
+def right(planted: Planted, analysis: Analysis) -> bool:
+    """Whether there is a star."""
+    (finding,) = analysis.findings
+    return (finding.presence is Presence.PRESENT) == ("star" in phantoms.of(planted).kinds)
+
+
+def write(
+    folder: Path, manifest: str, estimator: Any, reference: dict[str, NDArray[np.float64]]
+) -> BundleFolder:
+    """Write the bundle; the estimator by skops, which holds no code."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.skops"
+        skops.io.dump(estimator, file, compression=8)
+        return write_bundle(folder, manifest, file, card_text(manifest), reference)

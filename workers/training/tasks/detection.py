@@ -1,0 +1,134 @@
+"""Detection: a box around each disc. Each cell of a grid gives a logit and four distances."""
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers, ops
+
+from dicom_node.domain.analysis import Analysis, Finding, FloatArray, Presence
+from dicom_node.domain.manifest import ModelManifest
+from workers.items import Items
+from workers.preprocess import Prepared
+from workers.training.tasks import phantoms
+from workers.training.tasks.layers import convolution, encoder
+from workers.training.tasks.recipe import Planted, Recipe
+
+NAME = "qa-boxes"
+CELL = 4
+"""Pixels."""
+MANIFEST = (
+    phantoms.HEAD.format(name=NAME, title="Phantom disc finder", least=1)
+    + f"""
+[input]
+shape = [64, 64, 1]
+
+[[outputs]]
+kind = "detection"
+layer = "scores"
+boxes = "boxes"
+
+[[outputs.targets]]
+label = "Disc"
+finding = {{ value = "INSERT_DISC", scheme = "99DICOMNODE", meaning = "Disc insert" }}
+category = {phantoms.OBJECT}
+threshold = 0.5
+
+[explanation]
+method = "gradcam"
+layer = "features"
+full_scale = $full_scale
+"""
+    + phantoms.CARD.format(what="detectors")
+)
+
+
+def build(manifest: ModelManifest) -> keras.Model:
+    """Scores (batch, cells, 1) and boxes (batch, cells, 4) of a grid without anchors."""
+    image = keras.Input(manifest.input.shape, name="image")
+    features = convolution(encoder(image, (8, 16, 32)), 32)
+    count = (manifest.input.shape[0] // CELL) ** 2
+    scores = layers.Reshape((count, 1), name="scores")(layers.Conv2D(1, 1)(features))
+    return keras.Model(image, [scores, _boxes(features, count)])
+
+
+def _boxes(features: KerasTensor, count: int) -> KerasTensor:
+    """From distances to the edges, above 0, to the edges themselves."""
+    distances = layers.Reshape((count, 4))(layers.Conv2D(4, 1, activation="softplus")(features))
+    away = ops.multiply(distances, np.array([[-CELL, -CELL, CELL, CELL]], np.float32))
+    return layers.Activation("linear", name="boxes")(ops.add(away, centers(count)))
+
+
+def centers(count: int) -> FloatArray:
+    """(cells, 4): row and column of the middle of each cell, twice."""
+    side = round(count**0.5)
+    rows, columns = np.divmod(np.arange(count), side)
+    middle = (np.stack([rows, columns, rows, columns], axis=-1) + 0.5) * CELL
+    return middle.astype(np.float32)
+
+
+def answers(planted: Planted, prepared: Prepared, items: Items) -> list[FloatArray]:
+    """Whether each cell is near the middle of a disc; the edges of that disc, and a weight."""
+    count = (prepared.values.shape[1] // CELL) ** 2
+    there, wanted = np.zeros((count, 1), np.float32), np.zeros((count, 5), np.float32)
+    for mask in discs(planted):
+        edges = _edges(prepared.grid.sample(mask[:1].astype(np.float32))[0])
+        middle, half = (edges[:2] + edges[2:]) / 2, (edges[2:] - edges[:2]) / 2
+        near = (np.abs(centers(count)[:, :2] - middle) <= np.maximum(half * 0.5, 2.1)).all(axis=1)
+        there[near], wanted[near] = 1, [*edges, 1]
+    return [np.repeat(each[None], len(items.frames), axis=0) for each in (there, wanted)]
+
+
+def discs(planted: Planted) -> list[np.ndarray]:
+    """The masks of the discs; squares are there to be left alone."""
+    made = phantoms.of(planted)
+    inserts = zip(made.kinds, made.phantom.lesions, strict=True)
+    return [mask for kind, mask in inserts if kind == "disc"]
+
+
+def _edges(mask: FloatArray) -> FloatArray:
+    rows, columns = (np.flatnonzero(mask.max(axis=axis) >= 0.5) for axis in (1, 0))
+    return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], np.float32)
+
+
+def box_loss(wanted: KerasTensor, said: KerasTensor) -> KerasTensor:
+    """Mean distance of the edges in pixels, where there is a disc."""
+    weight = wanted[..., 4:]
+    missed = ops.sum(ops.abs(wanted[..., :4] - said) * weight)
+    return missed / (4 * ops.sum(weight) + 1e-3) / CELL
+
+
+def score_loss(wanted: KerasTensor, said: KerasTensor) -> KerasTensor:
+    """Cross entropy; cells with a disc, few of them, count more."""
+    each = ops.softplus(said) - wanted * said
+    return ops.mean(each * (1 + 8 * wanted))
+
+
+def right(planted: Planted, analysis: Analysis) -> bool:
+    """As many boxes as discs, each with its middle in a disc of its own."""
+    masks = discs(planted)
+    found = [f for f in analysis.findings if f.presence is Presence.PRESENT]
+    hit = {n for finding in found for n, mask in enumerate(masks) if _hits(finding, mask)}
+    return len(found) == len(masks) == len(hit)
+
+
+def _hits(finding: Finding, mask: np.ndarray) -> bool:
+    if finding.box is None:
+        return False
+    frame, row, column = finding.box.center
+    return bool(mask[int(frame), round(row), round(column)])
+
+
+RECIPES = {
+    NAME: Recipe(
+        manifest=MANIFEST,
+        build=build,
+        plant=phantoms.planting(
+            lambda rng: ("disc",) * int(rng.integers(3)) + ("square",) * int(rng.integers(2))
+        ),
+        answers=answers,
+        losses=[score_loss, box_loss],
+        right=right,
+        question="Phantoms with exactly the right discs found",
+        examples=800,
+        epochs=20,
+    )
+}

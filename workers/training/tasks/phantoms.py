@@ -1,0 +1,73 @@
+"""Cylinders as recipes plant them, and the words that their manifests share."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dicom_node.testing.inserts import Cylinder, cylinder
+from workers.training.slices import source_images
+from workers.training.tasks.recipe import Planted
+
+SIZES = (64, 96, 128)
+Kinds = Callable[[np.random.Generator], tuple[str, ...]]
+
+
+def planting(
+    kinds: Kinds, *, slices: int = 1, noise_hu: float = 12.0, sizes: Sequence[int] = SIZES
+) -> Callable[[int], Planted]:
+    """Cylinders with inserts that are drawn from the seed."""
+
+    def plant(seed: int) -> Planted:
+        rng = np.random.default_rng([seed, 2])
+        size = int(rng.choice(sizes))
+        made = cylinder(seed, kinds(rng), slices=slices, size=size, noise_hu=noise_hu)
+        return Planted(source_images(made.phantom), made)
+
+    return plant
+
+
+def of(planted: Planted) -> Cylinder:
+    """The cylinder that was planted."""
+    made: Cylinder = planted.truth
+    return made
+
+
+HEAD = """\
+# Made by `dicom-worker train task {name} FOLDER`.
+schema_version = 1
+name = "{name}"
+version = "1.0.0"
+title = "{title}"
+manufacturer = "DICOM AI node project"
+content_qualification = "RESEARCH"
+
+[selection]
+modality = ["CT"]
+min_images = {least}
+
+[[selection.rules]] # phantoms of the repository alone: never a patient's study
+keyword = "PatientID"
+matches = "^PHANTOM-QA"
+
+[[preprocess]]
+step = "window"
+center = 40
+width = 400
+
+[[preprocess]]
+step = "fit"
+rows = 64
+columns = 64
+spacing_mm = 4.5
+"""
+
+CARD = """
+[card]
+intended_use = "Shows that {what} work from end to end, on synthetic phantoms."
+not_for = "Patients. It has never seen one: what it says of a real image has no meaning."
+training_data = "$training_data"
+limits = ["It knows cylinders of water with simple inserts, and nothing else."]
+
+$performance"""
+PHANTOM = '{ value = "706342009", scheme = "SCT", meaning = "Phantom" }'
+OBJECT = '{ value = "260787004", scheme = "SCT", meaning = "Physical object" }'

@@ -1,0 +1,224 @@
+"""Phantoms in, a bundle folder out: what the recipes of all tasks share."""
+
+import json
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import keras
+import numpy as np
+
+from dicom_node.catalog import BundleFolder
+from dicom_node.domain.analysis import Analysis, FloatArray, Provenance, SourceImages
+from dicom_node.domain.manifest import ModelManifest
+from workers.analysis import analyse_images
+from workers.bundle import write_bundle
+from workers.items import Items
+from workers.keras_model import KerasModel
+from workers.prediction import predict
+from workers.preprocess import Prepared, prepare
+from workers.progress import Progress, silent
+from workers.training.measures import Figure, proportion
+
+TRAINING, CHECKING, TEST = 40_000, 50_000, 60_000
+"""First seeds of what is fitted, calibrated and measured; tests of the repository: from 70 000."""
+PROVENANCE = Provenance("2.25.1", 1, "", "", "", datetime(2026, 1, 1))
+TALL_MAPS = 90
+"""Percentile of the peaks of maps that fills the colour bar."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A phantom as the pipeline reads it, and the truth about it."""
+
+    images: SourceImages
+    truth: Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one bundle is made."""
+
+    manifest: str
+    """Text with ``$full_scale``, ``$performance`` and ``$training_data``."""
+    build: Callable[[ModelManifest], keras.Model]
+    plant: Callable[[int], Planted]
+    """The phantom of a seed."""
+    answers: Callable[[Planted, Prepared, Items], Sequence[FloatArray]]
+    """What each output of the network should say of each item."""
+    losses: Sequence[Any]
+    """One an output."""
+    right: Callable[[Planted, Analysis], bool]
+    """Whether the pipeline said the truth."""
+    question: str
+    """What ``right`` means, in words: a row of the card."""
+    examples: int = 500
+    epochs: int = 12
+    batch: int = 16
+    rate: float = 3e-3
+    checks: int = 100
+
+    def train(
+        self, folder: Path, seed: int = 0, progress: Progress = silent, size: "Size | None" = None
+    ) -> BundleFolder:
+        """Fit, measure on phantoms that training never saw, and write the bundle."""
+        return train(self, folder, seed, progress, size or FULL)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much of a recipe is done: parts of its examples and epochs."""
+
+    examples: float = 1.0
+    epochs: float = 1.0
+    checks: float = 1.0
+
+
+FULL, TINY = Size(), Size(0.02, 0.05, 0.05)
+"""The second to see that a recipe runs; what it makes knows nothing."""
+
+
+def train(
+    recipe: Recipe, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
+) -> BundleFolder:
+    """Fit, measure on phantoms that training never saw, and write the bundle."""
+    draft = manifest_of(recipe)
+    keras.utils.set_random_seed(seed)
+    network = recipe.build(draft)
+    examples = part(recipe.examples, size.examples)
+    _fit(recipe, network, draft, range(TRAINING, TRAINING + examples), size, progress)
+    scale = _full_scale(recipe, KerasModel(draft, network), part(20, size.checks))
+    model = KerasModel(manifest_of(recipe, scale), network)
+    figure = _measure(recipe, model, part(recipe.checks, size.checks), progress)
+    data = f"{examples} synthetic phantoms of the repository."
+    text = filled(recipe.manifest, scale, recipe.question, figure, data)
+    return write(folder, text, network)
+
+
+def manifest_of(recipe: Recipe, full_scale: float = 1.0) -> ModelManifest:
+    """The manifest, before anything is measured."""
+    return parsed(filled(recipe.manifest, full_scale))
+
+
+def write(folder: Path, manifest: str, network: keras.Model) -> BundleFolder:
+    """Write the bundle, without what the optimizer remembers."""
+    served = keras.Model(network.inputs, network.outputs)
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch) / "model.keras"
+        served.save(weights)
+        return write_bundle(folder, manifest, weights, card_text(manifest))
+
+
+def card_text(manifest: str) -> str:
+    """The manifest's card, for people."""
+    said = parsed(manifest)
+    rows = [
+        f"- {f.name}: {f.value:.3f} ({f.low:.3f} to {f.high:.3f}), {f.cases} {f.data}"
+        for f in said.card.performance
+    ]
+    limits = [f"- {limit}" for limit in said.card.limits]
+    card = said.card
+    parts = [f"**For:** {card.intended_use}", f"**Not for:** {card.not_for}", card.training_data]
+    title = f"# {said.title} ({said.id})"
+    return "\n\n".join([title, *parts, "\n".join(rows), "\n".join(limits)]) + "\n"
+
+
+def part(count: int, share: float) -> int:
+    """So much of a count, and 1 at least."""
+    return max(1, round(count * share))
+
+
+def parsed(manifest: str) -> ModelManifest:
+    """The manifest that a text describes."""
+    return ModelManifest.model_validate(tomllib.loads(manifest))
+
+
+def filled(
+    manifest: str,
+    full_scale: float = 1.0,
+    question: str = "",
+    figure: Figure | None = None,
+    data: str = "Phantoms.",
+) -> str:
+    """A manifest's text with what was measured."""
+    performance = "" if figure is None else _figure(question, figure)
+    return Template(manifest).substitute(
+        full_scale=full_scale, performance=performance, training_data=data
+    )
+
+
+def _figure(question: str, figure: Figure) -> str:
+    lines = {
+        "name": question,
+        "value": round(figure.value, 4),
+        "low": round(max(0.0, figure.low), 4),
+        "high": round(min(1.0, figure.high), 4),
+        "cases": figure.cases,
+        "data": "phantoms with seeds that training never used",
+    }
+    body = "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines.items())
+    return f"[[card.performance]]\n{body}\n"
+
+
+def _fit(
+    recipe: Recipe,
+    network: keras.Model,
+    manifest: ModelManifest,
+    seeds: Sequence[int],
+    size: Size,
+    progress: Progress,
+) -> None:
+    given, wanted = _collect(recipe, manifest, seeds, progress)
+    epochs = part(recipe.epochs, size.epochs)
+    steps = epochs * -(-len(wanted[0]) // recipe.batch)
+    rate = keras.optimizers.schedules.CosineDecay(recipe.rate, steps)
+    network.compile(keras.optimizers.Adam(rate), loss=list(recipe.losses))
+    told = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, _: progress("training", (epoch + 1) / epochs)
+    )
+    network.fit(given, wanted, batch_size=recipe.batch, epochs=epochs, verbose=0, callbacks=[told])
+
+
+def _collect(
+    recipe: Recipe, manifest: ModelManifest, seeds: Sequence[int], progress: Progress
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Inputs and wanted outputs of all items, each an array."""
+    given, wanted = [], []
+    for done, seed in enumerate(seeds, 1):
+        planted = recipe.plant(seed)
+        prepared = prepare(planted.images, manifest)
+        items = Items.of(manifest.input, prepared)
+        shown = items.inputs(prepared.values, slice(None))
+        given.append(shown if isinstance(shown, list) else [shown])
+        wanted.append(recipe.answers(planted, prepared, items))
+        progress("phantoms", done / len(seeds))
+    return _joined(given), _joined(wanted)
+
+
+def _joined(parts: Sequence[Sequence[FloatArray]]) -> list[FloatArray]:
+    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _full_scale(recipe: Recipe, model: KerasModel, count: int) -> float:
+    """Upper end of the colour bar, so that tall maps fill it."""
+    if model.explainer() is None:
+        return 1.0
+    peaks = []
+    for seed in range(CHECKING, CHECKING + count):
+        _, maps = predict(model, prepare(recipe.plant(seed).images, model.manifest))
+        peaks += [float(saliency.values.max()) for saliency in maps.values()]
+    return max(0.1, round(float(np.percentile(peaks, TALL_MAPS)), 2)) if peaks else 1.0
+
+
+def _measure(recipe: Recipe, model: KerasModel, count: int, progress: Progress) -> Figure:
+    hits = 0
+    for done, seed in enumerate(range(TEST, TEST + count), 1):
+        planted = recipe.plant(seed)
+        hits += recipe.right(planted, analyse_images(planted.images, model, PROVENANCE))
+        progress("measuring", done / count)
+    return proportion(hits, count)

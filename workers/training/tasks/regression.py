@@ -1,0 +1,75 @@
+"""Regression: the diameter of the cylinder, a number with a unit."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from dicom_node.domain.analysis import Analysis, FloatArray
+from dicom_node.domain.manifest import ModelManifest
+from workers.items import Items
+from workers.preprocess import Prepared
+from workers.training.tasks import phantoms
+from workers.training.tasks.layers import encoder
+from workers.training.tasks.recipe import Planted, Recipe
+
+NAME = "qa-diameter"
+TOLERANCE_MM = 6.0
+MANIFEST = (
+    phantoms.HEAD.format(name=NAME, title="Phantom diameter", least=1)
+    + f"""
+[input]
+shape = [64, 64, 1]
+
+[[outputs]]
+kind = "regression"
+layer = "diameter"
+
+[[outputs.quantities]]
+label = "Diameter"
+concept = {{ value = "81827009", scheme = "SCT", meaning = "Diameter" }}
+unit = {{ value = "mm", scheme = "UCUM", meaning = "mm" }}
+finding = {phantoms.PHANTOM}
+category = {phantoms.OBJECT}
+low = 150
+high = 270
+
+[explanation]
+method = "gradcam"
+full_scale = $full_scale # mm
+"""
+    + phantoms.CARD.format(what="regression models")
+)
+
+
+def build(manifest: ModelManifest) -> keras.Model:
+    """Convolutions, and their mean as a number in mm."""
+    image = keras.Input(manifest.input.shape, name="image")
+    pooled = layers.GlobalAveragePooling2D()(encoder(image))
+    part = layers.Dense(1)(pooled)
+    return keras.Model(image, layers.Rescaling(60.0, 210.0, name="diameter")(part))
+
+
+def answers(planted: Planted, _: Prepared, items: Items) -> list[FloatArray]:
+    """The diameter in mm."""
+    return [np.full((len(items.frames), 1), phantoms.of(planted).diameter_mm, np.float32)]
+
+
+def right(planted: Planted, analysis: Analysis) -> bool:
+    """Within the tolerance."""
+    (estimate,) = analysis.estimates
+    return abs(estimate.measurements[0].value - phantoms.of(planted).diameter_mm) <= TOLERANCE_MM
+
+
+RECIPES = {
+    NAME: Recipe(
+        manifest=MANIFEST,
+        build=build,
+        plant=phantoms.planting(lambda rng: ("disc",) * int(rng.integers(3)), slices=2),
+        answers=answers,
+        losses=[lambda wanted, said: keras.ops.mean(keras.ops.abs(wanted - said)) / 60],
+        right=right,
+        question=f"Diameters within {TOLERANCE_MM:g} mm",
+        examples=400,
+        epochs=15,
+    )
+}

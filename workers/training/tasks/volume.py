@@ -1,0 +1,98 @@
+"""Segmentation in three dimensions: a U-Net that reads blocks of slices, and volumes in ml."""
+
+import keras
+import numpy as np
+from keras import KerasTensor, layers
+
+from dicom_node.domain.analysis import Analysis, FloatArray
+from dicom_node.domain.manifest import ModelManifest
+from workers.items import Items
+from workers.preprocess import Prepared
+from workers.training.measures import dice
+from workers.training.tasks import phantoms
+from workers.training.tasks.recipe import Planted, Recipe
+
+NAME = "qa-spheres"
+SLICES = 8
+MANIFEST = (
+    phantoms.HEAD.format(name=NAME, title="Phantom sphere outlines", least=3)
+    + f"""
+[input]
+unit = "volume"
+shape = [{SLICES}, 64, 64, 1]
+batch = 4
+
+[[outputs]]
+kind = "segmentation"
+layer = "outlines"
+
+[[outputs.segments]]
+label = "Sphere"
+category = {phantoms.OBJECT}
+type = {{ value = "INSERT_SPHERE", scheme = "99DICOMNODE", meaning = "Sphere insert" }}
+color = [80, 200, 255]
+
+[explanation]
+method = "none"
+"""
+    + phantoms.CARD.format(what="models of volumes")
+)
+
+
+def build(manifest: ModelManifest) -> keras.Model:
+    """Two scales, 3 × 3 × 3 convolutions, one logit a voxel."""
+    block = keras.Input(manifest.input.shape, name="block")
+    fine = _conv(_conv(block, 8), 8)
+    coarse = _conv(_conv(layers.MaxPooling3D()(fine), 16), 16)
+    deep = _conv(layers.MaxPooling3D()(coarse), 24)
+    middle = _conv(layers.Concatenate()([layers.UpSampling3D()(deep), coarse]), 16)
+    joined = _conv(layers.Concatenate()([layers.UpSampling3D()(middle), fine]), 8)
+    return keras.Model(block, layers.Conv3D(1, 1, activation="sigmoid", name="outlines")(joined))
+
+
+def _conv(values: KerasTensor, width: int) -> KerasTensor:
+    values = layers.Conv3D(width, 3, padding="same", use_bias=False)(values)
+    return layers.ReLU()(layers.BatchNormalization()(values))
+
+
+def answers(planted: Planted, prepared: Prepared, items: Items) -> list[FloatArray]:
+    """Which part of each voxel is sphere."""
+    mask = prepared.grid.sample(sphere(planted).astype(np.float32))[..., None]
+    return [mask[items.frames]]
+
+
+def sphere(planted: Planted) -> np.ndarray:
+    """Its mask; empty where there is none."""
+    made = phantoms.of(planted)
+    inserts = zip(made.kinds, made.phantom.lesions, strict=True)
+    masks = [mask for kind, mask in inserts if kind == "sphere"]
+    return masks[0] if masks else np.zeros(made.phantom.hu.shape, bool)
+
+
+def right(planted: Planted, analysis: Analysis) -> bool:
+    """A Dice of 0.8 or more; no segment where there is no sphere."""
+    masks = [segment.mask for segment in analysis.segments]
+    truth = sphere(planted)
+    return dice(masks[0], truth) >= 0.8 if masks else not truth.any()
+
+
+def _inserts(rng: np.random.Generator) -> tuple[str, ...]:
+    rods = ("disc",) * int(rng.integers(2))
+    return (*rods, "sphere") if rng.random() < 0.8 else rods
+
+
+RECIPES = {
+    NAME: Recipe(
+        manifest=MANIFEST,
+        build=build,
+        plant=phantoms.planting(_inserts, slices=14, sizes=(64,)),
+        answers=answers,
+        losses=["binary_crossentropy"],
+        right=right,
+        question="Volumes with a Dice of 0.8 or more",
+        examples=60,
+        epochs=15,
+        batch=4,
+        checks=40,
+    )
+}

@@ -21,8 +21,9 @@ from workers.bundle import write_bundle
 from workers.items import Items
 from workers.keras_model import KerasModel
 from workers.prediction import predict
-from workers.preprocess import Prepared, prepare
+from workers.preprocess import prepare
 from workers.progress import Progress, silent
+from workers.steps.prepared import Prepared
 from workers.training.measures import Figure, proportion
 
 TRAINING, CHECKING, TEST = 40_000, 50_000, 60_000

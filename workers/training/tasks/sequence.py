@@ -7,7 +7,7 @@ from keras import layers, ops
 from dicom_node.domain.analysis import Analysis, FloatArray, Presence
 from dicom_node.domain.manifest import ModelManifest
 from workers.items import Items
-from workers.preprocess import Prepared
+from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import encoder
 from workers.training.tasks.recipe import Planted, Recipe

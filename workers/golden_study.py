@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import SourceImages
@@ -10,6 +11,15 @@ from dicom_node.testing.phantom import Phantom
 from dicom_node.testing.study import make_study, save_study
 
 LEVELS = 65535
+SINGLE = {
+    uids.EnhancedCTImageStorage: uids.CTImageStorage,
+    uids.LegacyConvertedEnhancedCTImageStorage: uids.CTImageStorage,
+    uids.EnhancedMRImageStorage: uids.MRImageStorage,
+    uids.LegacyConvertedEnhancedMRImageStorage: uids.MRImageStorage,
+    uids.EnhancedPETImageStorage: uids.PositronEmissionTomographyImageStorage,
+    uids.LegacyConvertedEnhancedPETImageStorage: uids.PositronEmissionTomographyImageStorage,
+}
+"""What a frame of a multi-frame class is by itself."""
 PLACED = ("ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID")
 
 
@@ -27,6 +37,7 @@ def save_images(images: SourceImages, folder: Path) -> list[Path]:
         for element in header:
             if element.keyword != "SOPInstanceUID":
                 instance[element.tag] = element
+        instance.SOPClassUID = SINGLE.get(instance.SOPClassUID, instance.SOPClassUID)
         instance.file_meta.MediaStorageSOPClassUID = instance.SOPClassUID
         stored = np.rint((pixels[number] - low) / slope).astype("<u2")
         instance.BitsStored, instance.HighBit = 16, 15

@@ -100,8 +100,10 @@ MEANINGS: Mapping[Number, Meaning] = {
 MOST_REASONS = 3
 AGREE = "Its checks came out as they do for maps of test cases that name the right place."
 UNSURE = "No single check failed; together they are weaker than those of maps that are right."
-RIDGE = 0.01
-"""Of the fit, on standardised numbers: it keeps the weights finite where one number decides all."""
+RIDGE = 0.003
+"""Of the fit, on standardised numbers: where one decides all, others that agree count too."""
+STEADY = 0.05
+"""Deviation below which a number hardly changes, and must not decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def fit(names: Sequence[Number], numbers: NDArray[np.float64], hits: BoolArray) 
     """
     if hits.all() or not hits.any():
         raise ValueError("a verdict is fitted on maps that hit and maps that miss: give both")
-    centre, scale = numbers.mean(axis=0), np.maximum(numbers.std(axis=0), 1e-3)
+    centre, scale = numbers.mean(axis=0), np.maximum(numbers.std(axis=0), STEADY)
     weights, bias = _logistic((numbers - centre) / scale, hits, [MEANINGS[n].sign for n in names])
     weights = weights / scale
     kept = [
@@ -145,15 +147,20 @@ def fit(names: Sequence[Number], numbers: NDArray[np.float64], hits: BoolArray) 
 def _logistic(
     values: NDArray[np.float64], hits: BoolArray, signs: Sequence[int]
 ) -> tuple[NDArray[np.float64], float]:
-    def loss(parameters: NDArray[np.float64]) -> float:
-        total = values @ parameters[:-1] + parameters[-1]
-        likely = np.mean(np.logaddexp(0, total) - hits * total)
-        return float(likely + RIDGE / 2 * np.sum(parameters[:-1] ** 2) / len(signs))
+    """Both kinds count the same, however many there are of each."""
+    share = np.where(hits, 0.5 / hits.sum(), 0.5 / (~hits).sum())
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights, bias = parameters[:-1], parameters[-1]
+        total = values @ weights + bias
+        likely = np.sum(share * (np.logaddexp(0, total) - hits * total))
+        slope = share * (expit(total) - hits)
+        gradient = np.append(values.T @ slope + RIDGE * weights, slope.sum())
+        return float(likely + RIDGE / 2 * np.sum(weights**2)), gradient
 
     bounds = [(0, None) if sign > 0 else (None, 0) for sign in signs]
-    found = minimize(
-        loss, np.zeros(len(signs) + 1), method="L-BFGS-B", bounds=[*bounds, (None, None)]
-    )
+    start, free = np.zeros(len(signs) + 1), [(None, None)]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[*bounds, *free])
     return found.x[:-1], float(found.x[-1])
 
 

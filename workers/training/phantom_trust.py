@@ -48,6 +48,8 @@ class Effort:
     """For the verdict: with a lesion, for the network itself; for each twin half as many."""
     tested: int
     """The same, for its figures."""
+    studies: int
+    """For the answers that a probability leaves open."""
     steps: int
     """That twins are misled by."""
 
@@ -93,7 +95,7 @@ def trust(
     verdict = judged(plan, [*unseen, *strange]) if plan else None
     return Trusted(
         reference=reference,
-        conformal=_conformal(model, validation[: 2 * effort.fitted], progress),
+        conformal=_conformal(model, validation[: effort.studies], progress),
         verdict=plan,
         check=_check(model, network, unseen, slices) if unseen else None,
         figures=figures(unseen, verdict) if verdict else {},

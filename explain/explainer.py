@@ -31,8 +31,12 @@ class Attribution:
 
     @property
     def maps(self) -> FloatArray:
-        """What speaks for the target: ``signed``, at least 0, not stretched."""
-        return np.maximum(self.signed, 0)
+        """What speaks for the target: ``signed``, at least 0, not stretched.
+
+        On as many cells that share out the input, whichever way the layer's own cells lie.
+        """
+        positive = np.maximum(self.signed, 0)
+        return positive if self.grid is None else self.grid.shared_out(positive)
 
 
 class Explainer(Protocol):

@@ -26,7 +26,7 @@ def fitting(network: keras.Model, limit_bytes: float, watched: str | None = None
 
 def _peak(network: keras.Model, watched: str | None) -> float:
     """Bytes alive at the fullest moment of one pass; a tensor lives until its last use."""
-    nodes = _in_order(network)
+    nodes = in_order(network)
     last = {id(t): place for place, node in enumerate(nodes) for t in node.input_tensors}
     alive: dict[int, float] = {}
     inner, peak, keep = 0.0, 0.0, False
@@ -42,7 +42,7 @@ def _peak(network: keras.Model, watched: str | None) -> float:
     return peak
 
 
-def _in_order(network: keras.Model) -> Sequence[Any]:
+def in_order(network: keras.Model) -> Sequence[Any]:
     """Calls of operations, each after those that it reads; none of a network without a graph."""
     by_depth = getattr(network, "_nodes_by_depth", None) or {}
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]

@@ -14,8 +14,9 @@ from dicom_node.domain.errors import UnsupportedModel
 from explain import weightings
 from explain.explainer import Attribution, Inputs
 from explain.layers import PLANE, Place, deepening, named, read_by, refuse_unless_averaged
-from explain.network import flat, functional, outputs, scores, specs
+from explain.network import flat, functional, image_of, outputs, scores, specs
 from explain.projection import Grid
+from explain.receptive import grid_of
 from explain.tap import Taps
 from explain.weightings import Weighting
 
@@ -56,6 +57,8 @@ class GradCam:
         self._weighting = WEIGHTINGS[weighting]
         self._places = deepening(place_of(self._network, layer, head), depths)
         self._compiled: dict[tuple[tuple[int, ...], bool], Any] = {}
+        self._onto = _onto_finest(self._network, self._places)
+        self._grids: dict[tuple[tuple[int, ...], tuple[int, ...]], Grid] = {}
         self.at_once = at_once
         self.method: Code = codes.DCM.GradientWeightedClassActivation
         if weighting == "cam":
@@ -81,10 +84,19 @@ class GradCam:
         return Attribution(
             logits=said[self._head],
             signed=signed,
-            grid=_grid(arrays[0].shape, signed.shape),
+            grid=self._grid(arrays[0].shape, signed.shape),
             features=features,
             outputs=said,
         )
+
+    def _grid(self, inputs: tuple[int, ...], maps: tuple[int, ...]) -> Grid | None:
+        """The cells on the input's pixels; none where either has other axes than a plane's."""
+        if len(inputs) != PLANE or len(maps) != PLANE:
+            return None
+        image, cells = inputs[1:3], maps[2:4]
+        if (image, cells) not in self._grids:
+            self._grids[image, cells] = grid_of(self._network, self._places[-1], image, cells)
+        return self._grids[image, cells]
 
     def _parts(self, arrays: Sequence[FloatArray]) -> Iterator[list[FloatArray]]:
         for start in range(0, len(arrays[0]), self.at_once):
@@ -128,7 +140,7 @@ class GradCam:
                 raise UnsupportedModel(f"no logit of the head depends on layer {place.name!r}")
         pairs = zip(activations, gradients, strict=True)
         maps = [self._weighting(tf.cast(a, tf.float32), tf.cast(g, tf.float32)) for a, g in pairs]
-        return weightings.combined(maps)
+        return weightings.combined(maps, self._onto) if self._onto else maps[0]
 
 
 def place_of(network: keras.Model, layer: str | None, head: int) -> Place:
@@ -141,6 +153,15 @@ def place_of(network: keras.Model, layer: str | None, head: int) -> Place:
             "name it as explanation.layer"
         )
     return read_by(network.outputs[head])
+
+
+def _onto_finest(network: keras.Model, places: Sequence[Place]) -> list[list[FloatArray]]:
+    """How the cells of each depth lie on those of the finest; nothing for one depth."""
+    if len(places) == 1:
+        return []
+    image = tuple(network.inputs[image_of(network.inputs)].shape[1:3])
+    grids = [grid_of(network, place, image, place.shape[1:3]) for place in places]
+    return [grid.onto(grids[-1]) for grid in grids]
 
 
 def _chosen(logits: tf.Tensor, targets: Sequence[int], where: tf.Tensor | None) -> list[tf.Tensor]:
@@ -160,10 +181,3 @@ def _joined(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:
 
 def _mean(values: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(values, tf.float32), list(range(1, values.shape.rank - 1)))
-
-
-def _grid(inputs: Sequence[int], maps: Sequence[int]) -> Grid | None:
-    """The cells on the input's pixels; none where either has other axes than rows and columns."""
-    if len(inputs) != PLANE or len(maps) != PLANE:
-        return None
-    return Grid.covering((inputs[1], inputs[2]), (maps[2], maps[3]))

@@ -147,7 +147,8 @@ def _finer(place: Place) -> Place | None:
         operation, node_index, index = tensor._keras_history
         if isinstance(operation, keras.layers.InputLayer):
             continue
-        if len(tensor.shape) == PLANE and tensor.shape[1] > place.shape[1]:
+        padded = isinstance(operation, keras.layers.ZeroPadding2D)
+        if len(tensor.shape) == PLANE and tensor.shape[1] > place.shape[1] and not padded:
             return Place(operation, index)
         queue += operation._inbound_nodes[node_index].input_tensors
     return None

@@ -88,6 +88,28 @@ class Grid:
         found = _resample(values, at, [1 / s for s in self.step], 0.0)
         return np.ascontiguousarray(_turn(found, tuple(np.argsort(self.axes))))
 
+    def shared_out(self, values: FloatArray) -> FloatArray:
+        """(..., *inner axes) on as many cells that share out the outer grid, as ``covering`` does.
+
+        Where those reach beyond these, the outermost of these.
+        """
+        even = type(self).covering(self.outer, self.inner)
+        for axis, weights in enumerate(self.onto(even), -len(self.inner)):
+            if not np.array_equal(weights, np.eye(len(weights))):
+                values = np.moveaxis(np.tensordot(weights, values, (1, axis)), 0, axis)
+        return values
+
+    def onto(self, other: Self) -> list[FloatArray]:
+        """Linear weights from these cells to another grid's, (its cells, these cells), by axis.
+
+        Both lie on one outer grid; where the other reaches beyond these, the outermost of these.
+        """
+        pairs = zip(self._along(), other._along(), strict=True)
+        return [
+            _weights(np.clip((o + s * np.arange(n) - offset) / step, 0, count - 1), count, 1.0)
+            for (offset, step, count), (o, s, n) in pairs
+        ]
+
     def _along(self) -> list[tuple[float, float, int]]:
         return list(zip(self.offset, self.step, self.inner, strict=True))
 

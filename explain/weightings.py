@@ -4,9 +4,11 @@ Activations ``a`` and gradients ``g`` are float32 (batch, *cells, channels); map
 (batch, *cells). A map is in logit units: under average pooling its mean is the target's evidence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+
+from dicom_node.domain.analysis import FloatArray
 
 Weighting = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -38,17 +40,18 @@ def layercam(a: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(a * tf.nn.relu(g), -1) * _count(g)
 
 
-def combined(maps: list[tf.Tensor]) -> tf.Tensor:
-    """One map of several depths, the coarsest first: (batch, *cells of the finest).
+def combined(maps: Sequence[tf.Tensor], onto: Sequence[Sequence[FloatArray]]) -> tf.Tensor:
+    """One map of several depths, the coarsest first: (batch, rows, columns) of the finest.
 
     The geometric mean of their positive parts, each scaled to its own peak, so that only what all
     depths agree on remains; scaled back by the peak of the coarsest, the nearest to the logit.
+    ``onto``: of each depth, how its rows and columns lie on the finest; see ``Grid.onto``.
     """
-    if len(maps) == 1:
-        return maps[0]
-    size = maps[-1].shape[1:]
     peak = tf.reduce_max(maps[0], [1, 2], keepdims=True)
-    parts = [tf.image.resize(tf.nn.relu(each)[..., None], size)[..., 0] for each in maps]
+    parts = [
+        tf.einsum("brc,ir,jc->bij", tf.nn.relu(each), *weights)
+        for each, weights in zip(maps, onto, strict=True)
+    ]
     tops = [tf.reduce_max(each, [1, 2], keepdims=True) for each in parts]
     scaled = [tf.math.divide_no_nan(each, top) for each, top in zip(parts, tops, strict=True)]
     mean = tf.reduce_prod(tf.stack(scaled), 0) ** (1 / len(maps))

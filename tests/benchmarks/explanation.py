@@ -20,17 +20,17 @@ from scipy.stats import spearmanr
 
 FORWARD = "compiled forward pass"
 APPLICATIONS = ("EfficientNetB0", "DenseNet121")
-SHIPPED = ("phantom-lesion", "brain-mr-tumour")
-BATCHES = (1, 8, 32)
+ROUNDS_OF = {1: 2 * ROUNDS + 1, 8: ROUNDS, 32: 3}
+"""By batch."""
 STUDIES = 500
 TKV = "tf-keras-vis"
 
 
 def rows() -> Iterator[Row]:
     """Ratios to the forward pass; methods of many passes to as many of them; memory; a soak."""
-    for name in (*APPLICATIONS, *SHIPPED):
+    for name in (*APPLICATIONS, *_shipped()):
         network, layer, head = _network(name)
-        for batch in BATCHES:
+        for batch in ROUNDS_OF:
             yield from _one_pass(f"explain.{name.lower()}.b{batch}", network, layer, head, batch)
         if name == "EfficientNetB0":
             yield from _many_passes(f"explain.{name.lower()}.b1", network)
@@ -39,18 +39,30 @@ def rows() -> Iterator[Row]:
     yield from _soak("phantom-lesion")
 
 
+def _shipped() -> dict[str, Path]:
+    """Folders of the bundles that are explained in one pass, by name."""
+    from dicom_node.catalog import open_bundle, shipped_bundles
+    from explain.gradcam import WEIGHTINGS
+
+    bundles = [open_bundle(folder) for folder in shipped_bundles()]
+    return {
+        each.manifest.name: each.path
+        for each in bundles
+        if each.manifest.explanation.method in WEIGHTINGS
+    }
+
+
 def _network(name: str) -> tuple[Any, str | None, int]:
     """A network whose outputs are logits, its layer (none: found by itself), and its head."""
     import keras
 
-    from dicom_node.catalog import open_bundle, shipped_bundles
+    from dicom_node.catalog import open_bundle
     from workers.model import load_model
 
     if name in APPLICATIONS:
         build = getattr(keras.applications, name)
         return build(weights=None, classifier_activation=None), None, 0
-    (folder,) = [p for p in shipped_bundles() if Path(p).name == name]
-    explainer = load_model(open_bundle(folder)).explainer()
+    explainer = load_model(open_bundle(_shipped()[name])).explainer()
     return explainer._network, explainer.layer.split(", ")[0], explainer._head
 
 
@@ -83,16 +95,15 @@ def _calls(
         yield "layercam3", lambda: three.explain(images, [0])
         several = GradCam(network)
         yield "gradcam_3_targets", lambda: several.explain(images, [0, 1, 2])
-    if len(images) < max(BATCHES):  # it needs gigabytes for more
+    if len(images) < max(ROUNDS_OF):  # it needs gigabytes for more
         yield TKV, lambda: reference_map(network, ours.layer, images, 0, head)
 
 
 def _one_pass(name: str, network: Any, layer: str | None, head: int, batch: int) -> Iterator[Row]:
     images = _images(network, batch)
     forward = _forward(network, images)
-    rounds = 2 * ROUNDS + 1 if batch < max(BATCHES) else ROUNDS
     for method, call in _calls(network, layer, head, images):
-        ratio = statistics.median(_between(call, forward, rounds))
+        ratio = statistics.median(_between(call, forward, ROUNDS_OF[batch]))
         yield Row(f"{name}.{method}", ratio, "x", FORWARD)
 
 
@@ -111,14 +122,14 @@ def _many_passes(name: str, network: Any) -> Iterator[Row]:
     )
     yield Row(f"{name}.smoothgrad16", statistics.median(ratios) / 2, "x", "16 input gradients")
     forward, maps = _forward(network, eight), {}
+    forward()
     for method in ("scorecam", "scorecam-pruned"):
         asked = explainer(network, ExplanationPlan(method=method, full_scale=1), [0], at_once=8)
-        asked.explain(images, [0])
-        passes = _channels(network) / 8
-        before, took, after = seconds(forward), 0.0, 0.0
+        asked._scored.logits(eight)
+        before = [seconds(forward) for _ in range(ROUNDS)]
         took = seconds(lambda m=method, a=asked: maps.update({m: a.explain(images, [0])}))
-        after = statistics.median(seconds(forward) for _ in range(ROUNDS))
-        ratio = took / (passes * statistics.mean((before, after)))
+        after = [seconds(forward) for _ in range(ROUNDS)]
+        ratio = took / (statistics.mean((*before, *after)) * _channels(network) / 8)
         yield Row(f"{name}.{method}", ratio, "x", "a forward pass for each channel")
     one, other = (each.signed.ravel() for each in maps.values())
     yield Row(f"{name}.scorecam-pruned.rank", float(spearmanr(one, other)[0]), "", "scorecam")
@@ -142,10 +153,10 @@ def _between(call: Callable[[], object], forward: Callable[[], object], rounds: 
 
 def _memory(name: str, network: str) -> Iterator[Row]:
     """Peaks in processes of their own: ours at the largest batch, tf-keras-vis at 8."""
-    for method, batch in (("gradcam", max(BATCHES)), ("layercam3", max(BATCHES)), (TKV, 8)):
+    for method, batch in (("gradcam", max(ROUNDS_OF)), ("layercam3", max(ROUNDS_OF)), (TKV, 8)):
         done = subprocess.run(
             [sys.executable, __file__, network, method, str(batch)],
-            capture_output=True, text=True, check=True, env=None,
+            capture_output=True, text=True, check=True,
         )  # fmt: skip
         extra = json.loads(done.stdout.splitlines()[-1])
         yield Row(f"{name}.b{batch}.{method}.extra_peak", extra, "MB", FORWARD)
@@ -177,11 +188,10 @@ def _peak_of(call: Callable[[], object]) -> float:
 
 def _soak(name: str) -> Iterator[Row]:
     """Studies one after another, of changing sizes: the last beside the fifth."""
-    from dicom_node.catalog import open_bundle, shipped_bundles
+    from dicom_node.catalog import open_bundle
     from workers.model import load_model
 
-    (folder,) = [p for p in shipped_bundles() if Path(p).name == name]
-    model = load_model(open_bundle(folder))
+    model = load_model(open_bundle(_shipped()[name]))
     images = np.random.default_rng(0).random((8, *model.manifest.input.shape), np.float32)
     took, size = [], []
     for study in range(STUDIES + 1):

@@ -1,9 +1,10 @@
 """Follows one study through the node: progress while it runs, and what came back."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from rich.console import Console
@@ -172,6 +173,7 @@ def _add_jobs(trip: Trip, page: StudyPage) -> None:
             trip.failures.append(f"analysis by {job['model_name']}: {job['state']} {job['reason']}")
             continue
         trip.summaries.append(f"{job['model_name']}: {job['summary'].get('line', '')}")
+        trip.summaries += map(_verdict, job["summary"].get("findings", ()))
         trip.reports.append(job["report_sha256"])
         trip.report_path = f"/jobs/{job['id']}/report"
 
@@ -179,3 +181,9 @@ def _add_jobs(trip: Trip, page: StudyPage) -> None:
 def _readable(path: Path) -> bool:
     data = dcmread(path)
     return bool(data.get("SOPInstanceUID")) and ("PixelData" in data or len(data) > 0)
+
+
+def _verdict(finding: Mapping[str, Any]) -> str:
+    """How far the heat map of a finding can be believed, and why."""
+    trust = str(finding["trust"] or "none made").replace("_", " ").lower()
+    return " ".join([f"  heat map of {finding['label']}: {trust}.", *finding["reasons"]])

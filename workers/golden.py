@@ -1,8 +1,8 @@
 """Golden files: a few images and what the heads of the model said of them.
 
 Whoever gets the bundle asks again, and sees whether this machine, with these versions, still gives
-the same numbers. The images carry the geometry and those header values that the manifest's steps,
-rules and views read, and nothing else of a patient; their pixels are as they were given.
+the same numbers. The images carry the geometry and those header values that the manifest's steps
+and views read, and nothing else of a patient; their pixels are as they were given.
 """
 
 import json
@@ -118,7 +118,7 @@ def _stored(images: SourceImages, manifest: ModelManifest) -> Arrays:
 def _headers(images: SourceImages, manifest: ModelManifest) -> Iterator[str]:
     """As DICOM JSON (PS3.18 F), one a frame; UIDs are numbers from 1."""
     views = [rule.keyword for view in manifest.input.views for rule in view.rules]
-    keywords = [*KEPT, *views, *(rule.keyword for rule in manifest.selection.rules)]
+    keywords = [*KEPT, *views]
     by_uid = {str(header.SOPInstanceUID): header for header in images.datasets}
     for number, frame in enumerate(images.frames, 1):
         source = by_uid[frame.sop_instance_uid]

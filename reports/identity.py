@@ -149,7 +149,11 @@ def _date_and_time(subject: Subject) -> tuple[str, str]:
 
 
 def algorithm_equipment(subject: Subject) -> Dataset:
-    """The model, as Contributing Equipment (PS3.3 Table C.12-1; IHE AIR)."""
+    """The model, as Contributing Equipment (PS3.3 Table C.12-1; IHE AIR).
+
+    Its purpose is the standard's Processing Equipment (CID 7005): AIR 1.1 has a placeholder for
+    Processing Algorithm, a code of a scheme that nobody reads.
+    """
     maker = subject.maker
     item = Dataset()
     item.Manufacturer = maker.manufacturer

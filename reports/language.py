@@ -44,8 +44,8 @@ def spoken() -> Language:
 
 
 def _(text: str) -> str:
-    """A text of ours in the language that is spoken."""
-    return _catalogue(_current.get()).gettext(text)
+    """A text of ours in the language that is spoken; of nothing, gettext gives its own header."""
+    return _catalogue(_current.get()).gettext(text) if text else ""
 
 
 def N_(text: str) -> str:  # noqa: N802 - gettext's own name

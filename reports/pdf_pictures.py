@@ -39,6 +39,10 @@ class _Taken(RasterImage):  # type: ignore[misc]
     WeasyPrint would inflate and deflate them again, which costs most of the time of a report.
     """
 
+    def get_x_object(self, interpolate: bool, dpi_ratio: float) -> Any:
+        """Never interpolated: PDF/A forbids it (ISO 19005-3, 6.2.8.1)."""
+        return super().get_x_object(False, dpi_ratio)
+
     @staticmethod
     def _get_png_data(picture: Any) -> bytes:
         return b"".join(_rows(picture.fp.getvalue()))

@@ -57,7 +57,7 @@ def test_the_page_is_an_associated_file_as_pdf_a_3_asks(made):
 
 def test_it_says_that_it_is_pdf_a_3b_and_has_what_that_needs(made):
     _, pdf = made
-    with pdf.open_metadata() as metadata:
+    with pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False) as metadata:
         assert (metadata["pdfaid:part"], metadata["pdfaid:conformance"]) == ("3", "B")
         assert metadata["dc:title"]
     (intent,) = pdf.Root.OutputIntents
@@ -67,6 +67,33 @@ def test_it_says_that_it_is_pdf_a_3b_and_has_what_that_needs(made):
     assert "/Encrypt" not in pdf.trailer
     assert pdf.Root.MarkInfo.Marked
     assert pdf.check_pdf_syntax() == []
+
+
+def test_what_pdf_a_forbids_is_not_there(made):
+    """ISO 19005-3: interpolated images, other filters, foreign colours, files beside the file."""
+    _, pdf = made
+    streams = [o for o in pdf.objects if isinstance(o, pikepdf.Stream)]
+    images = [o for o in streams if o.get("/Subtype") == "/Image"]
+    assert images
+    for image in images:
+        assert not image.get("/Interpolate", False)
+        assert image.ColorSpace in (pikepdf.Name.DeviceRGB, pikepdf.Name.DeviceGray)
+        assert {"/Alternates", "/OPI"} & set(image.keys()) == set()
+    assert {str(o.get("/Filter", "")) for o in streams} <= {"", "/FlateDecode"}
+    assert not any(key in o for o in streams for key in ("/F", "/FFilter", "/FDecodeParms"))
+
+
+def test_the_dates_and_titles_of_both_metadata_agree(made):
+    """ISO 19005-3, 6.6.3: the document information says what XMP says."""
+    _, pdf = made
+    info = {key: str(value) for key, value in pdf.docinfo.items()}
+    with pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False) as metadata:
+        assert info["/Title"] == metadata["dc:title"]
+        assert info["/Producer"] == metadata["pdf:Producer"]
+        assert info["/Creator"] == metadata["xmp:CreatorTool"]
+        assert info["/CreationDate"] == f"D:{AT:%Y%m%d%H%M%S}Z"
+        assert metadata["xmp:CreateDate"] == f"{AT:%Y-%m-%dT%H:%M:%SZ}"
+        assert metadata["xmp:ModifyDate"] == f"{AT:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_every_font_is_embedded_and_nothing_acts(made):

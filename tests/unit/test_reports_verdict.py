@@ -134,6 +134,7 @@ def test_the_page_says_that_the_map_is_withheld_and_why(
     assert verdict in page
     assert REASON in page
     assert page.count("<img") == 1
+    assert "Project-Id-Version" not in page
 
 
 def test_a_slice_of_two_findings_shows_the_map_that_passed() -> None:

@@ -160,7 +160,9 @@ def _onto_finest(network: keras.Model, places: Sequence[Place]) -> list[list[Flo
     if len(places) == 1:
         return []
     image = tuple(network.inputs[image_of(network.inputs)].shape[1:3])
-    grids = [grid_of(network, place, image, place.shape[1:3]) for place in places]
+    cells = [tuple(int(size or 0) for size in place.shape[1:3]) for place in places]
+    pairs = zip(places, cells, strict=True)
+    grids = [grid_of(network, place, image, each) for place, each in pairs]
     return [grid.onto(grids[-1]) for grid in grids]
 
 

@@ -3,15 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import keras
+import numpy as np
 
+from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan
 from explain.explainer import Explainer
 from explain.footprint import LIMIT_BYTES, fitting
 from explain.gradcam import WEIGHTINGS, GradCam, place_of
 from explain.gradients import InputMap, IntegratedGradients, Saliency, SmoothGrad
+from explain.layers import PLANE, Place
 from explain.network import image_of, specs
-from explain.perturbation import PLANE_AXES, Occlusion, Rise, ScoreCam
+from explain.perturbation import PLANE_AXES, Activations, Occlusion, Rise, ScoreCam
+from explain.receptive import grid_of
 from explain.scored import Scored
 from explain.tap import reader
 
@@ -83,4 +87,18 @@ def _scorecam(network: keras.Model, plan: ExplanationPlan, scored: Scored, head:
             "or explain this model by occlusion"
         )
     asked = max(channels // SCORECAM[plan.method], FEWEST)
-    return ScoreCam(scored, reader(network, place), place.name, asked=asked)
+    return ScoreCam(scored, _evenly(network, place), place.name, asked=asked)
+
+
+def _evenly(network: keras.Model, place: Place) -> Activations:
+    """A layer's activations on cells that share out the image."""
+    read = reader(network, place)
+
+    def evened(images: FloatArray) -> FloatArray:
+        values = read(images)
+        if values.ndim != PLANE or images.ndim != PLANE:
+            return values
+        grid = grid_of(network, place, images.shape[1:3], values.shape[1:3])
+        return np.moveaxis(grid.shared_out(np.moveaxis(values, -1, 1)), 1, -1)
+
+    return evened

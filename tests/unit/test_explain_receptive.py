@@ -66,10 +66,10 @@ def centre(values: np.ndarray) -> tuple[float, ...]:
     return ndimage.center_of_mass(values)
 
 
-def attribution(net):
+def attribution(net, method="gradcam"):
     from explain.methods import explainer
 
-    return explainer(net, ExplanationPlan(method="gradcam", full_scale=1), [0]).explain(blob(), [0])
+    return explainer(net, ExplanationPlan(method=method, full_scale=1), [0]).explain(blob(), [0])
 
 
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
@@ -121,3 +121,8 @@ def test_depths_that_lie_differently_are_laid_upon_each_other():
     found = GradCam(network(["same"] * 4), weighting="layercam", depths=3).explain(blob(), [0])
     assert found.signed.shape[2:] == (24, 24)
     assert found.grid.to_outer(centre(found.signed[0, 0])) == pytest.approx(SPOT, abs=0.5)
+
+
+def test_score_cam_is_laid_on_the_image_alike():
+    found = attribution(network(["same"] * 3), "scorecam")
+    assert centre(found.maps[0, 0]) == pytest.approx(SPOT, abs=0.5)

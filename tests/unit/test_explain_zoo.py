@@ -49,6 +49,9 @@ FAMILIES = [
     ("MobileNetV3Small", 64, "activation_17"),
     ("DenseNet121", 64, "relu"),
     ("EfficientNetB0", 64, "top_activation"),
+    ("ResNet50V2", 64, "post_relu"),
+    ("MobileNetV2", 64, "out_relu"),
+    ("Xception", 96, "block14_sepconv2_act"),
 ]
 
 
@@ -102,11 +105,8 @@ def stretched(maps: np.ndarray) -> np.ndarray:
     ("family", "side", "last"),
     [
         ("ResNet50", 64, "conv5_block3_out"),
-        ("ResNet50V2", 64, "post_relu"),
         ("InceptionV3", 128, "mixed10"),
-        ("Xception", 96, "block14_sepconv2_act"),
         ("MobileNet", 64, "conv_pw_13_relu"),
-        ("MobileNetV2", 64, "out_relu"),
         ("EfficientNetV2B0", 64, "top_activation"),
         ("ConvNeXtTiny", 64, "add_17"),
         ("NASNetMobile", 64, "activation_187"),

@@ -149,7 +149,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
     ("old", "new", "key"),
     [
         ("threshold =", "treshold =", r"targets\.0\.treshold: there is no such key"),
-        ("full_scale = ", "# ", r"explanation\.full_scale: is missing; add it"),
+        ("training_data = ", "# ", r"card\.training_data: is missing; add it"),
         ('step = "fit"', 'step = "fti"', "'fit'"),
         ("width = 400", "width = -1", "preprocess.0.window.width"),
         ('located_by = "Lesion"', 'located_by = "Liver"', "located_by"),

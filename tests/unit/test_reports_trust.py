@@ -31,7 +31,9 @@ OPEN = "At a coverage of 95%, the probability leaves open: present only."
 def test_every_word_about_a_map_is_translated(language):
     with speaking(language):
         assert [text for text in SAID if term(text) == text] == []
-        left_out = term("Left out, for the time given to checks was spent: Deletion area / Insertion area.")
+        left_out = term(
+            "Left out, for the time given to checks was spent: Deletion area / Insertion area."
+        )
         assert "Deletion area" not in left_out
 
 

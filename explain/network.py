@@ -52,14 +52,20 @@ def image_of(arrays: Sequence[FloatArray | keras.KerasTensor]) -> int:
 def scores(logits: tf.Tensor, where: tf.Tensor | None = None) -> tf.Tensor:
     """(batch, channels): the number that is explained, of an output (batch, *cells, channels).
 
-    An output with cells (pixels, boxes) gives each channel's sum over the cells with a logit above
-    0 (Seg-Grad-CAM, Vinogradova 2020), or over those that ``where``, (batch, *cells), weighs.
+    Of an output with pixels, each channel's sum over those with a logit above 0 (Seg-Grad-CAM,
+    Vinogradova 2020); of one with boxes, the highest. ``where``, (batch, *cells), weighs them.
     """
     values = tf.cast(logits, tf.float32)
     if values.shape.rank == 1:
         values = values[:, None]
     axes = list(range(1, values.shape.rank - 1))
-    weighed = tf.nn.relu(values) if where is None and axes else values
     if where is not None:
-        weighed = values * where[..., None]
-    return tf.reduce_sum(weighed, axes) if axes else weighed
+        return tf.reduce_sum(values * where[..., None], axes) if axes else values * where[:, None]
+    if not axes:
+        return values
+    boxes = values.shape.rank == BOXES
+    return tf.reduce_max(values, axes) if boxes else tf.reduce_sum(tf.nn.relu(values), axes)
+
+
+BOXES = 3
+"""Rank of an output with boxes: (batch, boxes, channels)."""

@@ -11,11 +11,13 @@ from dicom_node.domain.analysis import (
     Analysis,
     Estimate,
     Finding,
+    FloatArray,
     Provenance,
     SaliencyMap,
     SourceImages,
 )
 from dicom_node.domain.job import SeriesChoice
+from dicom_node.domain.prediction import Prediction
 from workers.asked import Asked
 from workers.findings import Answers, Case, explained, shown
 from workers.model import Model
@@ -61,7 +63,7 @@ def analyse_images(
         images=images,
         prediction=prediction,
         segments=answers.segments,
-        findings=judged(_explained(answers, maps, prepared, images, model), asked),
+        findings=judged(_explained(answers, maps, images, asked), asked),
         estimates=_with_maps(answers, maps, images, model),
         selection=tuple(selection),
         notes=(*_unread(prepared), *unfamiliar(asked), *answers.notes),
@@ -70,24 +72,22 @@ def analyse_images(
 
 
 def _explained(
-    answers: Answers,
-    maps: Mapping[str, SaliencyMap],
-    prepared: Prepared,
-    images: SourceImages,
-    model: Model,
+    answers: Answers, maps: Mapping[str, SaliencyMap], images: SourceImages, asked: Asked
 ) -> tuple[Finding, ...]:
+    model = asked.model
     if model.explainer() is None:
-        return tuple(_with_shares(finding, prepared, model) for finding in answers.findings)
+        return tuple(_with_shares(each, asked.prepared, model) for each in answers.findings)
     level = model.manifest.explanation.region_level
     return tuple(
-        explained(
-            finding,
-            maps.get(finding.target.label) or _key_map(finding, prepared, model),
-            images,
-            level,
-        )
+        explained(finding, _saliency(finding, maps, asked), images, level)
         for finding in answers.findings
     )
+
+
+def _saliency(finding: Finding, maps: Mapping[str, SaliencyMap], asked: Asked) -> SaliencyMap:
+    """Of the target in all frames; of a box, or where that costs many passes, a map of its own."""
+    whole = maps.get(finding.target.label)
+    return whole if whole is not None and finding.box is None else _own_map(finding, asked)
 
 
 def _with_shares(finding: Finding, prepared: Prepared, model: Model) -> Finding:
@@ -107,22 +107,30 @@ def _with_maps(
     )
 
 
-def _key_map(finding: Finding, prepared: Prepared, model: Model) -> SaliencyMap:
-    """Of the key slice alone, by a method that costs many passes; 0 in the other frames."""
-    explainer, plan = model.explainer(), model.manifest.classification
-    if explainer is None or plan is None:
-        raise ValueError(f"{model.manifest.id} has no classification head to explain")
-    frame = slice(finding.frame, finding.frame + 1)
-    attribution = explainer.explain(prepared.values[frame], [plan.targets.index(finding.target)])
+def _own_map(finding: Finding, asked: Asked) -> SaliencyMap:
+    """Of the key slice alone; 0 in the other frames."""
+    explainer, plan = asked.model.explainer(), asked.model.manifest
+    if explainer is None:
+        raise ValueError(f"{plan.id} is not explained")
+    prepared, frame = asked.prepared, slice(finding.frame, finding.frame + 1)
+    column = plan.targets.index(finding.target)
+    where = _box(finding, asked.prediction)
+    attribution = explainer.explain(prepared.values[frame], [column], where)
     values = np.zeros((len(prepared.values), *prepared.grid.outer), np.float32)
     values[frame] = prepared.on_source(np.moveaxis(attribution.maps, 1, -1))[..., 0]
-    return SaliencyMap(
-        finding.target.label,
-        explainer.method,
-        explainer.layer,
-        values,
-        model.manifest.explanation.full_scale,
-    )
+    scale = plan.explanation.full_scale
+    return SaliencyMap(finding.target.label, explainer.method, explainer.layer, values, scale)
+
+
+def _box(finding: Finding, prediction: Prediction) -> FloatArray | None:
+    """(1, 1, boxes): 1 for the finding's own; none for a finding that is no box."""
+    boxes = prediction.boxes
+    if finding.box is None or boxes is None:
+        return None
+    each = len(boxes.places) // len(prediction.logits)
+    where = np.zeros((1, 1, each), np.float32)
+    where[0, 0, boxes.places.index(finding.box) % each] = 1
+    return where
 
 
 def _unread(prepared: Prepared) -> list[str]:

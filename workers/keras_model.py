@@ -125,7 +125,7 @@ class KerasModel:
         """
         if self.manifest.explained is None:
             raise UnsupportedModel(f"{self.manifest.id} gives no answer that could be explained")
-        return explainer(
+        made = explainer(
             self._logits,
             plan,
             self._targets,
@@ -133,6 +133,13 @@ class KerasModel:
             at_once=self.manifest.input.batch,
             limit_bytes=_limit_bytes(self.manifest),
         )
+        unit = self.manifest.input.unit
+        if unit != "slice" and not made.one_pass:
+            raise UnsupportedModel(
+                f"{plan.method} explains key slices, and {self.manifest.id} answers for its "
+                f"{unit} at once: explain it by gradcam"
+            )
+        return made
 
     @property
     def _targets(self) -> Sequence[int]:

@@ -208,6 +208,16 @@ def served(method: str):
     return KerasModel(manifest, keras.Model(image, outputs))
 
 
+def test_a_model_of_volumes_is_explained_in_one_pass_or_refused_at_load():
+    model = served("gradcam")
+    unit = model.manifest.input.model_copy(update={"unit": "volume"})
+    model.manifest = model.manifest.model_copy(update={"input": unit})
+    plan = model.manifest.explanation
+    assert model.explained_by(plan).one_pass
+    with pytest.raises(UnsupportedModel, match="rise explains key slices"):
+        model.explained_by(plan.model_copy(update={"method": "rise"}))
+
+
 @pytest.mark.parametrize("method", ["layercam", "integrated-gradients"])
 def test_what_costs_many_passes_is_done_on_the_key_slice_alone(method):
     from workers.analysis import analyse_images

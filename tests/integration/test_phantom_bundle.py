@@ -28,7 +28,7 @@ KITS, BREAST = "series-ct-kits-00072", "series-ct-acrin-flt-breast-001/series729
 def model():
     from workers.model import load_model
 
-    (path,) = shipped_bundles()
+    path = next(path for path in shipped_bundles() if path.name == "phantom-lesion")
     return load_model(open_bundle(path))
 
 

@@ -117,11 +117,17 @@ class Verdict:
 
 
 def judge(plan: VerdictPlan, numbers: Mapping[str, float]) -> Verdict:
-    """The verdict on one map; all numbers of the plan must be there."""
+    """The verdict on one map; all numbers of the plan must be there.
+
+    No map of an image that lies outside of the training images is reliable: the chance was
+    measured on images such as those.
+    """
     total = plan.bias + sum(each.weight * numbers[each.name] for each in plan.numbers)
     chance = float(expit(total))
     trust = _trust(plan, chance)
     failed = _failed(plan, numbers)
+    if trust is Trust.RELIABLE and _unfamiliar(plan, numbers):
+        return Verdict(chance, Trust.CAUTION, (MEANINGS["outside"].failed,))
     if trust is Trust.RELIABLE:
         return Verdict(chance, trust, (AGREE,))
     return Verdict(chance, trust, tuple(failed[:MOST_REASONS]) or (UNSURE,))
@@ -173,6 +179,11 @@ def _trust(plan: VerdictPlan, chance: float) -> Trust:
     if chance >= plan.reliable:
         return Trust.RELIABLE
     return Trust.NOT_RELIABLE if chance < plan.not_reliable else Trust.CAUTION
+
+
+def _unfamiliar(plan: VerdictPlan, numbers: Mapping[str, float]) -> bool:
+    limits = [each.limit for each in plan.numbers if each.name == "outside"]
+    return numbers.get("outside", 0.0) > max([1.0, *limits])
 
 
 def _failed(plan: VerdictPlan, numbers: Mapping[str, float]) -> list[str]:

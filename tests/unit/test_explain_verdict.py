@@ -158,6 +158,15 @@ def test_the_verdict_gives_the_weightiest_reason_first(inside, beyond, trust, re
     assert (verdict.trust, verdict.reasons) == (trust, reasons)
 
 
+@pytest.mark.parametrize(
+    ("outside", "trust"), [(0.6, Trust.RELIABLE), (1.2, Trust.CAUTION), (3.0, Trust.CAUTION)]
+)
+def test_no_map_of_a_strange_image_is_reliable_however_good_its_numbers(outside, trust):
+    verdict = judge(PLAN, {"inside": 0.95, "beyond": 0.0, "outside": outside})
+    assert verdict.trust is trust
+    assert (verdict.reasons == (MEANINGS["outside"].failed,)) is (trust is Trust.CAUTION)
+
+
 def test_a_verdict_without_one_failure_says_that_all_together_are_weak():
     weak = VerdictPlan(numbers=PLAN.numbers, bias=-4.0)
     assert judge(weak, {"inside": 0.8, "beyond": 0.1}).reasons == (UNSURE,)

@@ -12,12 +12,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import FloatArray, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.outputs import Image
 from dicom_node.domain.prediction import DerivedImages
 from reports.case import Case
-from reports.identity import code_item, described, identify, image_reference
+from reports.identity import code_item, copy_element, described, identify, image_reference
 from reports.multiframe import copy_compression
 from reports.planes import decimal
 from reports.settings import SHORT_DISCLAIMER
@@ -70,7 +70,7 @@ def _image(case: Case, plan: Image, derived: DerivedImages, frame: int) -> Datas
     dataset.BurnedInAnnotation = source.get("BurnedInAnnotation") or "NO"
     copy_compression(dataset, source)
     _place(dataset, case, derived, frame)
-    _pixels(dataset, source, derived.pixels[frame])
+    _pixels(dataset, source, derived, frame)
     return dataset
 
 
@@ -85,8 +85,9 @@ def _copied(source: Dataset) -> Dataset:
     dataset = Dataset()
     for element in source:
         overlay = element.tag.group in OVERLAYS
-        if not (element.tag.is_private or overlay or element.keyword in LEFT_OUT):
-            dataset.add(element)
+        known = bool(element.keyword) and not element.tag.is_private
+        if known and not overlay and element.keyword not in LEFT_OUT:
+            copy_element(dataset, source, element.keyword)
     return dataset
 
 
@@ -101,13 +102,14 @@ def _place(dataset: Dataset, case: Case, derived: DerivedImages, frame: int) -> 
     dataset.ImagePositionPatient = [decimal(value) for value in first]
 
 
-def _pixels(dataset: Dataset, source: Dataset, values: FloatArray) -> None:
-    """16 bits, by the source's own rescale."""
+def _pixels(dataset: Dataset, source: Dataset, derived: DerivedImages, frame: int) -> None:
+    """16 bits, by the source's own rescale; signed in the whole series or not at all."""
     slope = float(source.get("RescaleSlope", 1))
-    stored = np.rint((values - float(source.get("RescaleIntercept", 0))) / slope)
-    signed = bool(stored.min() < 0)
+    zero = float(source.get("RescaleIntercept", 0))
+    stored = np.rint((derived.pixels[frame] - zero) / slope)
+    signed = bool(((derived.pixels - zero) / slope).min() < -0.5)
     limits = np.iinfo(np.int16 if signed else np.uint16)
-    dataset.Rows, dataset.Columns = values.shape
+    dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, int(signed)

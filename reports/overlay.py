@@ -9,6 +9,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import BoolArray, FloatArray, SegmentMask, SourceImages
+from dicom_node.domain.prediction import Box
 from reports.colormap import colors
 from reports.compass import edge_letters, pixel_size_mm, place
 from reports.outline import Color, draw_outline
@@ -18,6 +19,8 @@ OPACITY, CLEAR_BELOW, FULL_FROM = 0.68, 0.04, 0.40
 """Heat is invisible below the first part of full scale and reaches its opacity at the second."""
 REGION_COLOR: Color = (64, 224, 255)
 """Of the place that the map names: far from every colour of the map."""
+BOX_COLOR: Color = (120, 255, 120)
+"""Of the boxes of a detector."""
 
 Rgb = NDArray[np.float32]
 """(height, width, 3), 0 to 255."""
@@ -92,6 +95,14 @@ def add_outlines(
         draw_outline(picture, region, REGION_COLOR, dashed=True)
     for segment in segments:
         draw_outline(picture, segment.mask[frame], segment.color)
+
+
+def box_mask(box: Box, images: SourceImages) -> BoolArray:
+    """(rows, columns): the pixels of a box."""
+    mask = np.zeros(images.pixels.shape[1:], bool)
+    first, last = (np.rint(np.array(corner) + 0.5).astype(int) for corner in (box.first, box.last))
+    mask[first[0] : max(last[0], first[0] + 1), first[1] : max(last[1], first[1] + 1)] = True
+    return mask
 
 
 def to_image(picture: Rgb) -> Image.Image:

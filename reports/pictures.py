@@ -25,7 +25,16 @@ from reports.marks import (
     mark,
     number_segments,
 )
-from reports.overlay import Scene, add_heat, add_outlines, scene, to_image
+from reports.outline import draw_outline
+from reports.overlay import (
+    BOX_COLOR,
+    Scene,
+    add_heat,
+    add_outlines,
+    box_mask,
+    scene,
+    to_image,
+)
 from reports.settings import DISCLAIMER
 from reports.terms import term
 from reports.wording import no_evidence
@@ -81,6 +90,9 @@ def _drawn(
         saliency = heat.saliency
         add_heat(canvas, view.enlarged(saliency.values[key.frame]) / saliency.full_scale)
     add_outlines(canvas, segments, key.frame, key.region)
+    for finding in key.findings:
+        if finding.box is not None:
+            draw_outline(canvas, box_mask(finding.box, analysis.images), BOX_COLOR)
     image = to_image(canvas)
     number_segments(image, segments, key.frame, kind)
     mark(image, view, kind)

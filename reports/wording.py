@@ -106,7 +106,7 @@ def measurement_text(measurement: Measurement) -> str:
     return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
 
 
-UNITS = {"[hnsf'U]": "HU", "1": "", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
+UNITS = {"[hnsf'U]": "HU", "1": "", "{pixels}": "px", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
 """How people write UCUM."""
 
 

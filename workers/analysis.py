@@ -26,7 +26,7 @@ from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.steps.prepared import Prepared
 from workers.trust import judged, unfamiliar
-from workers.volume import ImageFile, read_series
+from workers.volume import ImageFile, read_series, read_views
 
 
 def analyse(
@@ -40,7 +40,8 @@ def analyse(
 
     Raises what ``read_series``, ``prepare`` and ``Model.predict`` raise.
     """
-    return analyse_images(read_series(files, progress), model, provenance, selection, progress)
+    read = read_views if model.manifest.input.unit == "views" else read_series
+    return analyse_images(read(files, progress), model, provenance, selection, progress)
 
 
 def analyse_images(

@@ -24,6 +24,7 @@ app = typer.Typer(
 train_app = typer.Typer(no_args_is_help=True, help="Train a reference bundle.")
 app.add_typer(train_app, name="train")
 train_app.command()(training_commands.brain_mr_tumour)
+train_app.command()(training_commands.task)
 for command in (
     training_commands.evaluate,
     bundle_commands.package,

@@ -82,6 +82,7 @@ def answer(case: Case) -> Answers:
         ]
         segments += [finding.segment for finding in found if finding.segment]
         found += _whole_image(case, target, probability, regions, taken)
+        found += _other_sides(case, target, probability)
         findings += found or [_absent(case, target, said[:, column], regions)]
         notes += _left_out(target, probability, regions, len(taken))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
@@ -188,6 +189,20 @@ def _whole_image(
         _unlocated(case, target, probability, run, f"{target.label} {number}")
         for number, run in enumerate(lonely, len(taken) + 1)
     ]
+
+
+def _other_sides(case: Case, target: Target, probability: FloatArray) -> Iterator[Finding]:
+    """Of several sides, those that have nothing of the target: each has its own answer."""
+    sides = case.prediction.together
+    if len(sides) < 2:
+        return
+    for number, side in enumerate(sides, 1):
+        frames = np.zeros(len(probability), bool)
+        frames[list(side)] = True
+        if not (probability[frames] >= target.threshold).any():
+            frame = _key_frame(case, target, probability, frames)
+            place = case.tracking(f"{target.label} absent {number}")
+            yield Finding(target, Presence.ABSENT, float(probability[frame]), frame, *place)
 
 
 def _unlocated(

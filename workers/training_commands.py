@@ -1,4 +1,4 @@
-"""``dicom-worker train brain-mr-tumour`` and ``evaluate``: from data to a bundle, and back."""
+"""``dicom-worker train brain-mr-tumour``, ``train task``, ``evaluate``: from data to a bundle."""
 
 import warnings
 from datetime import UTC, datetime
@@ -41,6 +41,21 @@ def brain_mr_tumour(
         bundle = train_brain(output, data, home, seed=seed, progress=show)
     minutes = (datetime.now(UTC) - started).total_seconds() / 60
     console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
+    _print({row.name: row for row in bundle.manifest.card.performance})
+
+
+def task(
+    name: Annotated[str, typer.Argument(help="Such as qa-boxes; a wrong one lists all.")],
+    output: FolderArgument,
+    seed: Annotated[int, typer.Option(help="The same seed gives much the same figures.")] = 0,
+) -> None:
+    """Train the small bundle of a task on synthetic phantoms: a minute or a few on two cores."""
+    from workers.training.tasks import MODULES, recipe
+
+    if name not in MODULES:
+        raise ConfigurationError(f"there is no recipe {name}; there are: {', '.join(MODULES)}")
+    with Bars() as show:
+        bundle = recipe(name).train(output, seed, show)
     _print({row.name: row for row in bundle.manifest.card.performance})
 
 

@@ -50,6 +50,9 @@ TOMOGRAPHIC = frozenset(
 """Classes whose images must lie somewhere in the patient; others may."""
 
 
+MATRIX = ("Rows", "Columns")
+SAME = ("SeriesInstanceUID", "FrameOfReferenceUID", *MATRIX)
+"""What the images of one series have in common."""
 ImageFile = Path | StoredFile
 
 
@@ -65,7 +68,7 @@ def read_series(files: Sequence[ImageFile], progress: Progress = silent) -> Sour
     if not files:
         raise IncompleteStudy("the series has no images to read")
     headers = [_header(file) for file in files]
-    _refuse_mixtures(headers)
+    _refuse_mixtures(headers, SAME)
     references, order, affine = _laid_out(headers)
     frames = tuple(references[n] for n in order)
     return SourceImages(
@@ -74,6 +77,28 @@ def read_series(files: Sequence[ImageFile], progress: Progress = silent) -> Sour
         pixels=_pixels(files, headers, order, progress),
         affine=affine,
     )
+
+
+def read_views(files: Sequence[ImageFile], progress: Progress = silent) -> SourceImages:
+    """Single images of one study, such as the views of a mammogram, in any number of series.
+
+    They are sorted by side, series and number, and have no affine. Raises what ``read_series``
+    raises; SLICE_SET where they differ in rows or columns.
+    """
+    if not files:
+        raise IncompleteStudy("the study has no images to read")
+    headers = [_header(file) for file in files]
+    _refuse_mixtures(headers, MATRIX)
+    references = [reference for header in headers for reference in _references(header)]
+    order = sorted(range(len(headers)), key=lambda n: _by_side(headers[n]))
+    frames = tuple(references[n] for n in order)
+    datasets = tuple(headers[n] for n in order)
+    return SourceImages(datasets, frames, _pixels(files, headers, order, progress))
+
+
+def _by_side(header: Dataset) -> tuple[str, int, int]:
+    series, image = (int(header.get(k) or 0) for k in ("SeriesNumber", "InstanceNumber"))
+    return str(header.get("ImageLaterality") or ""), series, image
 
 
 def _header(file: ImageFile) -> Dataset:
@@ -93,11 +118,11 @@ def _open(file: ImageFile, *, stop_before_pixels: bool = False) -> Dataset:
         ) from error
 
 
-def _refuse_mixtures(headers: Sequence[Dataset]) -> None:
+def _refuse_mixtures(headers: Sequence[Dataset], same: Sequence[str]) -> None:
     """One patient, one series, one frame of reference, one matrix, and no flood of pixels."""
     if len({header.get("PatientID") for header in headers}) > 1:
         raise Unusable("the series mixes images of more than one patient", code="PATIENT_MIX")
-    for keyword in ("SeriesInstanceUID", "FrameOfReferenceUID", "Rows", "Columns"):
+    for keyword in same:
         if len({header.get(keyword) for header in headers}) > 1:
             raise UnsupportedGeometry(
                 f"series {_series(headers)}: its images differ in {keyword} and are no one volume",

@@ -18,6 +18,7 @@ MODULES: Mapping[str, str] = {
     "qa-sequence": "sequence",
     "qa-spheres": "volume",
     "qa-transformer": "classification",
+    "qa-views": "views",
 }
 """The module of each bundle."""
 

@@ -9,7 +9,6 @@ from dicom_node.domain.manifest import ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
-from workers.training.tasks.layers import convolution
 from workers.training.tasks.recipe import Planted, Recipe
 
 NAME = "qa-denoise"
@@ -38,7 +37,7 @@ def build(manifest: ModelManifest) -> keras.Model:
     image = keras.Input(manifest.input.shape, name="image")
     values = image
     for _ in range(4):
-        values = convolution(values, 16)
+        values = layers.Conv2D(16, 3, padding="same", activation="relu")(values)
     noise = layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros")(values)
     return keras.Model(image, layers.Add(name="denoised")([image, noise]))
 
@@ -73,8 +72,8 @@ RECIPES = {
         losses=["mse"],
         right=right,
         question="Phantoms with half of their noise or less left",
-        examples=150,
-        epochs=15,
+        examples=200,
+        epochs=30,
         checks=50,
     )
 }

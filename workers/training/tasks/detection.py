@@ -1,4 +1,4 @@
-"""Detection: a box around each disc. Each cell of a grid gives a logit and four distances."""
+"""Detection: a box around each insert. Each cell of a grid gives a logit and four distances."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ NAME = "qa-boxes"
 CELL = 4
 """Pixels."""
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom disc finder", least=1)
+    phantoms.HEAD.format(name=NAME, title="Phantom insert finder", least=1)
     + f"""
 [input]
 shape = [64, 64, 1]
@@ -27,13 +27,13 @@ layer = "scores"
 boxes = "boxes"
 
 [[outputs.targets]]
-label = "Disc"
-finding = {{ value = "INSERT_DISC", scheme = "99DICOMNODE", meaning = "Disc insert" }}
+label = "Insert"
+finding = {{ value = "INSERT", scheme = "99DICOMNODE", meaning = "Insert" }}
 category = {phantoms.OBJECT}
 threshold = 0.5
 
 [explanation]
-method = "gradcam"
+method = "hirescam" # cell by cell: the evidence of a box lies where its cells are
 layer = "features"
 full_scale = $full_scale
 """
@@ -66,22 +66,15 @@ def centers(count: int) -> FloatArray:
 
 
 def answers(planted: Planted, prepared: Prepared, items: Items) -> list[FloatArray]:
-    """Whether each cell is near the middle of a disc; the edges of that disc, and a weight."""
+    """Whether each cell is near the middle of an insert; the edges of that, and a weight."""
     count = (prepared.values.shape[1] // CELL) ** 2
     there, wanted = np.zeros((count, 1), np.float32), np.zeros((count, 5), np.float32)
-    for mask in discs(planted):
+    for mask in phantoms.of(planted).phantom.lesions:
         edges = _edges(prepared.grid.sample(mask[:1].astype(np.float32))[0])
         middle, half = (edges[:2] + edges[2:]) / 2, (edges[2:] - edges[:2]) / 2
         near = (np.abs(centers(count)[:, :2] - middle) <= np.maximum(half * 0.5, 2.1)).all(axis=1)
         there[near], wanted[near] = 1, [*edges, 1]
     return [np.repeat(each[None], len(items.frames), axis=0) for each in (there, wanted)]
-
-
-def discs(planted: Planted) -> list[np.ndarray]:
-    """The masks of the discs; squares are there to be left alone."""
-    made = phantoms.of(planted)
-    inserts = zip(made.kinds, made.phantom.lesions, strict=True)
-    return [mask for kind, mask in inserts if kind == "disc"]
 
 
 def _edges(mask: FloatArray) -> FloatArray:
@@ -90,21 +83,21 @@ def _edges(mask: FloatArray) -> FloatArray:
 
 
 def box_loss(wanted: KerasTensor, said: KerasTensor) -> KerasTensor:
-    """Mean distance of the edges in pixels, where there is a disc."""
+    """Mean distance of the edges in pixels, where there is an insert."""
     weight = wanted[..., 4:]
     missed = ops.sum(ops.abs(wanted[..., :4] - said) * weight)
     return missed / (4 * ops.sum(weight) + 1e-3) / CELL
 
 
 def score_loss(wanted: KerasTensor, said: KerasTensor) -> KerasTensor:
-    """Cross entropy; cells with a disc, few of them, count more."""
+    """Cross entropy; cells with an insert, few of them, count more."""
     each = ops.softplus(said) - wanted * said
     return ops.mean(each * (1 + 8 * wanted))
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:
-    """As many boxes as discs, each with its middle in a disc of its own."""
-    masks = discs(planted)
+    """As many boxes as inserts, each with its middle in an insert of its own."""
+    masks = phantoms.of(planted).phantom.lesions
     found = [f for f in analysis.findings if f.presence is Presence.PRESENT]
     hit = {n for finding in found for n, mask in enumerate(masks) if _hits(finding, mask)}
     return len(found) == len(masks) == len(hit)
@@ -127,8 +120,8 @@ RECIPES = {
         answers=answers,
         losses=[score_loss, box_loss],
         right=right,
-        question="Phantoms with exactly the right discs found",
-        examples=800,
-        epochs=20,
+        question="Phantoms with exactly the right inserts found",
+        examples=600,
+        epochs=15,
     )
 }

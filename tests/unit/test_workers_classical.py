@@ -1,0 +1,104 @@
+"""Estimators of scikit-learn: stored without code, and explained by what each feature added."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from dicom_node.domain.errors import CorruptBundle
+from workers.classical.features import FEATURES, features, region
+from workers.classical.model import load_estimator
+from workers.classical.shapley import shapley
+
+RNG = np.random.default_rng(0)
+CASES = RNG.normal(size=(120, len(FEATURES)))
+CLASSES = (CASES[:, 0] + CASES[:, 5] > 0).astype(int)
+ESTIMATORS = {
+    "logistic regression": LogisticRegression(),
+    "support vectors": SVC(probability=True),
+    "tree": DecisionTreeClassifier(max_depth=3),
+    "forest": RandomForestClassifier(8, max_depth=3),
+    "gradient boosting": GradientBoostingClassifier(n_estimators=5),
+    "histogram gradient boosting": HistGradientBoostingClassifier(max_iter=5),
+}
+STEPS = {"PCA": PCA(6), "k-means": KMeans(4, n_init=1)}
+
+
+def dumped(estimator, folder: Path) -> Path:
+    path = folder / "model.skops"
+    skops.io.dump(estimator, path)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
+def test_each_estimator_comes_back_as_it_was(estimator, step, tmp_path):
+    fitted = make_pipeline(StandardScaler(), step, estimator).fit(CASES, CLASSES)
+    loaded = load_estimator(dumped(fitted, tmp_path))
+    np.testing.assert_allclose(loaded.predict_proba(CASES), fitted.predict_proba(CASES))
+
+
+def test_a_pickle_is_refused(tmp_path):
+    path = tmp_path / "model.skops"
+    path.write_bytes(pickle.dumps(LogisticRegression()))
+    with pytest.raises(CorruptBundle) as caught:
+        load_estimator(path)
+    assert caught.value.code == "BUNDLE_CODE"
+
+
+def test_a_type_that_brings_code_along_is_refused_by_name(tmp_path):
+    fitted = make_pipeline(FunctionTransformer(_doubled), LogisticRegression()).fit(CASES, CLASSES)
+    with pytest.raises(CorruptBundle, match="_doubled") as caught:
+        load_estimator(dumped(fitted, tmp_path))
+    assert caught.value.code == "BUNDLE_CODE"
+
+
+def _doubled(values):
+    return 2 * values
+
+
+def test_shapley_values_add_up_and_name_the_features_that_count():
+    def answer(cases):
+        return 3 * cases[:, 0] - 2 * cases[:, 5] + cases[:, 1] * cases[:, 2]
+
+    case = np.ones(len(FEATURES))
+    shares = shapley(answer, case, CASES)
+    assert shares.sum() == pytest.approx(answer(case[None])[0] - answer(CASES).mean())
+    assert shares[0] == pytest.approx(3 * (1 - CASES[:, 0].mean()), abs=1e-9)
+    assert shares[5] == pytest.approx(-2 * (1 - CASES[:, 5].mean()), abs=1e-9)
+    np.testing.assert_allclose(shares[6:], 0, atol=1e-9)
+
+
+def test_features_tell_a_disc_from_a_bar_and_flat_from_rough():
+    rows, columns = np.indices((40, 40))
+    disc = np.hypot(rows - 20, columns - 20) < 8
+    bar = (abs(rows - 20) < 3) & (abs(columns - 20) < 15)
+    names = list(FEATURES)
+    flat = np.full((40, 40), 0.5, np.float32)
+    rough = flat + RNG.normal(0, 0.1, flat.shape).astype(np.float32)
+    elongation, contrast = names.index("elongation"), names.index("contrast")
+    assert features(flat, disc)[elongation] > 0.95 > 0.4 > features(flat, bar)[elongation]
+    assert features(rough, disc)[contrast] > features(flat, disc)[contrast] == 0
+
+
+def test_the_region_is_the_largest_part_and_may_be_empty():
+    image = np.zeros((20, 20), np.float32)
+    image[2:4, 2:4], image[8:15, 8:15] = 1, 1
+    assert region(image, 0.5, 2).sum() == 49
+    assert not region(image, 3, 4).any()
+    assert not features(image, region(image, 3, 4)).any()

@@ -76,6 +76,7 @@ def running_orthanc(program: str, folder: Path) -> Iterator[Orthanc]:
                 "RemoteAccessAllowed": False,
                 "AuthenticationEnabled": False,
                 "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],
+                "UnknownSopClassAccepted": True,  # label maps are younger than this Orthanc
             }
         )
     )

@@ -36,15 +36,18 @@ def masks_of_dcmjs(frames: Sequence[Any]) -> Masks:
 
 
 def masks_of_highdicom(path: Path) -> Masks:
-    """The masks of one SEG, frame by frame."""
+    """The masks of one SEG, frame by frame; of a label map, all segments together."""
     segmentation = hd.seg.segread(path)
     found: Masks = {}
     for number, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, 1):
         source = group.DerivationImageSequence[0].SourceImageSequence[0]
-        (identified,) = group.SegmentIdentificationSequence
+        segments = [
+            int(item.ReferencedSegmentNumber)
+            for item in group.get("SegmentIdentificationSequence", ())
+        ]
         plane = np.squeeze(segmentation.get_stored_frame(number)) > 0
         key = (
-            int(identified.ReferencedSegmentNumber),
+            segments[0] if segments else None,
             str(source.ReferencedSOPInstanceUID),
             source.get("ReferencedFrameNumber"),
         )
@@ -52,8 +55,15 @@ def masks_of_highdicom(path: Path) -> Masks:
     return found
 
 
-def masks_of(given: Analysis) -> Masks:
-    """What the analysis holds."""
+def masks_of(given: Analysis, path: Path) -> Masks:
+    """What a SEG of this analysis must hold."""
+    if dcmread(path, stop_before_pixels=True).SegmentationType == "LABELMAP":
+        together = np.any([segment.mask for segment in given.segments], axis=0)
+        return {
+            (None, frame.sop_instance_uid, frame.frame_number): _sha256(plane)
+            for frame, plane in zip(given.images.frames, together, strict=True)
+            if plane.any()
+        }
     return {
         (segment.number, frame.sop_instance_uid, frame.frame_number): _sha256(plane)
         for segment in given.segments

@@ -148,10 +148,16 @@ def _answer(case: Case, answer: Answer) -> dict[str, Any]:
         "name": term(answer.code.meaning),
         "site": term(asked.site.meaning) if asked and asked.site else "",
         "number": answer.segment.number if answer.segment else None,
-        "where": case.place(answer.frame),
+        "where": _where(case, answer),
         "measurements": [wording.measurement_text(m) for m in answer.measurements],
         **(_finding(answer) if isinstance(answer, Finding) else _estimate()),
     }
+
+
+def _where(case: Case, answer: Answer) -> str:
+    """The key slice; of a box its middle, too, which tells one from another."""
+    middle = case.analysis.images.to_patient(answer.box.center) if answer.box else None
+    return wording.listed([case.place(answer.frame), *wording.coordinates(middle)])
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

@@ -141,10 +141,19 @@ def no_evidence(explanation: Explanation | None) -> str:
 def region_place(region: Region) -> str:
     """The centre of the region: patient coordinates, or row and column without geometry."""
     if region.centroid_mm is not None:
-        values = [coordinate(value, axis) for axis, value in enumerate(region.centroid_mm)]
-        return _(", ").join(values)
+        return listed(coordinates(region.centroid_mm))
     _frame, row, column = region.centroid
     return _("row {}, column {}").format(fixed(row, 0), fixed(column, 0))
+
+
+def coordinates(place_mm: tuple[float, float, float] | None) -> list[str]:
+    """Of a place in the patient, such as ``L 6.4 mm``; nothing without geometry."""
+    return [coordinate(value, axis) for axis, value in enumerate(place_mm or ())]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """One after the other, with commas."""
+    return _(", ").join(parts)
 
 
 def _relation(region: Region, segment: SegmentMask | None) -> str:

@@ -115,6 +115,24 @@ def test_a_derived_image_of_another_pixel_size_lies_where_its_source_does(analys
     np.testing.assert_allclose(first + seen * 4.5, -180 + planted * 2.25, atol=1.5)
 
 
+def test_a_sequence_gets_one_answer_and_names_the_slice_that_mattered(analysed, valid):
+    made = cylinder(SEED + 9, ("sphere",), slices=20, size=64)
+    sources = study(made)
+    results = analysed("qa-sequence", sources)
+    assert results.presence() == {"Sphere insert": PRESENT}
+    (group,) = results.report.content.get_image_measurement_groups()
+    (named,) = group.source_images
+    slices = np.flatnonzero(made.phantom.lesions[0].any(axis=(1, 2)))
+    uids = [sources[n].SOPInstanceUID for n in slices]
+    assert named.referenced_sop_instance_uid in uids
+    valid(results)
+
+
+def test_a_sequence_without_a_sphere_is_absent(analysed):
+    results = analysed("qa-sequence", study(cylinder(SEED + 10, slices=20, size=64)))
+    assert results.presence() == {"Sphere insert": ABSENT}
+
+
 def breasts(*shown: tuple[str, bool, bool]) -> list[Dataset]:
     """Of each side: whether its CC and its MLO view show a mass."""
     images = [

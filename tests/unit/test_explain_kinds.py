@@ -47,12 +47,19 @@ def under(policy):
 
 def ending_in(activation):
     """As the worker serves it: the logits before the activation, of the same weights."""
-    from workers.keras_model import linear_head
+    from workers.heads import heads
+    from workers.training.phantom_text import manifest_text, parse
 
     start = image()
     values = keras.layers.GlobalAveragePooling2D()(features(start))
     network = keras.Model(start, keras.layers.Dense(2, activation=activation, name="head")(values))
-    return keras.Model(start, linear_head(network, "head").logits)
+    whole = parse(manifest_text())
+    plan = whole.outputs[0].model_copy(
+        update={"layer": "head", "targets": whole.outputs[0].targets * 2}
+    )
+    manifest = whole.model_copy(update={"outputs": (plan,)})
+    (head,) = heads(network, manifest).values()
+    return keras.Model(start, head.values)
 
 
 def saved(form, tmp_path):

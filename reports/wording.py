@@ -124,11 +124,11 @@ def place_text(finding: Answer) -> str:
     )
 
 
-def reading_text(finding: Answer) -> str:
-    """Where the map points, what the answer hangs on, and how sure it is."""
+def doubt_text(finding: Answer) -> str:
+    """What the answer hangs on, and how sure it is."""
     hangs_on = finding.explanation.counterfactual if finding.explanation else ""
     certainty = finding.certainty if isinstance(finding, Finding) else ()
-    return _joined(place_text(finding), *map(term, (hangs_on, *certainty)))
+    return _joined(*map(term, (hangs_on, *certainty)))
 
 
 def no_evidence(explanation: Explanation | None) -> str:
@@ -194,7 +194,8 @@ def explanation_text(analysis: Analysis, finding: Answer) -> str:
         return place_text(finding)
     return _joined(
         _("Explanation by {}.").format(analysis.manifest.id),
-        reading_text(finding),
+        place_text(finding),
+        doubt_text(finding),
         method_text(finding.explanation),
     )
 
@@ -219,4 +220,5 @@ def _signed(value: float) -> str:
 
 def _joined(*sentences: str) -> str:
     """Sentences one after the other: with a space where the language has one."""
-    return reduce(_("{} {}").format, filter(None, sentences))
+    said = list(filter(None, sentences))
+    return reduce(_("{} {}").format, said) if said else ""

@@ -21,7 +21,7 @@ class Checkpoint:
 
     def save(self, done: int, state: Sequence[Any]) -> None:
         """Keep the variables as they are after ``done`` steps."""
-        arrays = {f"v{n}": np.asarray(variable) for n, variable in enumerate(state)}
+        arrays = {f"v{n}": variable.numpy() for n, variable in enumerate(state)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".writing")
         with beside.open("wb") as file:

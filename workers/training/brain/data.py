@@ -12,8 +12,8 @@ from dicom_node.domain.errors import ConfigurationError
 from explain.projection import Grid
 from workers.progress import Progress
 from workers.training.brain.augment import STORED
-from workers.training.brain.fit import Slices
 from workers.training.brain.network import SIDE
+from workers.training.brain.slices import Slices
 from workers.training.brain.text import LABELS, SPACING_MM
 from workers.training.dataset import Example, read_data
 from workers.training.reading import read_images, read_mask

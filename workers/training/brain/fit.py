@@ -2,69 +2,62 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 from numpy.typing import NDArray
 
 from workers.progress import Progress
-from workers.training.brain.augment import Floats, Slice, changed
+from workers.training.brain.augment import Floats, changed
+from workers.training.brain.losses import losses
 from workers.training.brain.network import SIDE, TYPES, Networks, build
+from workers.training.brain.slices import BATCH, Slices
+from workers.training.brain.watch import Watch
 from workers.training.checkpoint import Checkpoint
 
 Batch = tuple[Floats, Floats, NDArray[np.int32]]
 
-BATCH = 16
 PEAK_RATE, DECAY = 2e-3, 1e-4
 WARM = 0.05
 AVERAGED = 0.998
 """Of the moving average of the weights that is served, once past the beginning."""
-SMOOTHING = 0.05
 SHOWN_PIXELS = 12
 """A tumour of which less is in the window gives the window no type."""
-RARE = 3.0
-"""Weight of a mask pixel inside a tumour against one outside."""
-WEIGHTS = {"masks": 1.0, "cells": 0.5, "types": 1.0}
 SAVE_EVERY = 100
 
 
-@dataclass(frozen=True)
-class Slices:
-    """What is learnt from."""
-
-    images: NDArray[np.uint8]
-    """(slices, 256, 256)."""
-    masks: NDArray[np.uint8]
-    """(slices, 256, 256), 0 to 255: share of the pixel that is tumour."""
-    types: NDArray[np.int64]
-    """(slices,): 0 meningioma, 1 glioma, 2 pituitary tumour."""
-
-    def one(self, number: int) -> Slice:
-        """A slice, 0 to 1."""
-        return Slice(*(a[number].astype(np.float32) / 255 for a in (self.images, self.masks)))
-
-
-def fit(slices: Slices, *, steps: int, seed: int, folder: Path, progress: Progress) -> keras.Model:
+def fit(
+    slices: Slices,
+    choosing: Slices,
+    *,
+    steps: int,
+    seed: int,
+    folder: Path,
+    progress: Progress,
+) -> keras.Model:
     """Train from scratch with AdamW on one cosine; returns the served model, weights averaged.
 
     ``folder`` keeps the state every hundred steps: the same call goes on from there, and gives
-    what it would have given without the pause.
+    what it would have given without the pause. It stops early where ``choosing`` has not been
+    answered better for a thousand steps.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     networks = build()
-    learner = _Learner(networks, steps)
+    learner, watch = _Learner(networks, steps), Watch(choosing)
+    state = [*learner.state, watch.best, watch.since]
     checkpoint = Checkpoint(folder / "state.npz", f"seed {seed}, {steps} steps of {BATCH}")
-    start = checkpoint.restore(learner.state)
+    start = checkpoint.restore(state)
     for done, batch in enumerate(_ahead(slices, range(start, steps), seed), start + 1):
-        loss = learner.learn(batch)
-        if done % SAVE_EVERY == 0 or done == steps:
-            checkpoint.save(done, learner.state)
-        progress(f"training, loss {loss:.2f}", done / steps)
+        learner.learn(batch)
+        over = done == steps or watch.is_over(done, learner.average)
+        if over or done % SAVE_EVERY == 0:
+            checkpoint.save(steps if over else done, state)
+        progress("training", done / steps)
+        if over:
+            break
     learner.serve_average()
     return networks.served
 
@@ -101,48 +94,6 @@ class _Learner:
         for variable, average in zip(self.served, self.average, strict=True):
             average.assign(keep * average + (1 - keep) * variable)
         return loss
-
-
-def losses(masks: tf.Tensor, answers: tf.Tensor, outputs: list[tf.Tensor]) -> tf.Tensor:
-    """Of masks (batch, side, side, 1) and answers (batch,): 0 none, 1 to 3 a type, -1 unsure."""
-    mask_logits, cells, types = outputs
-    half = ops.average_pool(masks, 2)
-    return (
-        WEIGHTS["masks"] * _mask_loss(half, mask_logits)
-        + WEIGHTS["cells"] * _cell_loss(ops.average_pool(half, 2)[..., 0], answers, cells)
-        + WEIGHTS["types"] * _type_loss(answers, types)
-    )
-
-
-def _mask_loss(truth: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Cross entropy, and Dice of each slice that shows a tumour (Milletari 2016)."""
-    entropy = ops.softplus(logits) - logits * truth
-    likely, axes = ops.sigmoid(logits), (1, 2, 3)
-    overlap, size = ops.sum(likely * truth, axis=axes), ops.sum(likely + truth, axis=axes)
-    shown = ops.cast(ops.sum(truth, axis=axes) > 0, "float32")
-    dice = shown * (1 - (2 * overlap + 1) / (size + 1))
-    return 5 * ops.mean(entropy * (1 + (RARE - 1) * truth)) + ops.sum(dice) / (ops.sum(shown) + 1)
-
-
-def _cell_loss(cover: tf.Tensor, answers: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Each cell under the mask names the type; slices count alike, whatever their tumour's size."""
-    wanted = ops.one_hot(ops.maximum(answers - 1, 0), TYPES)[:, None, None, :]
-    entropy = -ops.sum(wanted * ops.log_softmax(cells, axis=-1), axis=-1)
-    each = ops.sum(entropy * cover, axis=(1, 2)) / (ops.sum(cover, axis=(1, 2)) + 1e-3)
-    return _mean(each, answers > 0)
-
-
-def _type_loss(answers: tf.Tensor, types: tf.Tensor) -> tf.Tensor:
-    """Cross entropy over "none" (logit 0) and the types, labels smoothed."""
-    logits = ops.concatenate([ops.zeros_like(types[:, :1]), types], axis=1)
-    wanted = ops.one_hot(ops.maximum(answers, 0), TYPES + 1)
-    wanted = wanted * (1 - SMOOTHING) + SMOOTHING / (TYPES + 1)
-    return _mean(-ops.sum(wanted * ops.log_softmax(logits, axis=-1), axis=-1), answers >= 0)
-
-
-def _mean(values: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    counted = ops.cast(counted, "float32")
-    return ops.sum(values * counted) / ops.maximum(ops.sum(counted), 1.0)
 
 
 def _ahead(slices: Slices, steps: range, seed: int) -> Iterator[Batch]:

@@ -1,8 +1,9 @@
 """The network of ``brain-mr-tumour``: a U-Net that names the type from where it sees the tumour.
 
 Explainable by design. The type is read from the feature cells under the predicted mask, and from
-nowhere else: ``logit = presence + Σ attention · W · features``. HiResCAM on ``features`` is then
-the exact share of each cell in the logit, up to the presence that the types have in common.
+nowhere else: ``logit = presence + Σ attention · W · features``; and both the presence and the
+attention are made of the mask, which reads the layer ``evidence``. HiResCAM on ``evidence`` says
+where what was seen there raises the logit of a type.
 
 Four answers exclude each other: one for each type, and no tumour, whose logit is 0.
 """
@@ -16,7 +17,7 @@ SIDE = 160
 TYPES = 3
 WIDTHS = (16, 24, 48, 96, 128)
 BOTTOM = 128
-FEATURES, TYPE_LOGITS, MASKS = "features", "type_logits", "mask_logits"
+EVIDENCE, TYPE_LOGITS, MASKS = "evidence", "type_logits", "mask_logits"
 READ = 96
 FAINT_CELLS = 0.5
 """Mask cells below which the attention fades: no mask, no evidence for a type."""
@@ -41,7 +42,7 @@ def build(side: int = SIDE) -> Networks:
     )
     fine, middle = _decoder(skips, bottom)
     masks = layers.Conv2D(1, 1, name=MASKS, bias_initializer=keras.initializers.Constant(-3))(fine)
-    features = _conv(layers.SpatialDropout2D(0.2)(middle), READ, FEATURES)
+    features = _conv(layers.SpatialDropout2D(0.2)(middle), READ)
     cells = layers.Conv2D(TYPES, 1, use_bias=False, name="cells")(features)
     presence = layers.Dense(1, kernel_initializer="ones", name="presence")
     served = _with_none(_pooled(masks, cells, presence))
@@ -69,7 +70,8 @@ def _decoder(skips: list[KerasTensor], values: KerasTensor) -> tuple[KerasTensor
     for skip in reversed(skips):
         width = skip.shape[-1]
         finer = layers.UpSampling2D(interpolation="bilinear")(layers.Conv2D(width, 1)(values))
-        values = _conv(_conv(layers.Concatenate()([finer, skip]), width), width)
+        name = EVIDENCE if skip is skips[0] else None
+        values = _conv(_conv(layers.Concatenate()([finer, skip]), width), width, name)
         scales.append(values)
     wide = layers.UpSampling2D(interpolation="bilinear")(scales[-3])
     return scales[-1], layers.Concatenate()([scales[-2], wide])

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 
 from dicom_node.domain.manifest import ModelManifest
-from workers.training.brain.network import FEATURES, MASKS, SIDE, TYPE_LOGITS
+from workers.training.brain.network import EVIDENCE, MASKS, SIDE, TYPE_LOGITS
 from workers.training.measures import Figure
 
 LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
@@ -66,7 +66,7 @@ def manifest_text(
         spacing=SPACING_MM,
         logits=TYPE_LOGITS,
         masks=MASKS,
-        features=FEATURES,
+        evidence=EVIDENCE,
         targets="".join(
             _target(*each, chosen.temperature) for each in zip(LABELS, CODES, strict=True)
         ),
@@ -111,10 +111,11 @@ def card_text(manifest: ModelManifest) -> str:
 
 DECISION = (
     "The network is a U-Net. It outlines the tumour, and reads the type from the feature cells "
-    "under that outline and from nowhere else; the heat map (HiResCAM) shows what each of these "
-    'cells adds to the type\'s logit, exactly. Three types and "no tumour" share one probability '
-    "(softmax), after the logits are divided by a temperature. Because the map cannot leave the "
-    "outline, a good place in it says that the outline is good, not more."
+    "under that outline and from nowhere else. The heat map (HiResCAM on the layer that the "
+    "outline reads) says where what was seen raises the logit of the type; most of that is common "
+    "to the three types: the map says where the tumour is seen, and little of why it is called "
+    'this type. Three types and "no tumour" share one probability (softmax), after the logits are '
+    "divided by a temperature."
 )
 
 

@@ -102,7 +102,7 @@ def quality_of(
         return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), measures)
     if not seen.values.any():
         return ExplanationQuality(Trust.CAUTION, (EMPTY,), measures)
-    if plan.verdict is None:
+    if plan.verdict is None or not plan.verdict.names <= evidence.numbers.keys():
         return ExplanationQuality(Trust.NOT_MEASURED, (NOT_FITTED, *left_out), measures)
     return _verdict(plan.verdict, evidence, measures, left_out)
 

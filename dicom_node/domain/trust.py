@@ -41,6 +41,11 @@ class VerdictPlan(Part):
     not_reliable: float = Field(default=0.5, gt=0, lt=1)
     """The chance below which it is not, and is withheld."""
 
+    @property
+    def names(self) -> frozenset[Number]:
+        """Of the numbers; some need ``reference.npz``, or an outline of the model's own."""
+        return frozenset(number.name for number in self.numbers)
+
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         names = [number.name for number in self.numbers]

@@ -82,8 +82,10 @@ def test_the_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call():
     from explain.reference import reference_map
     from workers.model import load_model
 
-    for folder in shipped_bundles():
-        model = load_model(open_bundle(folder))
+    plain = [b for b in map(open_bundle, shipped_bundles()) if _is_gradcam(b.manifest)]
+    assert plain
+    for bundle in plain:
+        model, folder = load_model(bundle), bundle.path
         batch = RANDOM.random((2, *model.manifest.input.shape), np.float32)
         batch[:, 80:100, 80:100] += 0.5
         output = model.predict(batch)
@@ -93,6 +95,10 @@ def test_the_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call():
         theirs = reference_map(saved, model.manifest.explanation.layer, batch, 0)
         ours = output.attribution.maps[:, 0]
         assert stretched(ours) == pytest.approx(stretched(theirs), abs=1e-4)
+
+
+def _is_gradcam(manifest) -> bool:
+    return manifest.explanation.method == "gradcam" and len(manifest.input.shape) == 3
 
 
 def stretched(maps: np.ndarray) -> np.ndarray:

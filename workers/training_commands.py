@@ -50,12 +50,12 @@ def task(
     seed: Annotated[int, typer.Option(help="The same seed gives much the same figures.")] = 0,
 ) -> None:
     """Train the small bundle of a task on synthetic phantoms: a minute or a few on two cores."""
-    from workers.training.tasks import MODULES, recipe
+    from workers.training.tasks import MODULES, recipe_of
 
     if name not in MODULES:
         raise ConfigurationError(f"there is no recipe {name}; there are: {', '.join(MODULES)}")
     with Bars() as show:
-        bundle = recipe(name).train(output, seed, show)
+        bundle = recipe_of(name).train(output, seed, show)
     _print({row.name: row for row in bundle.manifest.card.performance})
 
 

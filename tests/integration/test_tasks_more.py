@@ -39,6 +39,18 @@ def valid(tool: Callable[[str], str]) -> Callable[[Outcome], None]:
     return check
 
 
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("disc", SEED), ("ring", SEED + 1), ("square", SEED + 2)]
+)
+def test_attention_chooses_one_of_several_classes(analysed, valid, kind, seed):
+    results = analysed("qa-transformer", study(cylinder(seed, (kind,))))
+    wanted = {f"{k.title()} insert": ABSENT for k in ("disc", "ring", "square")}
+    assert results.presence() == {**wanted, f"{kind.title()} insert": PRESENT}
+    total = sum(numbers["Probability"] for numbers in results.numbers())
+    assert total <= 100.1, "the classes share one probability"
+    valid(results)
+
+
 def test_of_several_labels_each_has_an_answer_of_its_own(analysed, valid):
     results = analysed("qa-inserts", study(cylinder(SEED + 4, ("disc", "square"))))
     assert results.presence() == {

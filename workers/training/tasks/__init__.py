@@ -30,7 +30,7 @@ class Trainer(Protocol):
         """Fit, measure on phantoms that training never saw, and write the bundle."""
 
 
-def recipe(name: str) -> Trainer:
+def recipe_of(name: str) -> Trainer:
     """The recipe of a bundle; its module is imported now, and with it Keras or scikit-learn."""
     found: Trainer = import_module(f"{__name__}.{MODULES[name]}").RECIPES[name]
     return found

@@ -19,7 +19,7 @@ from workers.training.tasks.recipe import Planted, Recipe
 
 ONE, SEVERAL, TRANSFORMER = "qa-insert", "qa-inserts", "qa-transformer"
 KINDS = ("disc", "ring", "square")
-PATCH, WIDTH, HEADS, BLOCKS = 4, 32, 4, 2
+WIDTH, HEADS, BLOCKS = 32, 4, 2
 TARGET = f"""
 [[outputs.targets]]
 label = "$label"
@@ -29,7 +29,7 @@ threshold = 0.5
 """
 
 
-def _manifest(name: str, title: str, what: str, exclusive: str) -> str:
+def _manifest(name: str, title: str, what: str, exclusive: str, layer: str = "features") -> str:
     target = Template(TARGET)
     targets = "".join(
         target.substitute(label=kind.title(), code=f"INSERT_{kind.upper()}") for kind in KINDS
@@ -46,7 +46,7 @@ layer = "kinds"
 {exclusive}{targets}
 [explanation]
 method = "gradcam"
-layer = "features"
+layer = "{layer}"
 full_scale = $full_scale
 """
         + phantoms.CARD.format(what=what)
@@ -66,20 +66,19 @@ def build_several(manifest: ModelManifest) -> keras.Model:
 
 
 def build_transformer(manifest: ModelManifest) -> keras.Model:
-    """Patches as tokens with learned places, attention between them, and the same head.
+    """Cells of a convolutional stem as tokens with learned places, and attention between them.
 
     The tokens return to their rows and columns before their mean: that layer is explained.
     """
     image = keras.Input(manifest.input.shape, name="image")
-    stem = layers.Conv2D(16, 5, padding="same", activation="gelu")(image)
-    patches = layers.Conv2D(WIDTH, PATCH, strides=PATCH)(stem)
-    side = manifest.input.shape[0] // PATCH
-    tokens = layers.Reshape((side * side, WIDTH))(patches)
+    stem = encoder(image)
+    _, rows, columns, width = stem.shape
+    tokens = layers.Reshape((rows * columns, width))(stem)
     tokens = layers.Add()([tokens, _places(tokens)])
     for _ in range(BLOCKS):
         tokens = _attended(tokens)
     tokens = layers.LayerNormalization()(tokens)
-    cells = layers.Reshape((side, side, WIDTH), name="features")(tokens)
+    cells = layers.Reshape((rows, columns, width), name="tokens")(tokens)
     return _classifier(image, cells, "softmax", len(KINDS) + 1)
 
 
@@ -159,15 +158,18 @@ RECIPES = {
         epochs=20,
     ),
     TRANSFORMER: Recipe(
-        manifest=_manifest(TRANSFORMER, "Phantom insert transformer", "transformers", EXCLUSIVE),
+        manifest=_manifest(
+            TRANSFORMER, "Phantom insert transformer", "transformers", EXCLUSIVE, "tokens"
+        ),
         build=build_transformer,
         plant=phantoms.planting(_one),
         answers=answers_one,
         losses=["categorical_crossentropy"],
         right=right,
         question=QUESTION,
-        examples=1600,
-        epochs=30,
-        rate=1e-3,
+        examples=800,
+        epochs=12,
+        rate=2e-3,
+        checks=60,
     ),
 }

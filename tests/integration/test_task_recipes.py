@@ -1,0 +1,31 @@
+"""The recipes of the small bundles run, and those that ship are what they make."""
+
+from pathlib import Path
+
+import pytest
+from task_results import BUNDLES
+
+from dicom_node.catalog import open_bundle, shipped_bundles
+
+pytest.importorskip("keras")
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("name", ["qa-boxes", "qa-features", "qa-views"])
+def test_a_recipe_makes_the_bundle_of_its_name(name, tmp_path: Path):
+    from workers.training.tasks import recipe_of
+    from workers.training.tasks.recipe import TINY
+
+    made = recipe_of(name).train(tmp_path / name, size=TINY)
+    shipped = open_bundle(BUNDLES / name)
+    assert made.id == shipped.id
+    assert made.manifest.outputs == shipped.manifest.outputs
+    assert made.manifest.selection == shipped.manifest.selection
+    assert made.manifest.card.performance[0].name == shipped.manifest.card.performance[0].name
+
+
+def test_no_node_offers_the_bundles_of_tasks_and_none_takes_a_patient():
+    assert not {path.name for path in shipped_bundles()} & {path.name for path in BUNDLES.iterdir()}
+    for path in BUNDLES.iterdir():
+        rules = open_bundle(path).manifest.selection.rules
+        assert [(rule.keyword, rule.matches) for rule in rules] == [("PatientID", "^PHANTOM-QA")]

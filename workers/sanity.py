@@ -131,16 +131,14 @@ def _together(steps: Sequence[Randomised]) -> Randomised:
 
 
 def _random(weights: Sequence[FloatArray], seed: Sequence[int]) -> list[FloatArray]:
-    """As many numbers of the same mean and deviation, in each array."""
+    """The same numbers at other places: variances of a normalisation stay above 0."""
     random = np.random.default_rng(seed)
-    return [
-        random.normal(each.mean(), max(float(each.std()), 1e-3), each.shape).astype(each.dtype)
-        for each in weights
-    ]
+    return [random.permutation(each.ravel()).reshape(each.shape) for each in weights]
 
 
 def _maps(model: Model, images: FloatArray) -> FloatArray:
-    attribution = model.predict(images).attribution
-    if attribution is None:
-        raise ValueError("the method gives no map with the prediction")
-    return attribution.maps[:, 0]
+    """Of the first target; what overflows in a random network is no evidence."""
+    explainer = model.explainer()
+    if explainer is None:
+        raise ValueError(f"{model.manifest.id} has nothing to explain")
+    return np.nan_to_num(explainer.explain(images, [0]).maps[:, 0], posinf=0.0)

@@ -158,7 +158,9 @@ def falls(scored: Scored, image: FloatArray, masks: FloatArray, target: int) -> 
 
 def _shown(image: FloatArray, away: FloatArray, masks: FloatArray) -> FloatArray:
     """(masks, *image): the image where a mask is 1, and what is away where it is 0."""
-    return np.asarray(away + masks[..., None] * (image - away), np.float32)
+    shown = masks[..., None] * (image - away)
+    shown += away
+    return np.asarray(shown, np.float32)
 
 
 def _covering(size: Sequence[int], cells: Sequence[int]) -> Grid:
@@ -171,7 +173,8 @@ def _spread(cells: FloatArray, size: Sequence[int], grid: Grid) -> FloatArray:
     """(masks, *cells) on the pixels of an image, (*slices, rows, columns): smoothly in a plane."""
     slices = size[:-PLANE_AXES]
     coarse = cells.shape[1 : 1 + len(slices)]
-    planes = grid.project(cells.reshape(-1, *grid.inner))
+    rows, columns = grid.onto(Grid.same(grid.outer))
+    planes = rows @ cells.reshape(-1, *grid.inner) @ columns.T
     spread = planes.reshape(len(cells), *coarse, *grid.outer)
     for axis, (side, count) in enumerate(zip(slices, coarse, strict=True), 1):
         spread = spread.take(np.arange(side) * count // side, axis)

@@ -71,6 +71,7 @@ def answer(case: Case) -> Answers:
     segments = list(context(case, {target.located_by for target in targets}))
     findings: list[Finding] = []
     notes: list[str] = []
+    taken_of: dict[str, set[int]] = {}
     said = case.prediction.probabilities
     for column, target in enumerate(targets):
         probability = _chances(case)[:, column]
@@ -84,7 +85,11 @@ def answer(case: Case) -> Answers:
         found += _whole_image(case, target, probability, regions, taken)
         found += _other_sides(case, target, probability)
         findings += found or [_absent(case, target, said[:, column], regions)]
-        notes += _left_out(target, probability, regions, len(taken))
+        notes += _too_small(target, probability, regions)
+        if target.located_by is not None:
+            taken_of.setdefault(target.located_by, set()).update(taken)
+    for label, taken_ones in taken_of.items():
+        notes += _unlikely(label, len(_regions(case, label).large) - len(taken_ones))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
 
 
@@ -108,8 +113,12 @@ def _chances(case: Case) -> FloatArray:
 
 def find_regions(case: Case, target: Target) -> Regions:
     """Connected regions of the segment that locates a target."""
+    return _regions(case, target.located_by)
+
+
+def _regions(case: Case, label: str | None) -> Regions:
     for segment, mask in _masks(case):
-        if segment.label == target.located_by:
+        if segment.label == label:
             return Regions.of(mask, case.images, segment.min_volume_ml)
     return Regions.of(np.zeros(case.images.pixels.shape, bool), case.images, 0.0)
 
@@ -240,18 +249,18 @@ def _absent(case: Case, target: Target, probability: FloatArray, regions: Region
     )
 
 
-def _left_out(
-    target: Target, probability: FloatArray, regions: Regions, taken: int
-) -> Iterator[str]:
-    unlikely = len(regions.large) - taken
-    near = (beside(regions.frames([n])) for n in regions.small)
-    tiny = sum(_reaches(probability, frames, target) for frames in near)
-    if unlikely:
+def _unlikely(label: str, count: int) -> Iterator[str]:
+    """Of regions that no target took."""
+    if count:
         yield (
-            f"{_places(unlikely)} outlined as {target.label} in slices whose probability stays "
+            f"{_places(count)} outlined as {label} in slices whose probability stays "
             "below the operating point; not reported."
         )
-    if tiny:
+
+
+def _too_small(target: Target, probability: FloatArray, regions: Regions) -> Iterator[str]:
+    near = (beside(regions.frames([n])) for n in regions.small)
+    if tiny := sum(_reaches(probability, frames, target) for frames in near):
         yield f"{_places(tiny)} outlined as {target.label}, too small to be one; not reported."
 
 

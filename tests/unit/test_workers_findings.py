@@ -12,6 +12,7 @@ from dicom_node.domain.analysis import (
     Provenance,
     SourceImages,
 )
+from dicom_node.domain.manifest import ModelManifest
 from workers.findings import Answers, Case, answer
 from workers.training.phantom_text import manifest_text, parse
 
@@ -35,9 +36,14 @@ NOTHING = np.zeros(SHAPE, bool)
 
 
 def answers(
-    *lesions: np.ndarray, positive: slice | None = slice(0, 20), body: np.ndarray = BODY
+    *lesions: np.ndarray,
+    positive: slice | None = slice(0, 20),
+    body: np.ndarray = BODY,
+    manifest: ModelManifest = MANIFEST,
 ) -> Answers:
-    probabilities = np.full((SHAPE[0], 1), 0.1, np.float32)
+    assert manifest.classification is not None
+    shape = SHAPE[0], len(manifest.classification.targets)
+    probabilities = np.full(shape, 0.1, np.float32)
     if positive is not None:
         probabilities[positive] = 0.9
     probabilities[3] += 0.01
@@ -47,7 +53,7 @@ def answers(
     frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(SHAPE[0]))
     images = SourceImages((), frames, np.zeros(SHAPE, np.float32), affine)
     prediction = Prediction(np.zeros_like(probabilities), probabilities, masks)
-    return answer(Case(MANIFEST, PROVENANCE, images, prediction))
+    return answer(Case(manifest, PROVENANCE, images, prediction))
 
 
 def test_each_connected_region_is_a_segment_and_a_finding_largest_first():
@@ -117,6 +123,17 @@ def test_a_region_in_negative_slices_is_left_out_with_a_note():
     np.testing.assert_array_equal(found.segments[1].mask, SMALL)
     (note,) = found.notes
     assert note.startswith("1 place was outlined as Lesion")
+
+
+def test_a_region_that_one_of_two_targets_took_is_not_left_out_by_the_other():
+    (plan,) = [o for o in MANIFEST.outputs if o.kind == "classification"]
+    (one,) = plan.targets
+    other = one.model_copy(update={"label": "Cyst", "threshold": 0.95})
+    both = plan.model_copy(update={"targets": (one, other)})
+    outputs = tuple(both if output is plan else output for output in MANIFEST.outputs)
+    found = answers(BIG, SMALL, manifest=MANIFEST.model_copy(update={"outputs": outputs}))
+    assert [f.presence for f in found.findings] == [Presence.PRESENT] * 2 + [Presence.ABSENT]
+    assert found.notes == ()
 
 
 def test_regions_in_negative_slices_alone_leave_the_target_absent():

@@ -17,6 +17,7 @@ pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 SLICES = ("50", "51", "52")
 """Neighbours of the choosing fold: a meningioma."""
+WINDOW = {"WindowCenter": "128", "WindowWidth": "256"}
 SPACING_MM = (7.0, 0.49, 0.49)
 
 
@@ -32,9 +33,9 @@ def save_slices(shared_data, folder):
     home = shared_data / "brain-tumour-cheng"
     images = [np.asarray(Image.open(home / "images" / f"{n}.jpg").convert("L")) for n in SLICES]
     masks = [np.asarray(Image.open(home / "masks" / f"{n}.png")) > 0 for n in SLICES]
-    values = np.stack(images).astype(np.int16)
+    values = np.stack(images).astype(np.int16) - 1024  # as CT, which the series is made as
     source = Phantom(values, (), np.zeros(values.shape, bool), SPACING_MM)
-    save_study(make_study(source, attributes=HEADERS), folder)
+    save_study(make_study(source, attributes=HEADERS | WINDOW), folder)
     return np.stack(masks)
 
 

@@ -83,6 +83,10 @@ _TOLD = {
         "The worker does not have the very model that this analysis was ordered from.",
         "Install the bundle on the worker again, then retry.",
     ),
+    "DATA_LEAK": (
+        "A patient, or an image, is in more than one fold of a data set.",
+        "Give each patient one fold in its table, then train or evaluate again.",
+    ),
     "BUNDLE_SIZE": (
         "The model bundle is larger than it may be.",
         "Ask its maker for a smaller one.",

@@ -1,7 +1,9 @@
 """From activations and their gradients to maps: the class activation methods, one line each.
 
 Activations ``a`` and gradients ``g`` are float32 (batch, *cells, channels); maps are signed,
-(batch, *cells). A map is in logit units: under average pooling its mean is the target's evidence.
+(batch, *cells). A map is in logit units. That of Grad-CAM and Grad-CAM++ says what the logit would
+have of cells that were all alike: under average pooling its mean is the target's evidence. That of
+HiResCAM and LayerCAM says what each cell adds to it: their sum is.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,12 +34,12 @@ def gradcam_plus_plus(a: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
 
 def hirescam(a: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     """HiResCAM (Draelos 2020): activation times gradient at each cell, no mean over cells."""
-    return tf.reduce_sum(a * g, -1) * _count(g)
+    return tf.reduce_sum(a * g, -1)
 
 
 def layercam(a: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     """LayerCAM (Jiang 2021): as HiResCAM, of positive gradients alone; good at early layers."""
-    return tf.reduce_sum(a * tf.nn.relu(g), -1) * _count(g)
+    return tf.reduce_sum(a * tf.nn.relu(g), -1)
 
 
 def combined(maps: Sequence[tf.Tensor], onto: Sequence[Sequence[FloatArray]]) -> tf.Tensor:

@@ -322,7 +322,7 @@ def test_the_network_is_left_as_it_was():
 
 
 @pytest.mark.parametrize("weighting", ["hirescam", "layercam"])
-def test_relatives_of_gradcam_are_the_same_under_average_pooling(weighting):
+def test_relatives_of_gradcam_say_what_each_cell_adds_to_the_logit(weighting):
     """Where one gradient holds for all cells, and (LayerCAM) speaks for the target."""
     image = keras.Input((SIDE, SIDE, 1))
     network = keras.Model(image, pooled(small(image)))
@@ -330,7 +330,10 @@ def test_relatives_of_gradcam_are_the_same_under_average_pooling(weighting):
     dense.set_weights([np.abs(weights) for weights in dense.get_weights()])
     _, plain = explained(network)
     _, other = explained(network, weighting=weighting)
-    np.testing.assert_allclose(other.signed, plain.signed, atol=1e-5)
+    cells = np.prod(plain.signed.shape[-2:])
+    np.testing.assert_allclose(other.signed * cells, plain.signed, atol=1e-5)
+    evidence = other.logits - dense.get_weights()[1]
+    np.testing.assert_allclose(other.signed.sum(axis=(2, 3)), evidence, atol=1e-4)
 
 
 def test_gradcam_plus_plus_agrees_with_tf_keras_vis():

@@ -34,7 +34,7 @@ class Answer:
     features: FloatArray
     """(channels,)."""
     peak: float
-    """Of the map of the true type, in logits."""
+    """Of the map of the true type: logits that one cell adds."""
     dice: NDArray[np.float64]
     """(thresholds,)."""
 
@@ -54,7 +54,7 @@ def choose(answers: Sequence[Answer]) -> Chosen:
     return Chosen(
         temperature=round(temperature(logits, np.array([answer.type for answer in answers])), 3),
         mask_threshold=THRESHOLDS[int(overlap.argmax())],
-        full_scale=round(max(0.1, float(peak)), 1),
+        full_scale=round(max(0.01, float(peak)), 2),
     )
 
 

@@ -22,8 +22,8 @@ class Chosen:
 
     temperature: float = 1.0
     mask_threshold: float = 0.5
-    full_scale: float = 10.0
-    """Logits."""
+    full_scale: float = 1.0
+    """Logits that one cell of the map adds."""
 
 
 MANIFEST = Template((Path(__file__).parent / "manifest.template").read_text("utf-8"))
@@ -112,10 +112,10 @@ def card_text(manifest: ModelManifest) -> str:
 DECISION = (
     "The network is a U-Net. It outlines the tumour, and reads the type from the feature cells "
     "under that outline and from nowhere else. The heat map (HiResCAM on the layer that the "
-    "outline reads) says where what was seen raises the logit of the type; most of that is common "
-    "to the three types: the map says where the tumour is seen, and little of why it is called "
-    'this type. Three types and "no tumour" share one probability (softmax), after the logits are '
-    "divided by a temperature."
+    "outline reads) says what each of its 80 × 80 cells adds to the logit of the type; most of "
+    "that is common to the three types: the map says where the tumour is seen, and little of why "
+    'it is called this type. Three types and "no tumour" share one probability (softmax), after '
+    "the logits are divided by a temperature."
 )
 
 

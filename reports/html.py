@@ -167,13 +167,24 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "absent": finding.presence is Presence.ABSENT,
         "probability": finding.probability,
         "threshold": finding.target.threshold,
+        **_verdict(finding),
     }
+
+
+def _verdict(finding: Finding) -> dict[str, str]:
+    """How far the map of what is present can be believed."""
+    if finding.explanation is None or finding.presence is not Presence.PRESENT:
+        return {"trust": ""}
+    trust = finding.explanation.quality.trust
+    label = _(wording.TRUST_LABEL[trust])
+    return {"trust": trust.value.lower(), "verdict": _("Heat map: {}").format(label)}
 
 
 def _estimate() -> dict[str, Any]:
     """No yes or no."""
     measured = _("Measured")
-    return {"state": "measured", "presence": measured, "absent": False, "probability": None}
+    state = {"state": "measured", "presence": measured}
+    return {**state, "absent": False, "probability": None, "trust": ""}
 
 
 def _slice(case: Case, picture: Picture) -> dict[str, Any]:

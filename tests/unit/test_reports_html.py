@@ -82,6 +82,7 @@ ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "p", "span", "header", "h1", "h2", "h3",
     "dl", "div", "dt", "dd", "bdi", "main", "section", "ul", "li", "table", "caption", "thead",
     "tbody", "tr", "th", "td", "article", "figure", "img", "figcaption", "strong", "code", "footer",
+    "details", "summary",
 }
 # fmt: on
 

@@ -7,7 +7,7 @@ from PIL import Image
 from pydicom import uid as uids
 
 from dicom_node.catalog import open_bundle, shipped_bundles
-from dicom_node.domain.analysis import Presence
+from dicom_node.domain.analysis import Presence, Trust
 from dicom_node.domain.errors import IncompleteStudy
 from dicom_node.settings import load_settings
 from dicom_node.testing.phantom import Phantom, phantom
@@ -57,6 +57,8 @@ def test_a_contrast_t1_series_gets_outline_map_and_report(bundle, shared_data, t
     assert (finding.segment.mask & masks).sum() > 0.5 * masks.sum()
     values = finding.explanation.saliency.values[finding.frame]
     assert masks[finding.frame].flat[values.argmax()]
+    assert values.max() < 10  # logits that one cell adds
+    assert finding.explanation.quality.trust is Trust.RELIABLE
 
 
 def test_a_ct_is_refused_before_anything_is_asked_about_its_pixels(bundle, tmp_path):
@@ -74,5 +76,13 @@ def test_the_bundle_is_small_and_says_whose_data_it_learnt_from(bundle):
     assert "Cheng" in card
     assert "CC BY 4.0" in card
     assert {"Cases called right", "Dice of the outlines", "Heat map's peak in the mask"} <= {
+        row.name for row in bundle.manifest.card.performance
+    }
+
+
+def test_its_maps_beat_those_that_know_nothing_and_its_verdict_was_measured(bundle):
+    assert bundle.manifest.explanation.check.passed
+    assert bundle.manifest.explanation.verdict is not None
+    assert "Verdict on maps: calibration error of its chance" in {
         row.name for row in bundle.manifest.card.performance
     }

@@ -27,10 +27,10 @@ def made_slice(rng):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Six slices in each of the folds 1 and 4."""
+    """Three slices in each of the folds 1 and 4."""
     folder = tmp_path_factory.mktemp("data")
     rng, rows = np.random.default_rng(0), []
-    for number in range(12):
+    for number in range(6):
         image, mask = made_slice(rng)
         Image.fromarray(image).save(folder / f"{number}.png")
         Image.fromarray(mask).save(folder / f"{number}-mask.png")
@@ -39,7 +39,7 @@ def data(tmp_path_factory):
                 "image": f"{number}.png",
                 "mask": f"{number}-mask.png",
                 "name": NAMES[number % 3],
-                "fold": "1" if number < 6 else "4",
+                "fold": "1" if number < 3 else "4",
                 "spacing_mm": MM,
             }
         )

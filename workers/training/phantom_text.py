@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
-from pydantic import BaseModel
-
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
 from workers.training.measures import Figure
 from workers.training.network import FEATURES, LOGIT, MASKS
+from workers.training.trust_text import check_text, inline, verdict_text
 
 SIDE = 192
 
@@ -121,6 +120,8 @@ high = $high
 cases = $cases
 data = $data
 """)
+CHECKED = "maps of test phantoms against maps that know nothing"
+FITTED = "fitted on maps that hit, and maps of misled twins that miss"
 DATA = "synthetic CT phantoms with seeds that neither training nor validation uses"
 
 
@@ -139,7 +140,7 @@ def manifest_text(
         full_scale=chosen.full_scale,
         training_data=training_data,
         conformal=_conformal(chosen.conformal),
-        trust=_check(chosen.check) + _verdict(chosen.verdict),
+        trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
         performance="".join(_figure(name, figure) for name, figure in (figures or {}).items()),
     )
 
@@ -203,31 +204,7 @@ def _decision(threshold: float, temperature: float) -> str:
 
 
 def _conformal(plan: Conformal | None) -> str:
-    return f"conformal = {_inline(plan)} # of validation studies\n" if plan else ""
-
-
-def _check(check: ExplanationCheck | None) -> str:
-    if check is None:
-        return ""
-    values = "".join(f"{name} = {value}\n" for name, value in check.model_dump().items())
-    return f"\n[explanation.check] # maps of test phantoms against maps that know nothing\n{values}"
-
-
-def _verdict(plan: VerdictPlan | None) -> str:
-    if plan is None:
-        return ""
-    numbers = "".join(f"  {_inline(number)},\n" for number in plan.numbers)
-    return (
-        "\n[explanation.verdict] # fitted on maps that hit, and maps of misled twins that miss\n"
-        f"bias = {plan.bias}\nreliable = {plan.reliable}\nnot_reliable = {plan.not_reliable}\n"
-        f"numbers = [\n{numbers}]\n"
-    )
-
-
-def _inline(part: BaseModel) -> str:
-    """An inline table of TOML."""
-    pairs = (f"{name} = {json.dumps(value)}" for name, value in part.model_dump().items())
-    return f"{{ {', '.join(pairs)} }}"
+    return f"conformal = {inline(plan)} # of validation studies\n" if plan else ""
 
 
 def _figure(name: str, figure: Figure) -> str:

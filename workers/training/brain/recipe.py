@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -25,7 +25,8 @@ from workers.training.brain.example import example
 from workers.training.brain.fit import fit
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
-from workers.training.brain.text import Chosen, card_text, manifest_text, parse
+from workers.training.brain.text import Measured, card_text, manifest_text, parse
+from workers.training.brain.trust import trust
 from workers.training.dataset import Example
 from workers.training.evaluation.cases import AVERAGE_MASK, look
 from workers.training.evaluation.figures import Cases, overall
@@ -69,6 +70,14 @@ class Data:
             "not seen; temperature and outline threshold were chosen on the same fold"
         )
 
+    @property
+    def judged_on(self) -> str:
+        """What the figures of the verdict are of."""
+        return (
+            "maps of present findings in every other group of slices of the choosing fold; the "
+            "verdict was fitted on the rest of it"
+        )
+
 
 def train_brain(
     folder: Path,
@@ -90,9 +99,12 @@ def train_brain(
     answers = list(ask(draft, data.choosing, progress))
     chosen = choose(answers)
     reference = _reference(draft, data, slices, np.stack([a.features for a in answers]), progress)
-    model = KerasModel(parse(manifest_text(chosen)), network)
+    model = KerasModel(parse(manifest_text(chosen)), network, reference)
     figures = measure(model, data.choosing, reference, progress)
-    return _write(folder, network, data, (chosen, figures), reference)
+    trusted = trust(model, network, data.choosing, progress)
+    chosen = replace(chosen, verdict=trusted.verdict, check=trusted.check)
+    measured = (Measured(figures, data.measured_on), Measured(trusted.figures, data.judged_on))
+    return _write(folder, network, manifest_text(chosen, measured, data.trained_on), reference)
 
 
 def measure(
@@ -134,11 +146,9 @@ def _features(
 def _write(
     folder: Path,
     network: keras.Model,
-    data: Data,
-    decided: tuple[Chosen, Mapping[str, Figure]],
+    manifest: str,
     reference: Arrays,
 ) -> BundleFolder:
-    manifest = manifest_text(*decided, data.measured_on, data.trained_on)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.keras"
         network.save(weights)

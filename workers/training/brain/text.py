@@ -2,14 +2,17 @@
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from string import Template
 
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ModelManifest, Performance
+from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.training.brain.network import EVIDENCE, MASKS, SIDE, TYPE_LOGITS
 from workers.training.measures import Figure
+from workers.training.trust_text import check_text, verdict_text
 
 LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
 SPACING_MM = 1.568
@@ -24,8 +27,20 @@ class Chosen:
     mask_threshold: float = 0.5
     full_scale: float = 1.0
     """Logits that one cell of the map adds."""
+    verdict: VerdictPlan | None = None
+    check: ExplanationCheck | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures, and what they were measured on."""
+
+    figures: Mapping[str, Figure]
+    data: str
+
+
+CHECKED = "maps that the verdict was not fitted on, against maps that know nothing"
+FITTED = "fitted on half of the groups of slices of the choosing fold"
 MANIFEST = Template((Path(__file__).parent / "manifest.template").read_text("utf-8"))
 
 TARGET = Template("""
@@ -56,11 +71,10 @@ data = $data
 
 def manifest_text(
     chosen: Chosen = Chosen(),
-    figures: Mapping[str, Figure] | None = None,
-    data: str = "",
+    measured: Sequence[Measured] = (),
     training_data: str = "",
 ) -> str:
-    """The text of ``manifest.toml``; ``data`` says what the figures were measured on."""
+    """The text of ``manifest.toml``."""
     return MANIFEST.substitute(
         side=SIDE,
         spacing=SPACING_MM,
@@ -72,8 +86,11 @@ def manifest_text(
         ),
         mask_threshold=chosen.mask_threshold,
         full_scale=chosen.full_scale,
+        trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
         training_data=json.dumps(training_data),
-        performance="".join(_figure(n, f, data) for n, f in (figures or {}).items()),
+        performance="".join(
+            _figure(n, f, each.data) for each in measured for n, f in each.figures.items()
+        ),
     )
 
 
@@ -85,11 +102,7 @@ def parse(manifest: str) -> ModelManifest:
 def card_text(manifest: ModelManifest) -> str:
     """The text of ``card.md``: the manifest's card, for people."""
     card = manifest.card
-    rows = [
-        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |"
-        for f in card.performance
-    ]
-    measured = card.performance[0].data if card.performance else "nothing yet"
+    tables = groupby(card.performance, lambda figure: figure.data)
     lines = [
         f"# {manifest.title} ({manifest.id})",
         f"**For:** {card.intended_use}",
@@ -98,9 +111,9 @@ def card_text(manifest: ModelManifest) -> str:
         card.training_data,
         card.citation,
         "## Performance",
-        f"Measured on {measured}. 95 % intervals (bootstrap over groups of slices; Wilson for "
-        "shares of images).",
-        "\n".join(["| figure | value | interval | cases |", "| --- | --- | --- | --- |", *rows]),
+        "95 % intervals: bootstrap over groups of slices; Wilson for shares of images; Hanley and "
+        "McNeil for areas under a curve.",
+        *(_table(data, figures) for data, figures in tables),
         "## How it decides",
         DECISION,
         "## Limits",
@@ -117,6 +130,14 @@ DECISION = (
     'it is called this type. Three types and "no tumour" share one probability (softmax), after '
     "the logits are divided by a temperature."
 )
+
+
+def _table(data: str, figures: Iterable[Performance]) -> str:
+    rows = [
+        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for f in figures
+    ]
+    head = ["| figure | value | interval | cases |", "| --- | --- | --- | --- |"]
+    return "\n".join([f"Measured on {data}:", "", *head, *rows])
 
 
 def _target(label: str, codes: tuple[str, str, str, str], temperature: float) -> str:

@@ -80,6 +80,7 @@ def test_a_stopped_training_goes_on_and_ends_in_the_same_weights(tmp_path, data,
     assert (bundle.path / "model.keras").stat().st_size < 8e6
     names = [row.name for row in bundle.manifest.card.performance]
     assert names[:2] == ["Cases called right", "Calibration error (ECE)"]
+    assert bundle.manifest.explanation.check.cases >= 1
     assert "CC BY 4.0" in (bundle.path / "card.md").read_text("utf-8")
 
 

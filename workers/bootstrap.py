@@ -22,7 +22,8 @@ from reports.references import Reference
 from reports.settings import ReportSettings
 from reports.writer import WRITERS, write_results
 from workers.analysis import analyse
-from workers.model import Model, load_model
+from workers.loading import load_model
+from workers.model import Model
 
 
 @dataclass

@@ -23,7 +23,8 @@ from reports import wording
 from reports.case import Case
 from workers.analysis import analyse
 from workers.bootstrap import report_settings, write_folder
-from workers.model import Model, load_model
+from workers.loading import load_model
+from workers.model import Model
 from workers.progress import Progress, silent
 
 

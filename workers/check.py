@@ -23,7 +23,8 @@ from workers.bootstrap import report_settings, write_folder
 from workers.by_hand import analyse_folder
 from workers.golden import TOLERANCE, differences, golden_images
 from workers.golden_study import save_images
-from workers.model import Model, load_model
+from workers.loading import load_model
+from workers.model import Model
 from workers.objects import faults, has_dciodvfy
 from workers.progress import Progress, silent
 from workers.sanity import sanity

@@ -22,7 +22,7 @@ from workers.asked import Asked
 from workers.bootstrap import report_settings
 from workers.by_hand import choose
 from workers.keras_model import KerasModel
-from workers.model import load_model
+from workers.loading import load_model
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.volume import read_series

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dicom_node.catalog import CLASSICAL, BundleFolder, confirm
 from dicom_node.domain.analysis import FloatArray, Share
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Attribution, Explainer, Inputs
@@ -67,18 +66,3 @@ class Model(Protocol):
 
     def explainer(self) -> Explainer | None:
         """The method that the manifest names; none for a model without a classification head."""
-
-
-def load_model(bundle: BundleFolder) -> Model:
-    """Verify a bundle once more and load it; imports TensorFlow, so call it after the fork.
-
-    Raises CorruptBundle (SIGNATURE, BUNDLE_CODE, BUNDLE_SIZE) and UnsupportedModel (MODEL).
-    """
-    confirm(bundle)
-    if (bundle.path / CLASSICAL).exists():
-        from workers.classical.model import ClassicalModel
-
-        return ClassicalModel.load(bundle)
-    from workers.keras_model import KerasModel
-
-    return KerasModel.load(bundle)

@@ -11,7 +11,7 @@ from dicom_node.domain.analysis import SourceImages
 from workers.arrays import Arrays
 from workers.bundle import write_bundle
 from workers.golden import make_golden
-from workers.model import load_model
+from workers.loading import load_model
 from workers.volume import ImageFile, read_series
 
 

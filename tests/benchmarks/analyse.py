@@ -21,7 +21,7 @@ def rows() -> Iterator[Row]:
     from reports.part10 import dataset_bytes
     from reports.writer import write_results
     from workers.analysis import analyse
-    from workers.model import load_model
+    from workers.loading import load_model
     from workers.preprocess import prepare
     from workers.volume import read_series
 

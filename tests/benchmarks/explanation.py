@@ -57,7 +57,7 @@ def _network(name: str) -> tuple[Any, str | None, int]:
     import keras
 
     from dicom_node.catalog import open_bundle
-    from workers.model import load_model
+    from workers.loading import load_model
 
     if name in APPLICATIONS:
         build = getattr(keras.applications, name)
@@ -189,7 +189,7 @@ def _peak_of(call: Callable[[], object]) -> float:
 def _soak(name: str) -> Iterator[Row]:
     """Studies one after another, of changing sizes: the last beside the fifth."""
     from dicom_node.catalog import open_bundle
-    from workers.model import load_model
+    from workers.loading import load_model
 
     model = load_model(open_bundle(_shipped()[name]))
     images = np.random.default_rng(0).random((8, *model.manifest.input.shape), np.float32)

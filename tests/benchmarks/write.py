@@ -165,7 +165,7 @@ def inference() -> float:
     """Processor seconds of prediction and explanation of the shipped network on these slices."""
     from dicom_node.catalog import open_bundle, shipped_bundles
     from workers.analysis import predict
-    from workers.model import load_model
+    from workers.loading import load_model
     from workers.preprocess import prepare
 
     model = load_model(

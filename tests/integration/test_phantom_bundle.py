@@ -26,7 +26,7 @@ KITS, BREAST = "series-ct-kits-00072", "series-ct-acrin-flt-breast-001/series729
 
 @pytest.fixture(scope="module")
 def model():
-    from workers.model import load_model
+    from workers.loading import load_model
 
     path = next(path for path in shipped_bundles() if path.name == "phantom-lesion")
     return load_model(open_bundle(path))

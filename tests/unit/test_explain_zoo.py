@@ -80,7 +80,7 @@ def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, si
 def test_the_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call():
     from dicom_node.catalog import open_bundle, shipped_bundles
     from explain.reference import reference_map
-    from workers.model import load_model
+    from workers.loading import load_model
 
     plain = [b for b in map(open_bundle, shipped_bundles()) if _is_gradcam(b.manifest)]
     assert plain

@@ -9,7 +9,7 @@ import pytest
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel
 from workers.bundle import write_bundle
-from workers.model import load_model
+from workers.loading import load_model
 from workers.training.phantom_text import manifest_text, parse
 
 keras = pytest.importorskip("keras")

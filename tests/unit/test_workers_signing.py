@@ -17,7 +17,7 @@ from dicom_node.settings import Models, Settings
 from dicom_node.signing import Signers, read_private_key
 from workers.bundle import sign_bundle
 from workers.cli import app
-from workers.model import load_model
+from workers.loading import load_model
 
 
 def openssl(*words: str | Path) -> None:

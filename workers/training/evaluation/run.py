@@ -13,7 +13,8 @@ from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import ConfigurationError, Unusable
 from dicom_node.send.command import dicom_files
 from explain.outliers import Known
-from workers.model import Model, load_model
+from workers.loading import load_model
+from workers.model import Model
 from workers.progress import Progress
 from workers.training.dataset import Example, read_data
 from workers.training.evaluation.cases import look

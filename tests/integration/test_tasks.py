@@ -3,17 +3,11 @@
 The bundles are small, and the phantoms are such that the truth is known.
 """
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-
 import numpy as np
 import pytest
-import validators
 from pydicom.sr.codedict import codes
 from pydicom.uid import ParametricMapStorage
-from task_results import ABSENT, PRESENT, Outcome, study
-from task_results import analysed as analyse
+from task_results import ABSENT, PRESENT, study
 
 from dicom_node.testing.inserts import cylinder
 
@@ -22,23 +16,6 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)
 
 SEED = 70_000
 """Beyond those of all recipes."""
-
-
-@pytest.fixture
-def analysed(tmp_path: Path) -> Callable[..., Outcome]:
-    return partial(analyse, folder=tmp_path)
-
-
-@pytest.fixture
-def valid(tool: Callable[[str], str]) -> Callable[[Outcome], None]:
-    """Asserts that dciodvfy finds nothing wrong."""
-
-    def check(results: Outcome) -> None:
-        tool("dciodvfy")
-        found = {path.name: validators.dciodvfy(path) for path in results.paths}
-        assert {name: errors for name, errors in found.items() if errors} == {}
-
-    return check
 
 
 def test_regression_gives_a_number_with_a_unit(analysed, valid):

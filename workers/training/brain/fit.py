@@ -19,7 +19,7 @@ from workers.training.checkpoint import Checkpoint
 
 Batch = tuple[Floats, Floats, NDArray[np.int32]]
 
-PEAK_RATE, DECAY = 2e-3, 1e-4
+PEAK_RATE, DECAY = 2e-3, 2e-2
 WARM = 0.05
 AVERAGED = 0.998
 """Of the moving average of the weights that is served, once past the beginning."""
@@ -41,7 +41,7 @@ def fit(
 
     ``folder`` keeps the state every hundred steps: the same call goes on from there, and gives
     what it would have given without the pause. It stops early where ``choosing`` has not been
-    answered better for a thousand steps.
+    answered better for three thousand steps.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

@@ -33,7 +33,7 @@ from workers.training.evaluation.figures import Cases, overall
 from workers.training.measures import Figure
 from workers.training.reading import read_images
 
-STEPS = 2200
+STEPS = 8000
 """Of 16 slices: an hour on two cores."""
 THINNED = 6
 """One training slice in so many says what is known: its neighbours are alike."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from task_results import BUNDLES
 
-from dicom_node.catalog import open_bundle, shipped_bundles
+from dicom_node.catalog import GOLDEN_EXPECTED, GOLDEN_INPUT, open_bundle, shipped_bundles
+from workers.arrays import read_arrays
 
 pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -22,6 +23,15 @@ def test_a_recipe_makes_the_bundle_of_its_name(name, tmp_path: Path):
     assert made.manifest.outputs == shipped.manifest.outputs
     assert made.manifest.selection == shipped.manifest.selection
     assert made.manifest.card.performance[0].name == shipped.manifest.card.performance[0].name
+    for file in (GOLDEN_INPUT, GOLDEN_EXPECTED):
+        arrays = [read_arrays(bundle.path / file) for bundle in (made, shipped)]
+        assert _shapes(arrays[0]) == _shapes(arrays[1])
+    given = [read_arrays(bundle.path / GOLDEN_INPUT)["pixels"] for bundle in (made, shipped)]
+    assert (given[0] == given[1]).all()
+
+
+def _shapes(arrays):
+    return {name: values.shape for name, values in arrays.items()}
 
 
 def test_no_node_offers_the_bundles_of_tasks_and_none_takes_a_patient():

@@ -13,12 +13,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.analysis import Analysis, Presence, SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from workers.analysis import analyse_images
-from workers.bundle import write_bundle
 from workers.classical.features import features, region
 from workers.classical.model import ClassicalModel
+from workers.packaging import package_file
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.training.measures import Figure, proportion
@@ -91,7 +91,7 @@ class ClassicalRecipe:
         text = filled(
             MANIFEST, question=QUESTION, figure=figure, data=f"{len(seeds)} synthetic phantoms."
         )
-        return write(folder, text, estimator, reference)
+        return write(folder, text, estimator, reference, plant(TEST).images)
 
 
 QUESTION = "Phantoms with the right answer"
@@ -145,10 +145,14 @@ def right(planted: Planted, analysis: Analysis) -> bool:
 
 
 def write(
-    folder: Path, manifest: str, estimator: Any, reference: dict[str, NDArray[np.float64]]
+    folder: Path,
+    manifest: str,
+    estimator: Any,
+    reference: dict[str, NDArray[np.float64]],
+    example: SourceImages,
 ) -> BundleFolder:
     """Write the bundle; the estimator by skops, which holds no code."""
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "model.skops"
         skops.io.dump(estimator, file, compression=8)
-        return write_bundle(folder, manifest, file, card_text(manifest), reference)
+        return package_file(folder, file, manifest, card_text(manifest), example, reference)

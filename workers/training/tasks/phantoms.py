@@ -1,10 +1,14 @@
 """Cylinders as recipes plant them, and the words that their manifests share."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.testing.inserts import Cylinder, cylinder
+from dicom_node.testing.phantom import Phantom
+from dicom_node.testing.study import make_study
 from workers.training.slices import source_images
 from workers.training.tasks.recipe import Planted
 
@@ -21,9 +25,16 @@ def planting(
         rng = np.random.default_rng([seed, 2])
         size = int(rng.choice(sizes))
         made = cylinder(seed, kinds(rng), slices=slices, size=size, noise_hu=noise_hu)
-        return Planted(source_images(made.phantom), made)
+        return Planted(_images(made.phantom), made)
 
     return plant
+
+
+def _images(source: Phantom) -> SourceImages:
+    """As reading its series of files gives them, with headers."""
+    headers = tuple(make_study(source, origin_mm=(0.0, 0.0, 0.0)))
+    frames = tuple(FrameReference(h.SOPClassUID, h.SOPInstanceUID) for h in headers)
+    return replace(source_images(source), datasets=headers, frames=frames)
 
 
 def of(planted: Planted) -> Cylinder:

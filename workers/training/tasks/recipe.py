@@ -17,9 +17,9 @@ from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import Analysis, FloatArray, Provenance, SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from workers.analysis import analyse_images
-from workers.bundle import write_bundle
 from workers.items import Items
 from workers.keras_model import KerasModel
+from workers.packaging import package_file
 from workers.prediction import predict
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
@@ -63,6 +63,8 @@ class Recipe:
     batch: int = 16
     rate: float = 3e-3
     checks: int = 100
+    example: int = TEST
+    """Seed of the phantom that becomes the golden test."""
 
     def train(
         self, folder: Path, seed: int = 0, progress: Progress = silent, size: "Size | None" = None
@@ -98,7 +100,7 @@ def train(
     figure = _measure(recipe, model, part(recipe.checks, size.checks), progress)
     data = f"{examples} synthetic phantoms of the repository."
     text = filled(recipe.manifest, scale, recipe.question, figure, data)
-    return write(folder, text, network)
+    return write(folder, text, network, recipe.plant(recipe.example).images)
 
 
 def manifest_of(recipe: Recipe, full_scale: float = 1.0) -> ModelManifest:
@@ -106,13 +108,13 @@ def manifest_of(recipe: Recipe, full_scale: float = 1.0) -> ModelManifest:
     return parsed(filled(recipe.manifest, full_scale))
 
 
-def write(folder: Path, manifest: str, network: keras.Model) -> BundleFolder:
+def write(folder: Path, manifest: str, network: keras.Model, example: SourceImages) -> BundleFolder:
     """Write the bundle, without what the optimizer remembers."""
     served = keras.Model(network.inputs, network.outputs)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.keras"
         served.save(weights)
-        return write_bundle(folder, manifest, weights, card_text(manifest))
+        return package_file(folder, weights, manifest, card_text(manifest), example)
 
 
 def card_text(manifest: str) -> str:

@@ -11,7 +11,7 @@ from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import encoder
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.recipe import TEST, Planted, Recipe
 
 NAME = "qa-views"
 MANIFEST = f"""\
@@ -119,5 +119,6 @@ RECIPES = {
         question="Breasts with the right answer",
         examples=600,
         epochs=15,
+        example=TEST + 2,
     )
 }

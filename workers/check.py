@@ -28,6 +28,9 @@ from workers.model import Model
 from workers.objects import faults, has_dciodvfy
 from workers.progress import Progress, silent
 from workers.sanity import sanity
+from workers.training.cases_check import check_cases
+from workers.training.evaluation.run import Question, asked_about
+from workers.training.masked import Cases
 
 GIB = 2**30
 PHANTOM_SEED = 7_000_003
@@ -35,11 +38,15 @@ PHANTOM_SEED = 7_000_003
 
 
 def check_bundle(
-    folder: Path, study: Path | None, settings: Settings, progress: Progress = silent
+    folder: Path,
+    study: Path | None,
+    settings: Settings,
+    progress: Progress = silent,
+    cases: Question | None = None,
 ) -> Iterator[Check]:
     """Check a bundle; what cannot go on after a line that is bad ends there."""
     try:
-        yield from _Checks(folder, study, settings, progress).run()
+        yield from _Checks(folder, study, settings, progress, cases).run()
     except DicomNodeError as error:
         yield Check("refused", Health.BAD, f"{error} ({error.code})", "mend it, and check again")
 
@@ -50,6 +57,7 @@ class _Checks:
     study: Path | None
     settings: Settings
     progress: Progress
+    cases: Question | None
 
     def run(self) -> Iterator[Check]:
         """Raises DicomNodeError where nothing further can be said."""
@@ -66,6 +74,9 @@ class _Checks:
         yield from _golden(bundle, model)
         with TemporaryDirectory() as scratch:
             yield from self._results(bundle, model, Path(scratch))
+        if self.cases is not None:
+            cases = Cases(asked_about(self.cases), self.cases.spacing_mm)
+            yield from check_cases(bundle, cases, self.progress)
 
     def _results(self, bundle: BundleFolder, model: Model, scratch: Path) -> Iterator[Check]:
         started = time.monotonic()

@@ -1,6 +1,7 @@
 """``dicom-worker train brain-mr-tumour``, ``train task``, ``evaluate``: from data to a bundle."""
 
 import warnings
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.settings import load_settings
 from workers.console import Bars, console
+from workers.options import FoldOption, RenameOption, SpacingOption, question
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,13 +65,9 @@ def evaluate(
     bundle: Annotated[str, typer.Argument(help="A bundle folder, or name@version of one.")],
     data: DataOption,
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("evaluation.html"),
-    fold: Annotated[list[str] | None, typer.Option(help="Only these; all without it.")] = None,
-    rename: Annotated[
-        list[str] | None, typer.Option(help="A label of the data as the bundle's: old=new.")
-    ] = None,
-    spacing_mm: Annotated[
-        float | None, typer.Option(help="Of image files whose table has no spacing_mm.")
-    ] = None,
+    fold: FoldOption = None,
+    rename: RenameOption = None,
+    spacing_mm: SpacingOption = None,
     out_of_scope: Annotated[
         Path | None,
         typer.Option(exists=True, help="DICOM files that the bundle is not for: are they noticed?"),
@@ -78,23 +76,15 @@ def evaluate(
 ) -> None:
     """Measure a bundle on a data set, and write one page with figures and intervals."""
     from workers.by_hand import find_bundle
-    from workers.training.evaluation.run import Question, run
+    from workers.training.evaluation.run import run
 
     warnings.simplefilter("ignore")
 
-    names = dict(_pair(each) for each in rename or ())
-    question = Question(data, frozenset(fold or ()), names, spacing_mm, out_of_scope)
+    asked = replace(question(data, fold, rename, spacing_mm), out_of_scope=out_of_scope)
     with Bars() as show:
-        figures = run(find_bundle(bundle, load_settings(config)), question, output, show)
+        figures = run(find_bundle(bundle, load_settings(config)), asked, output, show)
     _print(figures)
     console.print(f"[bold]{output}[/]", highlight=False)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    old, found, new = text.partition("=")
-    if not found:
-        raise ConfigurationError(f"--rename {text}: write old=new")
-    return old, new
 
 
 def _print(figures: "Mapping[str, Figure | Performance]") -> None:

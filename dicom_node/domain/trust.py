@@ -67,17 +67,20 @@ class ExplanationCheck(Part):
     """The same of the average mask of the training cases."""
     randomised: float = Field(ge=-1, le=1)
     """Similarity (SSIM) to the maps of the same network with random weights in its last block."""
+    shuffled: float | None = Field(default=None, ge=-1, le=1)
+    """The same, to the maps of a twin that was taught shuffled labels; none where none was."""
     cases: int = Field(ge=1)
     margin: float = 0.3
     """By which the maps must beat the better baseline."""
     similar: float = 0.3
-    """Most that the maps may look like those of the random network."""
+    """Most that the maps may look like those of the random network, or of the twin."""
 
     @property
     def passed(self) -> bool:
         """Whether maps of this bundle may be evidence at all."""
         best = max(self.centre, self.average)
-        return self.hits >= best + self.margin and self.randomised <= self.similar
+        alike = max(self.randomised, self.shuffled or 0.0)
+        return self.hits >= best + self.margin and alike <= self.similar
 
 
 class Conformal(Part):

@@ -1,5 +1,7 @@
 """The method that points best on masks comes first, and the manifest's own wins a draw."""
 
+from types import SimpleNamespace
+
 from workers.training.localise import CANDIDATES, compared
 from workers.training.phantom_text import manifest_text, parse
 from workers.training.trying import Tried
@@ -8,13 +10,18 @@ MANIFEST = parse(manifest_text())
 
 
 def attempts(hits: int, precision: float) -> list[Tried]:
-    return [Tried({}, n < hits, precision, False, False, 0.9) for n in range(10)]
+    return [Tried({}, n < hits, precision, False, False, 0.9, 1.0) for n in range(10)]
+
+
+def unlayered(manifest):
+    """A model of which nothing is known but its manifest."""
+    return SimpleNamespace(manifest=manifest, explainer=lambda: None)
 
 
 def ranked(quality) -> list[tuple[str, int, float]]:
     """``quality`` gives hits and precision of a plan."""
     found = compared(
-        MANIFEST, lambda manifest: manifest, lambda m: attempts(*quality(m.explanation))
+        MANIFEST, unlayered, lambda model: attempts(*quality(model.manifest.explanation))
     )
     return [(each.plan.method, each.plan.depths, each.hits) for each in found]
 
@@ -33,7 +40,7 @@ def test_the_manifests_own_method_wins_a_draw():
 def test_a_method_without_any_map_comes_last():
     found = compared(
         MANIFEST,
-        lambda manifest: manifest,
-        lambda m: [] if m.explanation.method == "gradcam" else attempts(3, 0.2),
+        unlayered,
+        lambda m: [] if m.manifest.explanation.method == "gradcam" else attempts(3, 0.2),
     )
     assert (found[-1].plan.method, found[-1].cases, found[-1].hits) == ("gradcam", 0, 0.0)

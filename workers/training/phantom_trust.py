@@ -24,11 +24,12 @@ from workers.keras_model import KerasModel
 from workers.prediction import answer, predict
 from workers.preprocess import prepare
 from workers.progress import Progress
-from workers.sanity import cascade
 from workers.steps.prepared import Prepared
 from workers.training.evaluate import PROVENANCE, held_out_phantom
+from workers.training.masked import checked
 from workers.training.measures import Figure
 from workers.training.misled import Mark, corner_letter, edge_bar, inner_ring, marked, misled
+from workers.training.shuffled import Lesson
 from workers.training.slices import Slices, collect, source_images
 from workers.training.trying import Judged, Tried, figures, fitted, judged, tried
 
@@ -97,7 +98,7 @@ def trust(
         reference=reference,
         conformal=_conformal(model, validation[: effort.studies], progress),
         verdict=plan,
-        check=_check(model, network, unseen, slices) if unseen else None,
+        check=_check(model, network, unseen, slices, progress) if unseen else None,
         figures=figures(unseen, verdict) if verdict else {},
         judged=verdict,
     )
@@ -183,18 +184,11 @@ def _conformal(model: KerasModel, seeds: Sequence[int], progress: Progress) -> C
 
 
 def _check(
-    model: KerasModel, network: keras.Model, unseen: Sequence[Tried], slices: Slices
+    model: KerasModel,
+    network: keras.Model,
+    unseen: Sequence[Tried],
+    slices: Slices,
+    progress: Progress,
 ) -> ExplanationCheck:
-    shown = slices.images[slices.labels > 0][:: max(1, int(slices.labels.sum()) // 12)]
-    random = cascade(model, network, shown.astype(np.float32)[..., None])
-    return ExplanationCheck(
-        hits=_part(each.hit for each in unseen),
-        centre=_part(each.centre for each in unseen),
-        average=_part(each.average for each in unseen),
-        randomised=random[0].similarity,
-        cases=len(unseen),
-    )
-
-
-def _part(hits: Iterator[bool]) -> float:
-    return round(float(np.mean(list(hits))), 4)
+    lesson = Lesson(slices.images.astype(np.float32)[..., None], slices.labels[:, None] > 0)
+    return checked(model, network, unseen, lesson, progress)

@@ -11,7 +11,9 @@ def check_text(check: ExplanationCheck | None, measured_on: str) -> str:
     """The table ``explanation.check``; nothing for none."""
     if check is None:
         return ""
-    values = "".join(f"{name} = {value}\n" for name, value in check.model_dump().items())
+    values = "".join(
+        f"{name} = {value}\n" for name, value in check.model_dump(exclude_none=True).items()
+    )
     return f"\n[explanation.check] # {measured_on}\n{values}"
 
 

@@ -41,6 +41,8 @@ class Tried:
     average: bool
     """The peak of the average mask does; false where the bundle brings none along."""
     probability: float
+    peak: float
+    """The highest value of the map, in logits."""
 
 
 def tried(
@@ -72,6 +74,7 @@ def tried(
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
             average=_average_hits(seen, mask),
             probability=finding.probability,
+            peak=float(seen.values.max()),
         )
 
 
@@ -82,6 +85,19 @@ def fitted(tries: Sequence[Tried]) -> VerdictPlan | None:
         return None
     names = names_of(tries)
     return fit(names, table(tries, names), hits)
+
+
+def natural(tries: Sequence[Tried]) -> VerdictPlan | None:
+    """The verdict whose chance is that of maps that hit as often as these.
+
+    ``fitted`` counts hits and misses alike, for the misses of twins are as many as one makes.
+    """
+    plan = fitted(tries)
+    if plan is None:
+        return None
+    hits = sum(each.hit for each in tries)
+    prior = float(np.log(hits / (len(tries) - hits)))
+    return plan.model_copy(update={"bias": round(plan.bias + prior, 4)})
 
 
 def names_of(tries: Iterable[Tried]) -> tuple[Number, ...]:

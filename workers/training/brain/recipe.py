@@ -26,10 +26,11 @@ from workers.training.brain.fit import fit
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
 from workers.training.brain.text import Measured, card_text, manifest_text, parse
-from workers.training.brain.trust import trust
 from workers.training.dataset import Example
 from workers.training.evaluation.cases import AVERAGE_MASK, look
 from workers.training.evaluation.figures import Cases, overall
+from workers.training.masked import Cases as MaskedCases
+from workers.training.masked import trust
 from workers.training.measures import Figure
 from workers.training.reading import read_images
 
@@ -101,7 +102,7 @@ def train_brain(
     reference = _reference(draft, data, slices, np.stack([a.features for a in answers]), progress)
     model = KerasModel(parse(manifest_text(chosen)), network, reference)
     figures = measure(model, data.choosing, reference, progress)
-    trusted = trust(model, network, data.choosing, progress)
+    trusted = trust(model, network, MaskedCases(data.choosing, CHENG_MM), progress)
     chosen = replace(chosen, verdict=trusted.verdict, check=trusted.check)
     measured = (Measured(figures, data.measured_on), Measured(trusted.figures, data.judged_on))
     return _write(folder, network, manifest_text(chosen, measured, data.trained_on), reference)

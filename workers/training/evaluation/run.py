@@ -46,7 +46,7 @@ def run(
     Raises ConfigurationError for data without cases, what ``read_data`` and ``look`` raise, and
     what loading the bundle raises.
     """
-    examples = _examples(question)
+    examples = asked_about(question)
     model = load_model(bundle)
     seen = list(
         look(
@@ -57,13 +57,14 @@ def run(
             progress=progress,
         )
     )
-    found = evaluate(bundle, _words(question), seen, _scope(model, question, examples, progress))
+    found = evaluate(bundle, words(question), seen, _scope(model, question, examples, progress))
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page(found), "utf-8")
     return found.figures
 
 
-def _examples(question: Question) -> Sequence[Example]:
+def asked_about(question: Question) -> Sequence[Example]:
+    """The cases of its folds. Raises ConfigurationError where there are none."""
     names = question.names or {}
     chosen = [e for e in read_data(question.data) if not question.folds or e.fold in question.folds]
     if not chosen:
@@ -73,7 +74,8 @@ def _examples(question: Question) -> Sequence[Example]:
     return [replace(e, labels=frozenset(names.get(n, n) for n in e.labels)) for e in chosen]
 
 
-def _words(question: Question) -> str:
+def words(question: Question) -> str:
+    """What the cases are called."""
     folds = f", fold {', '.join(sorted(question.folds))}" if question.folds else ""
     return f"{question.data.name}{folds}"
 

@@ -1,0 +1,197 @@
+"""A group packages its model with cases of known place: method, layer and verdict are measured."""
+
+import csv
+import re
+import tomllib
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dicom_node.catalog import open_bundle
+from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import make_study, save_study
+
+keras = pytest.importorskip("keras")
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
+
+SIDE = 96
+CASES = 32
+MANIFEST = """
+schema_version = 1
+name = "bright-spots"
+version = "0.1.0"
+title = "Spot finder" # a person's own words stay
+manufacturer = "A group"
+task = "classification"
+
+[selection]
+modality = ["CT"]
+sop_classes = ["CTImageStorage"]
+
+[input]
+shape = [96, 96, 1]
+
+[[preprocess]]
+step = "window"
+center = 128
+width = 256
+
+[[preprocess]]
+step = "resize"
+rows = 96
+columns = 96
+
+[[outputs]]
+kind = "classification"
+layer = "spot"
+
+[[outputs.targets]]
+label = "Spot"
+finding = { value = "27925004", scheme = "SCT", meaning = "Nodule" }
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abnormal Structure" }
+threshold = 0.5
+temperature = 1.0
+
+[explanation]
+method = "gradcam" # of the layer that the head reads: four cells
+full_scale = 5.0
+
+[card]
+intended_use = "A test."
+not_for = "Patients."
+training_data = "None."
+limits = ["Knows brightness."]
+"""
+
+
+def spotter() -> "keras.Model":
+    """Says how much of an image is bright; its head reads four cells, a layer before it many."""
+    image = keras.Input((SIDE, SIDE, 1))
+    fine = keras.layers.Conv2D(4, 5, strides=2, padding="same", activation="relu", name="fine")
+    coarse = keras.layers.Conv2D(4, 1, activation="relu", name="coarse")
+    cells = coarse(keras.layers.AveragePooling2D(24)(fine(image)))
+    head = keras.layers.Dense(1, name="spot")
+    network = keras.Model(image, head(keras.layers.GlobalAveragePooling2D()(cells)))
+    fine.set_weights([np.full((5, 5, 1, 4), 0.04), np.full(4, -0.6)])
+    coarse.set_weights([np.eye(4)[None, None], np.zeros(4)])
+    head.set_weights([np.full((4, 1), 500.0), np.array([-1.0])])
+    return network
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory) -> Path:
+    """A folder with a model, a manifest, a card, an example, and cases; some mislead the model."""
+    home = tmp_path_factory.mktemp("group")
+    spotter().save(home / "model.keras")
+    (home / "manifest.toml").write_text(MANIFEST, "utf-8")
+    (home / "card.md").write_text("# Spots\n", "utf-8")
+    save_study(make_study(phantom(31_000, slices=2, size=96)), home / "example")
+    draw_cases(home / "cases")
+    return home
+
+
+def draw_cases(home: Path) -> None:
+    random = np.random.default_rng(3)
+    for folder in ("images", "masks"):
+        (home / folder).mkdir(parents=True)
+    rows = []
+    for number in range(CASES):
+        image = random.normal(60, 8, (SIDE, SIDE))
+        mask = disc((random.integers(14, 40), random.integers(14, 82)))
+        brighter = disc((80, int(random.integers(14, 82)))) if number % 3 == 0 else mask
+        image[mask] += 30
+        image[brighter] += 140
+        name = f"{number:02}"
+        Image.fromarray(image.clip(0, 255).astype("u1")).save(home / "images" / f"{name}.png")
+        Image.fromarray((mask * 255).astype("u1")).save(home / "masks" / f"{name}.png")
+        rows.append({"id": name, "label": "Spot", "patient": f"p{number // 2}", "spacing_mm": 1})
+    with (home / "data.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def disc(centre) -> np.ndarray:
+    rows, columns = np.indices((SIDE, SIDE))
+    return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 49
+
+
+def run(*arguments: object):
+    from workers.cli import app
+
+    return CliRunner().invoke(app, [str(each) for each in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def packaged(group):
+    """What the command says, and the bundle."""
+    output = group / "bundle"
+    files = ("--manifest", group / "manifest.toml", "--card", group / "card.md")
+    said = run(
+        "package", group / "model.keras", *files, "--example", group / "example",
+        "--output", output, "--cases", group / "cases",
+    )  # fmt: skip
+    assert said.exit_code == 0, said.output
+    return said.output, open_bundle(output)
+
+
+def test_the_method_and_layer_are_those_that_point_best(packaged):
+    said, bundle = packaged
+    plan = bundle.manifest.explanation
+    assert plan.layer == "fine" or plan.depths > 1
+    own = re.search(r" gradcam: (0\.\d+) of", said)
+    assert own is not None
+    assert float(own[1]) < 0.3  # four cells name no place
+
+
+def test_the_bundle_says_how_its_maps_did_against_maps_that_know_nothing(packaged):
+    check = packaged[1].manifest.explanation.check
+    assert check is not None
+    assert 0.4 < check.hits < 1
+    assert check.centre < 0.2
+    assert check.shuffled is not None
+
+
+def test_a_verdict_is_fitted_and_measured_on_other_patients(packaged):
+    _, bundle = packaged
+    assert bundle.manifest.explanation.verdict is not None
+    figures = {row.name: row for row in bundle.manifest.card.performance}
+    assert figures["Maps called reliable that hit"].cases <= CASES / 2
+    assert all(row.data == "cases" for row in figures.values())
+
+
+def test_what_a_person_wrote_stays(packaged):
+    text = (packaged[1].path / "manifest.toml").read_text("utf-8")
+    assert "# a person's own words stay" in text
+    assert tomllib.loads(text)["preprocess"] == tomllib.loads(MANIFEST)["preprocess"]
+
+
+def test_check_says_which_method_hits_more_than_the_bundles_own(group):
+    from workers.packaging import package
+
+    files = sorted((group / "example").iterdir())
+    package(group / "plain", spotter(), MANIFEST, "# Spots\n", files)
+    said = run("check", group / "plain", "--cases", group / "cases", "--json")
+    assert "methods by their hits" in said.output
+    assert "package it with these cases" in said.output
+    assert said.exit_code == 1  # its maps are no evidence
+    assert "these maps are no evidence" in said.output
+
+
+def test_masks_of_too_few_patients_settle_nothing(group, tmp_path):
+    for name in ("images", "masks"):
+        copytree(group / "cases" / name, tmp_path / "few" / name)
+    lines = (group / "cases" / "data.csv").read_text().splitlines()[:5]
+    (tmp_path / "few" / "data.csv").write_text("\n".join(lines))
+    from dicom_node.domain.errors import ConfigurationError
+
+    files = ("--manifest", group / "manifest.toml", "--card", group / "card.md")
+    with pytest.raises(ConfigurationError, match="at least 4"):
+        run(
+            "package", group / "model.keras", *files, "--example", group / "example",
+            "--output", tmp_path / "b", "--cases", tmp_path / "few",
+        )  # fmt: skip

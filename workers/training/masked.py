@@ -1,0 +1,170 @@
+"""How far a model's maps can be believed: fitted and measured on cases whose masks are known.
+
+The verdict is fitted on every other patient, and measured on the rest. Some maps of a model miss by
+themselves, so that no misled twins are needed (see ``phantom_trust`` for a model whose maps hit).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import keras
+import numpy as np
+
+from dicom_node.domain.analysis import BoolArray, FloatArray, SourceImages, Trust
+from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
+from workers.model import Model
+from workers.preprocess import prepare
+from workers.progress import Progress
+from workers.sanity import cascade
+from workers.steps.prepared import Prepared
+from workers.training.dataset import Example
+from workers.training.evaluate import PROVENANCE
+from workers.training.measures import Figure, proportion
+from workers.training.reading import read_images, read_mask
+from workers.training.shuffled import Lesson, shuffled
+from workers.training.trying import Judged, Tried, figures, judged, natural, tried
+
+RANDOMISED = 12
+"""Slices whose maps are compared with those of a network with random weights."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Cases with masks, and the spacing of image files whose table has none."""
+
+    examples: Sequence[Example]
+    spacing_mm: float | None = None
+
+    @property
+    def patients(self) -> Sequence[str]:
+        """In the order of their first case; a case of nobody is one by itself."""
+        return list(dict.fromkeys(_patient(example) for example in self.examples))
+
+    def halves(self) -> tuple["Cases", "Cases"]:
+        """Every other patient, and the rest."""
+        first = frozenset(self.patients[::2])
+        return (
+            replace(self, examples=[e for e in self.examples if _patient(e) in first]),
+            replace(self, examples=[e for e in self.examples if _patient(e) not in first]),
+        )
+
+    def thinned(self, count: int) -> "Cases":
+        """At most so many of them, evenly drawn."""
+        step = -(-len(self.examples) // count)
+        return replace(self, examples=self.examples[:: max(1, step)])
+
+    def read(self, progress: Callable[[float], None]) -> Iterator["Read"]:
+        """One after the other; cases without a mask are left out."""
+        for done, example in enumerate(self.examples, 1):
+            images = read_images(example, self.spacing_mm)
+            mask = read_mask(example, images)
+            if mask is not None:
+                yield Read(example, images, mask)
+            progress(done / len(self.examples))
+
+    def tries(self, model: Model, progress: Callable[[float], None]) -> list[Tried]:
+        """The maps of all present findings."""
+        found: list[Tried] = []
+        for each in self.read(progress):
+            prepared = prepare(each.images, model.manifest)
+            found += tried(model, prepared, each.images, each.mask, PROVENANCE)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One case."""
+
+    example: Example
+    images: SourceImages
+    mask: BoolArray
+    """(frames, rows, columns)."""
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """What goes into the manifest, and onto the card."""
+
+    verdict: VerdictPlan | None
+    """None where all maps hit, or none does."""
+    check: ExplanationCheck | None
+    figures: Mapping[str, Figure]
+
+
+def trust(model: Model, network: keras.Model, cases: Cases, progress: Progress) -> Trusted:
+    """``model`` has its reference, and ``network`` is its own."""
+    to_fit, to_test = cases.halves()
+    plan = natural(to_fit.tries(model, partial(progress, "verdict, fitted")))
+    unseen = to_test.tries(model, partial(progress, "verdict, measured"))
+    both = len({each.hit for each in unseen}) == 2
+    lesson = lesson_of(model, to_test, partial(progress, "slices"))
+    return Trusted(
+        verdict=plan,
+        check=checked(model, network, unseen, lesson, progress) if unseen else None,
+        figures=_figures(unseen, judged(plan, unseen)) if plan and both else {},
+    )
+
+
+def checked(
+    model: Model, network: keras.Model, tries: Sequence[Tried], lesson: Lesson, progress: Progress
+) -> ExplanationCheck:
+    """All maps together, against baselines, random weights and shuffled labels."""
+    return ExplanationCheck(
+        hits=_part([each.hit for each in tries]),
+        centre=_part([each.centre for each in tries]),
+        average=_part([each.average for each in tries]),
+        randomised=cascade(model, network, lesson.shown(RANDOMISED))[0].similarity,
+        shuffled=shuffled(model, network, lesson, partial(progress, "shuffled labels")),
+        cases=len(tries),
+    )
+
+
+def lesson_of(model: Model, cases: Cases, progress: Callable[[float], None]) -> Lesson:
+    """The slices that show what was looked for, and as many others of the same cases."""
+    targets = [target.label.casefold() for target in model.manifest.targets]
+    values, answers = [], []
+    for each in cases.read(progress):
+        prepared = prepare(each.images, model.manifest)
+        shown = _shown(prepared, each.mask)
+        labels = {label.casefold() for label in each.example.labels}
+        row = np.array([label in labels for label in targets])
+        others = np.flatnonzero(~shown)
+        others = others[:: max(1, len(others) // max(1, shown.sum()))]
+        chosen = np.concatenate([np.flatnonzero(shown), others])
+        values.append(prepared.values[chosen])
+        answers.append(shown[chosen, None] & row)
+    return Lesson(np.concatenate(values), np.concatenate(answers))
+
+
+def _shown(prepared: Prepared, mask: BoolArray) -> BoolArray:
+    """(frames,)."""
+    on_model: FloatArray = prepared.grid.sample(mask.astype(np.float32))
+    return np.asarray((on_model >= 0.5).any(axis=(1, 2)))
+
+
+def _patient(example: Example) -> str:
+    return example.patient or example.name
+
+
+def _figures(tries: Sequence[Tried], verdict: Judged) -> Mapping[str, Figure]:
+    def count(hits: Sequence[bool], trusts: Sequence[Trust]) -> int:
+        return sum(verdict.confusion.get((hit, trust), 0) for hit in hits for trust in trusts)
+
+    reliable = [Trust.RELIABLE]
+    return {
+        **figures(tries, verdict),
+        "Maps that miss not called reliable": proportion(
+            count([False], [Trust.CAUTION, Trust.NOT_RELIABLE]), count([False], list(Trust))
+        ),
+        "Maps that hit called reliable": proportion(
+            count([True], reliable), count([True], list(Trust))
+        ),
+        "Maps called reliable that hit": proportion(
+            count([True], reliable), count([True, False], reliable)
+        ),
+    }
+
+
+def _part(hits: Sequence[bool]) -> float:
+    return round(float(np.mean(hits)), 4)

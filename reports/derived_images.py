@@ -110,7 +110,8 @@ def _pixels(dataset: Dataset, source: Dataset, derived: DerivedImages, frame: in
     signed = bool(((derived.pixels - zero) / slope).min() < -0.5)
     limits = np.iinfo(np.int16 if signed else np.uint16)
     dataset.Rows, dataset.Columns = stored.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = source.PhotometricInterpretation
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, int(signed)
     whole = np.clip(stored, limits.min, limits.max)

@@ -14,9 +14,12 @@ from pydicom.dataset import Dataset
 
 from dicom_node import __version__
 from dicom_node.domain.analysis import Answer, Finding, Presence, QualityMeasure
+from dicom_node.domain.delivery import ResultKind
 from reports import wording
 from reports.case import Case
-from reports.key_slices import segments_in
+from reports.compass import slice_position
+from reports.identity import described, series_number
+from reports.key_slices import KeySlice, boxes_in, number_of
 from reports.language import N_, _, day, moment, number, percent, speaking
 from reports.marks import Line, legend_lines
 from reports.pictures import Picture
@@ -147,7 +150,7 @@ def _answer(case: Case, answer: Answer) -> dict[str, Any]:
     return {
         "name": term(answer.code.meaning),
         "site": term(asked.site.meaning) if asked and asked.site else "",
-        "number": answer.segment.number if answer.segment else None,
+        "number": number_of(case.analysis, answer),
         "where": _where(case, answer),
         "measurements": [wording.measurement_text(m) for m in answer.measurements],
         **(_finding(answer) if isinstance(answer, Finding) else _estimate()),
@@ -156,8 +159,10 @@ def _answer(case: Case, answer: Answer) -> dict[str, Any]:
 
 def _where(case: Case, answer: Answer) -> str:
     """The key slice; of a box its middle, too, which tells one from another."""
-    middle = case.analysis.images.to_patient(answer.box.center) if answer.box else None
-    return wording.listed([case.place(answer.frame), *wording.coordinates(middle)])
+    images, place = case.analysis.images, case.place(answer.frame)
+    middle = images.to_patient(answer.box.center) if answer.box else None
+    said = slice_position(images, answer.frame)
+    return wording.listed([place, *(c for c in wording.coordinates(middle) if c != said)])
 
 
 def _finding(finding: Finding) -> dict[str, Any]:
@@ -189,7 +194,6 @@ def _estimate() -> dict[str, Any]:
 
 def _slice(case: Case, picture: Picture) -> dict[str, Any]:
     finding = picture.key.explained
-    region = picture.key.region is not None
     explanation = finding.explanation
     return {
         "number": picture.key.number,
@@ -203,14 +207,43 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
         ),
         "outlined": _image(picture.outlined),
         "heated": _image(picture.heated) if picture.heated else None,
-        "lines": _lines(legend_lines(segments_in(case.analysis, picture.key.frame), region=region)),
-        "where": wording.place_text(finding),
+        "derived": _derived(case, picture),
+        "lines": _lines(legend_lines(case.analysis, picture.key)),
+        "where": _places(case, picture.key),
         "doubt": wording.doubt_text(finding),
         "method": wording.method_text(explanation) if explanation else "",
         "quality": wording.quality_text(explanation.quality) if explanation else "",
         "trust": explanation.quality.trust.value.lower() if explanation else "",
         "measures": [_measure(m) for m in explanation.quality.measures] if explanation else [],
     }
+
+
+def _derived(case: Case, picture: Picture) -> dict[str, Any] | None:
+    """What the model made of the slice, and where a viewer finds it."""
+    made = picture.key.derived
+    if picture.derived is None or made is None:
+        return None
+    kind = ResultKind.DERIVED_IMAGE
+    return {
+        **_image(picture.derived),
+        "alt": _("{place}: what the model made of the source image. {warning}.").format(
+            place=picture.place, warning=_(SHORT_DISCLAIMER)
+        ),
+        "caption": _("Derived image, in the same window: series {number}, {name}").format(
+            number=series_number(case, kind), name=described(case.maker, made.label)
+        ),
+    }
+
+
+def _places(case: Case, key: KeySlice) -> list[str]:
+    """Where the map points; of boxes each by its number, for each has a map of its own."""
+    each = [
+        _("{name} {number}: {place}").format(
+            name=term(finding.code.meaning), number=number, place=wording.place_text(finding)
+        )
+        for number, finding, _box in boxes_in(case.analysis, key)
+    ]
+    return each or [wording.place_text(key.explained)]
 
 
 def _measure(measure: QualityMeasure) -> dict[str, str]:

@@ -54,6 +54,11 @@ def series_uid(subject: Subject, kind: ResultKind) -> str:
     return subject.provenance.uid(f"series|{kind.value}")
 
 
+def series_number(subject: Subject, kind: ResultKind) -> int:
+    """Within our band."""
+    return subject.settings.series_number_base + SERIES[kind][0]
+
+
 def series_description(maker: Maker, kind: ResultKind) -> str:
     """Who, what the series is, and the warning, in the language that is spoken."""
     return described(maker, _(SERIES[kind][2]))
@@ -106,10 +111,9 @@ def copy_element(result: Dataset, source: Dataset, keyword: str) -> None:
 
 
 def _series(result: Dataset, subject: Subject, kind: ResultKind, index: int) -> None:
-    offset, modality, _ = SERIES[kind]
-    result.Modality = modality
+    result.Modality = SERIES[kind][1]
     result.SeriesInstanceUID = series_uid(subject, kind)
-    result.SeriesNumber = subject.settings.series_number_base + offset
+    result.SeriesNumber = series_number(subject, kind)
     result.SeriesDescription = series_description(subject.maker, kind)
     result.SeriesDate, result.SeriesTime = _date_and_time(subject)
     result.InstanceNumber = index + 1

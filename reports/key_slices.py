@@ -10,9 +10,12 @@ from dicom_node.domain.analysis import (
     BoolArray,
     Explanation,
     Finding,
+    FloatArray,
     Presence,
     SegmentMask,
 )
+from dicom_node.domain.concepts import DERIVED_IMAGE
+from dicom_node.domain.prediction import Box
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,10 @@ class KeySlice:
 
     @property
     def explained(self) -> Answer:
-        """The first finding whose map may be shown, else the first."""
-        shown = (f for f in self.findings if f.explanation and not f.explanation.withheld)
-        return next(shown, self.findings[0])
+        """The first finding whose map names a place, else may be shown, else the first."""
+        shown = [f for f in self.findings if f.explanation and not f.explanation.withheld]
+        placed = [f for f in shown if f.explanation and f.explanation.evidence]
+        return (*placed, *shown, self.findings[0])[0]
 
     @property
     def explanation(self) -> Explanation | None:
@@ -37,11 +41,25 @@ class KeySlice:
         return self.explained.explanation
 
     @property
-    def region(self) -> BoolArray | None:
-        """(rows, columns): the place that the map names, if it lies in this slice."""
+    def heat(self) -> FloatArray | None:
+        """(rows, columns): the highest of the maps that may be shown; none where none may be.
+
+        Of a detector each box has a map of its own.
+        """
+        shown = [f.explanation for f in self.findings if f.explanation and f.explanation.evidence]
+        planes = [explanation.saliency.values[self.frame] for explanation in shown]
+        return np.max(planes, axis=0) if planes else None
+
+    @property
+    def derived(self) -> Answer | None:
+        """What says that the model made a picture of this slice."""
+        return next((f for f in self.findings if f.category == DERIVED_IMAGE), None)
+
+    @property
+    def regions(self) -> tuple[BoolArray, ...]:
+        """(rows, columns) each: the places that the maps name, if they lie in this slice."""
         regions = [f.explanation.evidence for f in self.findings if f.explanation is not None]
-        outlines = [r.outline for r in regions if r is not None and r.frame == self.frame]
-        return np.any(outlines, axis=0) if outlines else None
+        return tuple(r.outline for r in regions if r is not None and r.frame == self.frame)
 
 
 def key_slices(analysis: Analysis) -> tuple[KeySlice, ...]:
@@ -71,3 +89,23 @@ def _urgency(answer: Answer) -> float:
 def segments_in(analysis: Analysis, frame: int) -> tuple[SegmentMask, ...]:
     """The segments that this frame cuts."""
     return tuple(s for s in analysis.segments if frame in s.frames)
+
+
+def number_of(analysis: Analysis, answer: Answer) -> int | None:
+    """What pictures and table call its place: segments are numbered first, then boxes."""
+    if answer.segment is not None:
+        return answer.segment.number
+    return _box_numbers(analysis).get(answer.tracking_uid)
+
+
+def boxes_in(analysis: Analysis, key: KeySlice) -> list[tuple[int, Finding, Box]]:
+    """The boxes that a detector drew in a key slice, with their numbers."""
+    numbers = _box_numbers(analysis)
+    found = [f for f in key.findings if isinstance(f, Finding)]
+    return [(numbers[f.tracking_uid], f, f.box) for f in found if f.box is not None]
+
+
+def _box_numbers(analysis: Analysis) -> dict[str, int]:
+    """By tracking UID."""
+    boxed = [answer.tracking_uid for answer in analysis.answers if answer.box is not None]
+    return {uid: number for number, uid in enumerate(boxed, len(analysis.segments) + 1)}

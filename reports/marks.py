@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dicom_node.domain.analysis import SaliencyMap, SegmentMask
+from dicom_node.domain.analysis import Analysis, BoolArray, Finding, SaliencyMap, SegmentMask
 from reports.compass import bar_cm
 from reports.fonts import Font, drawable, font
-from reports.language import _, number
+from reports.key_slices import KeySlice, boxes_in, segments_in
+from reports.language import _, number, percent
 from reports.outline import Color
-from reports.overlay import REGION_COLOR, Rgb, Scene, add_heat, to_image
+from reports.overlay import BOX_COLOR, REGION_COLOR, Rgb, Scene, add_heat, to_image
 from reports.terms import term
 from reports.text import clean
 
@@ -98,17 +99,19 @@ def _scale_bar(draw: ImageDraw.ImageDraw, scene: Scene, kind: Type) -> None:
     _text(draw, (right, y - tick - 4), label, kind, anchor="rb")
 
 
-def number_segments(
-    image: Image.Image, segments: Sequence[SegmentMask], frame: int, kind: Type
+def write_number(
+    image: Image.Image, number: int, mask: BoolArray, color: Color, kind: Type
 ) -> None:
-    """Write each segment's number beside its outline, for the findings table to refer to."""
+    """Write a number beside the outline of a mask, for the findings table to refer to.
+
+    ``mask`` is (rows, columns) of the source, with at least one pixel.
+    """
+    rows, columns = np.nonzero(mask)
+    x = (columns.max() + 1) / mask.shape[1] * image.width + kind.pad * 0.7
+    y = rows.min() / mask.shape[0] * image.height - kind.pad * 0.4
+    at = (min(x, image.width - kind.size), max(y, kind.size))
     draw = ImageDraw.Draw(image)
-    for segment in segments:
-        rows, columns = np.nonzero(segment.mask[frame])
-        x = (columns.max() + 1) / segment.mask.shape[2] * image.width + kind.pad * 0.7
-        y = rows.min() / segment.mask.shape[1] * image.height - kind.pad * 0.4
-        at = (min(x, image.width - kind.size), max(y, kind.size))
-        _text(draw, at, str(segment.number), kind, anchor="lb", color=segment.color, scale=1.1)
+    _text(draw, at, str(number), kind, anchor="lb", color=color, scale=1.1)
 
 
 def color_bar(height: int, saliency: SaliencyMap, kind: Type) -> Image.Image:
@@ -137,15 +140,26 @@ def _gradient(height: int, width: int) -> Rgb:
     return picture
 
 
-def legend_lines(segments: Sequence[SegmentMask], *, region: bool) -> list[Line]:
-    """What the lines of a picture mean."""
-    lines = [Line(s.color, False, _segmented(s)) for s in segments]
-    return lines + ([Line(REGION_COLOR, True, _("place that the map names"))] if region else [])
+def legend_lines(analysis: Analysis, key: KeySlice) -> list[Line]:
+    """What the lines and numbers of a picture mean."""
+    lines = [Line(s.color, False, _segmented(s)) for s in segments_in(analysis, key.frame)]
+    boxes = boxes_in(analysis, key)
+    lines += [Line(BOX_COLOR, False, _boxed(number, finding)) for number, finding, _box in boxes]
+    named = Line(REGION_COLOR, True, _("place that the map names"))
+    return [*lines, named] if key.regions else lines
 
 
 def _segmented(segment: SegmentMask) -> str:
     name = clean(term(segment.label), 40)
     return _("{name} {number} (segmented)").format(name=name, number=segment.number)
+
+
+def _boxed(number: int, finding: Finding) -> str:
+    return _("{name} {number} (box), probability {chance}").format(
+        name=clean(term(finding.code.meaning), 40),
+        number=number,
+        chance=percent(finding.probability),
+    )
 
 
 def legend(lines: Sequence[Line], remark: str, width: int, kind: Type) -> Image.Image:

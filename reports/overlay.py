@@ -51,7 +51,7 @@ class Scene:
 
     def enlarged(self, plane: FloatArray) -> FloatArray:
         """A plane of the source grid, (rows, columns), on the grid of the picture."""
-        return _resized(plane, self.size, Image.Resampling.BILINEAR)
+        return resized(plane, self.size, Image.Resampling.BILINEAR)
 
 
 def scene(images: SourceImages, header: Dataset, frame: int, longest: int) -> Scene:
@@ -60,8 +60,9 @@ def scene(images: SourceImages, header: Dataset, frame: int, longest: int) -> Sc
     rows, columns = images.pixels.shape[1:]
     scale = longest / max(rows * height_mm, columns * width_mm)
     size = (max(round(columns * width_mm * scale), 1), max(round(rows * height_mm * scale), 1))
-    plane = _resized(images.pixels[frame], size, Image.Resampling.BICUBIC)
-    levels = gray(plane, header, images.frames[frame].frame_number)
+    source = images.pixels[frame]
+    plane = resized(source, size, Image.Resampling.BICUBIC)
+    levels = gray(plane, header, images.frames[frame].frame_number, like=source)
     return Scene(
         gray=levels * 255,
         mm_per_pixel=None if where is None else 1 / scale,
@@ -71,7 +72,8 @@ def scene(images: SourceImages, header: Dataset, frame: int, longest: int) -> Sc
     )
 
 
-def _resized(plane: FloatArray, size: tuple[int, int], how: Image.Resampling) -> FloatArray:
+def resized(plane: FloatArray, size: tuple[int, int], how: Image.Resampling) -> FloatArray:
+    """A plane of so many columns and rows."""
     image = Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32))
     return np.asarray(image.resize(size, how), dtype=np.float32)
 

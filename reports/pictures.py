@@ -1,17 +1,18 @@
 """The pictures of a key slice: for the page, and the panel that stands alone in a PACS."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, Explanation
+from dicom_node.domain.analysis import Analysis, BoolArray, FloatArray
 from reports import wording
 from reports.compass import place
+from reports.derived_scene import derived_scene
 from reports.fonts import drawable, drawable_language
-from reports.key_slices import KeySlice, segments_in
-from reports.language import _, speaking
+from reports.key_slices import KeySlice, boxes_in, segments_in
+from reports.language import N_, _, speaking
 from reports.marks import (
     AMBER,
     BLACK,
@@ -23,14 +24,14 @@ from reports.marks import (
     legend,
     legend_lines,
     mark,
-    number_segments,
+    write_number,
 )
-from reports.outline import draw_outline
+from reports.outline import Color, draw_outline
 from reports.overlay import (
     BOX_COLOR,
+    REGION_COLOR,
     Scene,
     add_heat,
-    add_outlines,
     box_mask,
     scene,
     to_image,
@@ -42,6 +43,7 @@ from reports.wording import no_evidence
 PAGE, PANEL = 620, 800
 """Pixels of the longer side of the slice."""
 PAGE_TYPE, PANEL_TYPE = Type(23), Type(22)
+BESIDE = N_("Left: the source image. Right: what the model made of it, in the same window.")
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,13 @@ class Picture:
     place: str
     """How to find the slice in a viewer."""
     outlined: Image.Image
-    """The slice with outlines."""
+    """The slice with outlines and boxes."""
     heated: Image.Image | None
-    """The same with heat and colour bar; none where the map names no place or is withheld."""
+    """The same with heat and colour bar; none where no map names a place, or all are withheld."""
+    derived: Image.Image | None
+    """What the model made of the slice, in the same window; none of a model that makes nothing."""
     panel: Image.Image
-    """With heat, legend, finding and model: for Secondary Capture."""
+    """With heat or what was made, legend, finding and model: for Secondary Capture."""
 
 
 def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
@@ -71,42 +75,59 @@ def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
 
 def _pictures(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
     view = scene(analysis.images, header, key.frame, PAGE)
-    explained = key.explanation is not None and key.explanation.evidence is not None
     return Picture(
         key=key,
         place=view.place,
         outlined=_drawn(analysis, view, key, PAGE_TYPE),
-        heated=_heated(analysis, view, key, PAGE_TYPE) if explained else None,
-        panel=_panel(analysis, scene(analysis.images, header, key.frame, PANEL), key),
+        heated=_heated(analysis, view, key, PAGE_TYPE),
+        derived=_derived(derived_scene(analysis, key, view, header), PAGE_TYPE),
+        panel=_panel(analysis, header, key),
     )
 
 
 def _drawn(
-    analysis: Analysis, view: Scene, key: KeySlice, kind: Type, heat: Explanation | None = None
+    analysis: Analysis, view: Scene, key: KeySlice, kind: Type, heat: FloatArray | None = None
 ) -> Image.Image:
-    segments = segments_in(analysis, key.frame)
+    """With heat in parts of full scale, (rows, columns) of the source."""
     canvas = view.rgb()
     if heat is not None:
-        saliency = heat.saliency
-        add_heat(canvas, view.enlarged(saliency.values[key.frame]) / saliency.full_scale)
-    add_outlines(canvas, segments, key.frame, key.region)
-    for finding in key.findings:
-        if finding.box is not None:
-            draw_outline(canvas, box_mask(finding.box, analysis.images), BOX_COLOR)
+        add_heat(canvas, view.enlarged(heat))
+    for region in key.regions:
+        draw_outline(canvas, region, REGION_COLOR, dashed=True)
+    places = list(_places(analysis, key))
+    for _number, mask, color in places:
+        draw_outline(canvas, mask, color)
     image = to_image(canvas)
-    number_segments(image, segments, key.frame, kind)
+    for each in places:
+        write_number(image, *each, kind)
     mark(image, view, kind)
     return image
 
 
-def _heated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Image.Image:
-    """With heat and its bar; without them where the map names no place or is withheld."""
-    explanation = key.explanation
-    if explanation is None or explanation.evidence is None:
-        return _drawn(analysis, view, key, kind)
-    image = _drawn(analysis, view, key, kind, explanation)
-    bar = color_bar(image.height, explanation.saliency, kind)
-    return _beside(image, bar)
+def _places(analysis: Analysis, key: KeySlice) -> Iterator[tuple[int, BoolArray, Color]]:
+    """Number, pixels and colour of each segment and box in the slice."""
+    for segment in segments_in(analysis, key.frame):
+        yield segment.number, segment.mask[key.frame], segment.color
+    for number, _finding, box in boxes_in(analysis, key):
+        yield number, box_mask(box, analysis.images), BOX_COLOR
+
+
+def _heated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Image.Image | None:
+    """With heat and its bar; none where no map names a place, or all are withheld."""
+    explanation, heat = key.explanation, key.heat
+    if explanation is None or heat is None:
+        return None
+    saliency = explanation.saliency
+    image = _drawn(analysis, view, key, kind, heat / saliency.full_scale)
+    return _beside(image, color_bar(image.height, saliency, kind))
+
+
+def _derived(view: Scene | None, kind: Type) -> Image.Image | None:
+    if view is None:
+        return None
+    image = to_image(view.rgb())
+    mark(image, view, kind)
+    return image
 
 
 def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
@@ -116,12 +137,15 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
     return image
 
 
-def _panel(analysis: Analysis, view: Scene, key: KeySlice) -> Image.Image:
+def _panel(analysis: Analysis, header: Dataset, key: KeySlice) -> Image.Image:
     kind = PANEL_TYPE
-    body = _heated(analysis, view, key, kind)
-    lines = legend_lines(segments_in(analysis, key.frame), region=key.region is not None)
+    view = scene(analysis.images, header, key.frame, PANEL)
+    made = _derived(derived_scene(analysis, key, view, header), kind)
+    body = _heated(analysis, view, key, kind) or _drawn(analysis, view, key, kind)
+    body = body if made is None else _beside(body, made)
+    remark = _(BESIDE) if made else no_evidence(key.explanation)
     width = max(body.width, PANEL)
-    foot = legend(lines, no_evidence(key.explanation), width, kind)
+    foot = legend(legend_lines(analysis, key), remark, width, kind)
     parts = [_band(width, kind), _head(analysis, key, width, kind), body, foot]
     return _stacked(parts, width, kind.pad)
 

@@ -87,16 +87,21 @@ def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
 
 
 def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:
-    explanation = keys[0].explanation
-    heated = explanation is not None and not explanation.withheld
-    what = explanation.saliency.method.meaning if explanation and heated else "outlines"
     targets = ", ".join(dict.fromkeys(key.findings[0].label for key in keys))
     dataset.DerivationDescription = (
-        f"{what} of {case.maker.id} for {targets}, drawn over the windowed source image. "
-        f"{SHORT_DISCLAIMER}"
+        f"{_drawn(keys[0])}, of {case.maker.id} for {targets}. {SHORT_DISCLAIMER}"
     )[:1024]
     purpose = codes.DCM.SourceImageForImageProcessingOperation
     dataset.SourceImageSequence = [image_reference(case, key.frame, purpose) for key in keys]
+
+
+def _drawn(key: KeySlice) -> str:
+    if key.derived is not None:
+        return "the derived image beside its source"
+    explanation = key.explanation
+    heated = explanation is not None and not explanation.withheld
+    what = explanation.saliency.method.meaning if explanation and heated else "outlines"
+    return f"{what}, drawn over the windowed source image"
 
 
 def _same_size(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

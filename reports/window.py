@@ -13,28 +13,39 @@ DARK, BRIGHT = 1.0, 99.0
 """Percentiles shown as black and white where the source names no window."""
 
 
-def gray(plane: FloatArray, header: Dataset, frame_number: int | None = None) -> FloatArray:
+def gray(
+    plane: FloatArray,
+    header: Dataset,
+    frame_number: int | None = None,
+    like: FloatArray | None = None,
+) -> FloatArray:
     """Scale one frame to 0 (black) to 1 (white), (rows, columns).
 
     ``plane`` holds values after the modality LUT. The first window of the image is used, else its
-    first VOI LUT, else the range of the plane itself. MONOCHROME1 shows low values bright.
+    first VOI LUT, else the range of the plane itself, or of the one that it must look ``like``.
+    MONOCHROME1 shows low values bright.
     """
-    levels = voi_levels(plane, header, frame_number)
+    levels = voi_levels(plane, header, frame_number, like)
     return 1 - levels if header.get("PhotometricInterpretation") == "MONOCHROME1" else levels
 
 
-def voi_levels(plane: FloatArray, header: Dataset, frame_number: int | None = None) -> FloatArray:
+def voi_levels(
+    plane: FloatArray,
+    header: Dataset,
+    frame_number: int | None = None,
+    like: FloatArray | None = None,
+) -> FloatArray:
     """The same, with MONOCHROME1 left as it is stored."""
-    return _levels(plane, _voi_module(header, frame_number))
+    return _levels(plane, _voi_module(header, frame_number), plane if like is None else like)
 
 
-def _levels(plane: FloatArray, module: Dataset) -> FloatArray:
+def _levels(plane: FloatArray, module: Dataset, like: FloatArray) -> FloatArray:
     center, width = _first(module.get("WindowCenter")), _first(module.get("WindowWidth"))
     if center is not None and width is not None and width > 0:
         return _windowed(plane, center, width, str(module.get("VOILUTFunction") or "LINEAR"))
     if module.get("VOILUTSequence"):
         return _looked_up(plane, module.VOILUTSequence[0])
-    dark, bright = np.percentile(plane, [DARK, BRIGHT])
+    dark, bright = np.percentile(like, [DARK, BRIGHT])
     return _unit((plane - dark) / max(float(bright - dark), 1e-6))
 
 

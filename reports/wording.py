@@ -13,10 +13,10 @@ from dicom_node.domain.analysis import (
     Measurement,
     Presence,
     Region,
-    SegmentMask,
     Share,
     Trust,
 )
+from dicom_node.domain.concepts import DERIVED_IMAGE
 from reports.compass import coordinate
 from reports.language import N_, _, fixed, number, percent
 from reports.terms import term
@@ -48,6 +48,9 @@ NOT_A_SEGMENTATION = N_(
     "The map shows what raised the model's score; it is not a segmentation and not a diagnosis."
 )
 NO_EVIDENCE = N_("No localised evidence: the map names no place.")
+MAY_DECEIVE = N_(
+    "The derived image is made by the model: it may hide what is there, or show what is not."
+)
 WITHHELD = N_("The heat map is withheld: it failed its checks.")
 
 
@@ -114,14 +117,20 @@ def place_text(finding: Answer) -> str:
     """Where the map points, in a sentence."""
     explanation = finding.explanation
     if explanation is None:
-        shares = finding.shares if isinstance(finding, Finding) else ()
-        return shares_text(shares) if shares else _("No explanation was made for this finding.")
+        return _unexplained(finding)
     region = explanation.evidence
     if region is None:
         return no_evidence(explanation)
-    return _relation(region, finding.segment).format(
+    return _relation(region, finding).format(
         place=region_place(region), number=finding.segment.number if finding.segment else ""
     )
+
+
+def _unexplained(answer: Answer) -> str:
+    if answer.category == DERIVED_IMAGE:
+        return _(MAY_DECEIVE)
+    shares = answer.shares if isinstance(answer, Finding) else ()
+    return shares_text(shares) if shares else _("No explanation was made for this finding.")
 
 
 def doubt_text(finding: Answer) -> str:
@@ -156,8 +165,13 @@ def listed(parts: Sequence[str]) -> str:
     return _(", ").join(parts)
 
 
-def _relation(region: Region, segment: SegmentMask | None) -> str:
-    """Whether map and segment speak of the same place: the reader's first check."""
+def _relation(region: Region, answer: Answer) -> str:
+    """Whether map and segment or box speak of the same place: the reader's first check."""
+    if answer.box is not None:
+        inside = answer.box.holds(region.centroid)
+        beside = _("The map names a place at {place}, outside of the box.")
+        return _("The map names a place at {place}, inside the box.") if inside else beside
+    segment = answer.segment
     if segment is None:
         return _("The map names a place at {place}.")
     frame, row, column = (round(value) for value in region.centroid)

@@ -24,6 +24,12 @@ class Box:
         row, column = ((a + b) / 2 for a, b in zip(self.first, self.last, strict=True))
         return float(self.frame), row, column
 
+    def holds(self, place: tuple[float, float, float]) -> bool:
+        """Whether a (frame, row, column) lies in it."""
+        frame, row, column = place
+        (top, left), (bottom, right) = self.first, self.last
+        return frame == self.frame and top <= row <= bottom and left <= column <= right
+
 
 @dataclass(frozen=True)
 class Boxes:

@@ -175,7 +175,7 @@ def test_heat_lies_on_the_lesion_and_nowhere_else() -> None:
 def test_without_a_place_there_is_no_heat() -> None:
     picture = Case(analyses.analysis(localised=False)).pictures[0]
     assert picture.heated is None
-    assert picture.key.region is None
+    assert picture.key.regions == ()
 
 
 def test_the_panel_warns_in_its_pixels() -> None:

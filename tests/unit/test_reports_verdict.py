@@ -110,7 +110,7 @@ def test_pictures_of_a_failed_map_show_no_heat_and_no_place(state: Presence) -> 
     body = phantom(7, lesions=1 if state is Presence.PRESENT else 0, slices=12, size=96)
     (picture,) = Case(trusted(Trust.NOT_RELIABLE, analyses.analysis(body))).pictures
     assert picture.heated is None
-    assert picture.key.region is None
+    assert picture.key.regions == ()
     panel = np.asarray(picture.panel)
     given = analyses.analysis(body, explained=False)
     bare = np.asarray(Case(given).pictures[0].panel)

@@ -1,0 +1,103 @@
+"""Boxes of a detector: each has a number, a score and a map, and the legend says which is which."""
+
+import re
+from dataclasses import replace
+
+import analyses
+import numpy as np
+import pytest
+
+from dicom_node.domain.analysis import Analysis, Finding, Presence
+from dicom_node.domain.prediction import Box
+from dicom_node.testing.phantom import phantom
+from reports.case import Case
+from reports.html import report_html
+from reports.key_slices import key_slices
+from reports.marks import legend_lines
+from reports.overlay import BOX_COLOR
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+FRAME = 3
+SIZE = 64
+
+
+def boxed() -> Analysis:
+    """Two boxes in one slice: the map of the first lies in it, that of the second does not."""
+    given = analyses.analysis(phantom(7, lesions=1, slices=6, size=SIZE))
+    target = replace(given.findings[0], segment=None, frame=FRAME, measurements=())
+    first = _finding(given, target, 1, (8.0, 8.0), inside=True)
+    second = _finding(given, target, 2, (40.0, 36.0), inside=False)
+    return replace(given, findings=(first, second), segments=())
+
+
+def _finding(
+    given: Analysis, base: Finding, number: int, corner: tuple[float, float], *, inside: bool
+) -> Finding:
+    row, column = corner
+    assert base.explanation
+    assert base.explanation.region
+    peak = (FRAME, row + 6 if inside else row - 8, column + 6)
+    values = np.zeros(given.images.pixels.shape, np.float32)
+    values[FRAME, round(peak[1]) - 2 : round(peak[1]) + 3, round(peak[2]) - 2 :][:, :5] = 5.0
+    saliency = replace(base.explanation.saliency, values=values)
+    region = replace(base.explanation.region, frame=FRAME, outline=values[FRAME] > 1, centroid=peak)
+    return replace(
+        base,
+        presence=Presence.PRESENT,
+        probability=0.97 - number / 10,
+        tracking_uid=f"2.25.{number}",
+        box=Box(FRAME, corner, (row + 12, column + 12)),
+        explanation=replace(base.explanation, saliency=saliency, region=region),
+    )
+
+
+def words(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_table_legend_and_places_call_a_box_by_the_same_number() -> None:
+    text = words(report_html(Case(boxed())))
+    for number, chance in ((1, "87%"), (2, "77%")):
+        assert f"Lesion {number} Trunk Present" in text
+        assert f"Lesion {number} (box), probability {chance}" in text
+    first, second = (text.split(f"Lesion {number}: The map names")[1] for number in (1, 2))
+    assert "inside the box." in first.split("Lesion 2")[0]
+    assert "outside of the box." in second.split("Lesion")[0]
+
+
+def test_the_legend_has_the_colour_of_the_boxes_and_of_the_places() -> None:
+    given = boxed()
+    (key,) = key_slices(given)
+    lines = legend_lines(given, key)
+    assert [(line.color, line.dashed) for line in lines[:2]] == [(BOX_COLOR, False)] * 2
+    assert (len(lines), lines[2].dashed) == (3, True)
+
+
+def test_the_number_stands_beside_its_box() -> None:
+    """Where there were two boxes and one is left, the other loses its frame and its number."""
+    both, one = boxed(), boxed()
+    one = replace(one, findings=both.findings[:1])
+    pictures = [np.asarray(Case(given).pictures[0].outlined).astype(int) for given in (both, one)]
+    changed = np.abs(pictures[0] - pictures[1]).sum(axis=2) > 60
+    rows, columns = np.nonzero(changed)
+    scale = changed.shape[0] / SIZE
+    beside = changed[: round(40 * scale), round(49 * scale) :]
+    assert beside.any(), "no number at the upper right corner of the second box"
+    assert rows.min() > 25 * scale
+    assert columns.min() > 30 * scale
+
+
+def test_the_heat_of_all_boxes_of_a_slice_is_shown() -> None:
+    given = boxed()
+    (key,) = key_slices(given)
+    assert key.heat is not None
+    maps = [finding.explanation.saliency.values[FRAME] for finding in given.findings]
+    assert (key.heat == np.maximum(*maps)).all()
+
+
+def test_the_place_of_a_box_names_each_coordinate_once() -> None:
+    text = words(report_html(Case(boxed())))
+    where = re.search(r"Lesion 1 Trunk Present.*?(Series .*?) Lesion 2", text)
+    assert where
+    assert len(re.findall(r"[HF] \d", where[1])) == 1

@@ -16,11 +16,11 @@ import numpy as np
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import Analysis, FloatArray, Provenance, SourceImages
 from dicom_node.domain.manifest import ModelManifest
+from reports.key_slices import is_absent
 from workers.analysis import analyse_images
 from workers.items import Items
 from workers.keras_model import KerasModel
 from workers.packaging import package_file
-from workers.prediction import predict
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.steps.prepared import Prepared
@@ -95,7 +95,7 @@ def train(
     network = recipe.build(draft)
     examples = part(recipe.examples, size.examples)
     _fit(recipe, network, draft, range(TRAINING, TRAINING + examples), size, progress)
-    scale = _full_scale(recipe, KerasModel(draft, network), part(20, size.checks))
+    scale = full_scale(recipe, KerasModel(draft, network), part(40, size.checks))
     model = KerasModel(manifest_of(recipe, scale), network)
     figure = _measure(recipe, model, part(recipe.checks, size.checks), progress)
     data = f"{examples} synthetic phantoms of the repository."
@@ -207,14 +207,15 @@ def _joined(parts: Sequence[Sequence[FloatArray]]) -> list[FloatArray]:
     return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
-def _full_scale(recipe: Recipe, model: KerasModel, count: int) -> float:
-    """Upper end of the colour bar, so that tall maps fill it."""
+def full_scale(recipe: Recipe, model: KerasModel, count: int) -> float:
+    """Upper end of the colour bar, so that tall maps of what is there fill it."""
     if model.explainer() is None:
         return 1.0
     peaks = []
     for seed in range(CHECKING, CHECKING + count):
-        _, maps = predict(model, prepare(recipe.plant(seed).images, model.manifest))
-        peaks += [float(saliency.values.max()) for saliency in maps.values()]
+        analysis = analyse_images(recipe.plant(seed).images, model, PROVENANCE)
+        shown = [a.explanation for a in analysis.answers if a.explanation and not is_absent(a)]
+        peaks += [float(explanation.saliency.peaks.max()) for explanation in shown]
     return max(0.1, round(float(np.percentile(peaks, TALL_MAPS)), 2)) if peaks else 1.0
 
 

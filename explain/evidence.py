@@ -20,37 +20,44 @@ FAR = 3.0
 """Farther from the training images is not worse."""
 
 Answer = tuple[FloatArray, FloatArray]
-"""Logits of the target, (images,), and its maps, (images, rows, columns)."""
+"""Scores of what is asked about, (images,), and its maps, (images, rows, columns)."""
 Again = Callable[[FloatArray], Answer]
 """Asks the model about other images, (images, rows, columns, channels)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One image as the model saw it, and what it said of one target."""
+    """One image as the model saw it, and what it said of one target, box or quantity.
+
+    Of a volume, a sequence or several views it is the key image: the others are held.
+    """
 
     image: FloatArray
     """(rows, columns, channels)."""
     values: FloatArray
     """(rows, columns): the map, at least 0, in logit units."""
     logit: float
+    """The score: of a quantity the number."""
     operating: float
-    """The logit at and above which the target is present."""
+    """The score at and above which the target is present. A number is neither present nor absent:
+    its point is as far below it as 0 is away, and what goes of the score is its relative fall."""
     outline: BoolArray | None = None
     """(rows, columns): what the model outlined as the target; none if it outlines no such thing."""
     expected: FloatArray | None = None
     """(rows, columns): where the training cases had it, 0 to 1."""
     outside: float | None = None
     """Score of ``explain.outliers``; none where nothing is known of the training images."""
+    moves: bool = True
+    """Whether what is asked about moves with the image: one box of a detector does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What is left of the logit without a part of the image."""
+    """What is left of the score without a part of the image."""
 
     logit: float
     share: float
-    """Part of what the logit has above the operating point that went: 1 and the target is gone."""
+    """Part of what the score has above the operating point that went: 1 and the target is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +79,28 @@ def weigh(seen: Seen, level: float, again: Again) -> Evidence:
     """
     if not seen.values.any():
         return Evidence(free(seen))
-    region = seen.values >= level * seen.values.max()
-    shifted = ndimage.shift(seen.image, (SHIFT_PIXELS, SHIFT_PIXELS, 0), order=0, mode="nearest")
-    images = [shifted, without(seen.image, region)]
+    changed = _changed(seen, seen.values >= level * seen.values.max())
+    logits, maps = again(np.stack([*changed.values()]))
+    left = {name: float(logit) for name, logit in zip(changed, logits, strict=True)}
+    region = _removed(seen, left["region"])
+    outlined = _removed(seen, left["outline"]) if "outline" in left else None
+    asked = {"region_drop": region.share}
+    if seen.outline is not None:
+        asked["outline_drop"] = outlined.share if outlined else 0.0
+    if seen.moves:
+        asked["shift"] = _moved_back(seen.values, maps[[*changed].index("moved")])
+    return Evidence({**free(seen), **asked}, region, outlined)
+
+
+def _changed(seen: Seen, region: BoolArray) -> Mapping[str, FloatArray]:
+    """The images to ask about."""
+    images = {"region": without(seen.image, region)}
     if seen.outline is not None and seen.outline.any():
-        images.append(without(seen.image, seen.outline))
-    logits, maps = again(np.stack(images))
-    left = [_removed(seen, float(logit)) for logit in logits[1:]]
-    outlined = left[1] if len(left) > 1 else None
-    asked = {
-        "shift": _moved_back(seen.values, maps[0]),
-        "region_drop": left[0].share,
-        **(
-            {"outline_drop": outlined.share if outlined else 0.0}
-            if seen.outline is not None
-            else {}
-        ),
-    }
-    return Evidence({**free(seen), **asked}, left[0], outlined)
+        images["outline"] = without(seen.image, seen.outline)
+    if seen.moves:
+        step = (SHIFT_PIXELS, SHIFT_PIXELS, 0)
+        images["moved"] = ndimage.shift(seen.image, step, order=0, mode="nearest")
+    return images
 
 
 def free(seen: Seen) -> Mapping[str, float]:

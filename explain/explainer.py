@@ -13,6 +13,9 @@ from explain.projection import Grid
 Inputs = FloatArray | Sequence[FloatArray] | Mapping[str, FloatArray]
 """float32 (batch, ..., channels); several of them for a network with several inputs."""
 
+NO_GAP = 1e-6
+"""Up to which two scores are the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
@@ -28,6 +31,9 @@ class Attribution:
     """(batch, channels): the mean of what the layer says; no channels where there is no layer."""
     outputs: tuple[FloatArray, ...] = ()
     """All outputs of the network, in its order."""
+    gaps: FloatArray | None = None
+    """(batch, targets): what ``signed`` should add up to; NaN, or none, of other methods than
+    integrated gradients: the score above that of the baseline."""
 
     @property
     def maps(self) -> FloatArray:
@@ -37,6 +43,19 @@ class Attribution:
         """
         positive = np.maximum(self.signed, 0)
         return positive if self.grid is None else self.grid.shared_out(positive)
+
+    @property
+    def incomplete(self) -> FloatArray | None:
+        """(batch, targets): part of each gap that the signed map does not add up to.
+
+        Completeness (Sundararajan 2017); 0 is complete, and NaN where there is no gap.
+        """
+        if self.gaps is None:
+            return None
+        missing = np.abs(self.signed.sum(axis=tuple(range(2, self.signed.ndim))) - self.gaps)
+        size = np.abs(self.gaps)
+        nothing = np.full_like(size, np.nan)
+        return np.asarray(np.divide(missing, size, out=nothing, where=size > NO_GAP), np.float32)
 
 
 class Explainer(Protocol):

@@ -38,20 +38,26 @@ class InputMap:
     ) -> Attribution:
         """Maps of the targets and the scores that they explain; see ``Explainer``."""
         images, others = self._scored.split(flat(inputs))
-        maps, said = [], []
+        maps, said, gaps = [], [], []
         for case, image in enumerate(images):
             held = [each[case] for each in others]
             said.append(self._scored.about(held, None).logits(image[None])[0])
             places = [None] * len(targets) if where is None else where[case]
-            maps.append(
-                [
-                    self._map(self._scored.about(held, place), image, target)
-                    for place, target in zip(places, targets, strict=True)
-                ]
-            )
-        nothing = np.zeros((len(images), 0), np.float32)
-        signed = np.asarray(maps, np.float32)
-        return Attribution(np.asarray(said, np.float32), signed, _same(images), nothing)
+            about = [self._scored.about(held, place) for place in places]
+            asked = list(zip(about, targets, strict=True))
+            maps.append([self._map(one, image, target) for one, target in asked])
+            gaps.append([self._gap(one, image, target) for one, target in asked])
+        return Attribution(
+            logits=np.asarray(said, np.float32),
+            signed=np.asarray(maps, np.float32),
+            grid=_same(images),
+            features=np.zeros((len(images), 0), np.float32),
+            gaps=np.asarray(gaps, np.float32),
+        )
+
+    def _gap(self, scored: Scored, image: FloatArray, target: int) -> float:
+        """What the map should add up to; NaN where the method does not say."""
+        return float("nan")
 
     def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
         """(rows, columns), signed; with the image's own axes before them."""
@@ -105,11 +111,9 @@ class IntegratedGradients(InputMap):
         self._steps = steps
         self._baseline = baseline or blurred
 
-    def completeness(self, image: FloatArray, target: int) -> float:
-        """Part of the logits' difference that the map does not explain; 0 is complete."""
-        ends = self._scored.logits(np.stack([self._baseline(image), image]))[:, target]
-        gap = float(ends[1] - ends[0])
-        return abs(float(self._map(self._scored, image, target).sum()) - gap) / max(abs(gap), 1e-6)
+    def _gap(self, scored: Scored, image: FloatArray, target: int) -> float:
+        start, end = scored.logits(np.stack([self._baseline(image), image]))[:, target]
+        return float(end - start)
 
     def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
         start = self._baseline(image)

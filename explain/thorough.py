@@ -1,7 +1,8 @@
 """Numbers about one map that cost many passes: as many of them as a budget allows.
 
-The budget is counted in passes of one image, the model's own unit of time, and not in seconds: a
-second run, on a slower machine too, must measure the same and write the same results.
+The budget is counted in passes of one item (an image, a block, the views of a side), the model's
+own unit of time, and not in seconds: a second run, on a slower machine too, must measure the same
+and write the same results.
 """
 
 from collections.abc import Callable
@@ -132,17 +133,22 @@ class Thorough:
     """Spent."""
 
 
-def measured(seen: Seen, again: Again, ask: Ask, budget: int) -> Thorough:
-    """Each check in turn while it fits into the budget; ``ask`` is ``again`` without maps."""
+def measured(seen: Seen, again: Again, ask: Ask, budget: int, each: int = 1) -> Thorough:
+    """Each check in turn while it fits into the budget; ``ask`` is ``again`` without maps.
+
+    ``each``: passes that one image costs, where several blocks show it.
+    """
     sigma = max(seen.image.shape[:2]) / 12
     away = ndimage.gaussian_filter(seen.image, (sigma, sigma, 0), mode="nearest")
     probe = Probe(seen, away, again, ask)
     measures, left_out, spent = [], [], 0
     for check in CHECKS:
-        if spent + check.passes > budget:
+        if check.measure is moved and not seen.moves:
+            continue
+        if spent + each * check.passes > budget:
             left_out.append(check.name)
             continue
-        spent += check.passes
+        spent += each * check.passes
         if (value := check.measure(probe)) is not None:
             unit = codes.UCUM.NoUnits
             measures.append(QualityMeasure(check.name, round(value, 3), unit, check.meaning))

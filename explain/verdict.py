@@ -97,6 +97,11 @@ MEANINGS: Mapping[Number, Meaning] = {
         "The image is outside of what this model was trained on.",
     ),
 }
+OF_NUMBERS: Mapping[str, str] = {
+    "region_drop": "part of the number that goes when the place that the map names is removed from "
+    "the image",
+}
+"""Meanings where a quantity is explained, and no target."""
 MOST_REASONS = 3
 AGREE = "Its checks came out as they do for maps of test cases that name the right place."
 UNSURE = "No single check failed; together they are weaker than those of maps that are right."

@@ -55,9 +55,7 @@ _TERMS = (
     N_("holds no images"),
     N_("missing"),
     # checks of explanations
-    N_("the faithfulness of this map was not tested"),
     N_("Evidence inside the outline"),
-    N_("part of the heat map's evidence on the key slice that lies inside the outlined finding"),
 )
 _TEMPLATES = (
     N_("{} of its headers cannot be read"),

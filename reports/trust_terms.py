@@ -20,6 +20,7 @@ TERMS = (
     N_("Stability to noise, by structure"),
     N_("Stability to movement, by structure"),
     N_("Agreement with occlusion"),
+    N_("Completeness error"),
     N_("part of the heat map's evidence on the key slice that lies inside what the model outlined"),
     N_("overlap of the hottest part of the map, of equal area, with what the model outlined"),
     N_(
@@ -55,6 +56,11 @@ TERMS = (
     N_(
         "correlation with the map of another method, which covers one part of the image "
         "after the other"
+    ),
+    N_("part of the number that goes when the place that the map names is removed from the image"),
+    N_(
+        "part of the score's difference from the blurred image that the map does not add up "
+        "to; near 0 is good"
     ),
     N_("Much of the map's evidence lies outside of what the model itself outlined."),
     N_("The hottest part of the map is not what the model itself outlined."),
@@ -97,7 +103,18 @@ TEMPLATES = (
         "Without {}, the probability on this slice is {}, and was {}: something else in "
         "the image keeps it up."
     ),
+    N_(
+        "Without {} on this image alone, the probability falls from {} to {}: the finding "
+        "would not be reported."
+    ),
+    N_(
+        "Without {} on this image alone, the probability is {}, and was {}: something else "
+        "in the images keeps it up."
+    ),
+    N_("Without {}, the number on this slice is {}, and was {}."),
+    N_("Without {} on this image alone, the number is {}, and was {}."),
     N_("At a coverage of {}, the probability leaves open: {}."),
     N_("Moved and noisy copies of the key slice get probabilities from {} to {}."),
+    N_("Noisy copies of the key slice get probabilities from {} to {}."),
 )
 """With blanks for what differs."""

@@ -9,17 +9,16 @@ import numpy as np
 from dicom_node import faults
 from dicom_node.domain.analysis import (
     Analysis,
-    Estimate,
+    Answer,
     Finding,
-    FloatArray,
     Provenance,
     SaliencyMap,
     SourceImages,
 )
 from dicom_node.domain.job import SeriesChoice
-from dicom_node.domain.prediction import Prediction
+from explain.explainer import Attribution
 from workers.asked import Asked
-from workers.findings import Answers, Case, explained, shown
+from workers.findings import Case, Explained, explained
 from workers.model import Model
 from workers.prediction import answer, predict
 from workers.preprocess import prepare
@@ -58,14 +57,15 @@ def analyse_images(
     answers = answer(Case(model.manifest, provenance, images, prediction))
     faults.point("worker.analysed")
     asked = Asked(model, prepared, prediction)
+    findings = [_with_shares(finding, asked) for finding in answers.findings]
     return Analysis(
         manifest=model.manifest,
         provenance=provenance,
         images=images,
         prediction=prediction,
         segments=answers.segments,
-        findings=judged(_explained(answers, maps, images, asked), asked),
-        estimates=_with_maps(answers, maps, images, model),
+        findings=judged(_explained(findings, maps, asked), asked),
+        estimates=judged(_explained(answers.estimates, maps, asked), asked),
         selection=tuple(selection),
         notes=(*_unread(prepared), *unfamiliar(asked), *answers.notes),
         facts={**model.versions, "seconds": f"{time.monotonic() - started:.1f}"},
@@ -73,65 +73,57 @@ def analyse_images(
 
 
 def _explained(
-    answers: Answers, maps: Mapping[str, SaliencyMap], images: SourceImages, asked: Asked
-) -> tuple[Finding, ...]:
-    model = asked.model
-    if model.explainer() is None:
-        return tuple(_with_shares(each, asked.prepared, model) for each in answers.findings)
-    level = model.manifest.explanation.region_level
-    return tuple(
-        explained(finding, _saliency(finding, maps, asked), images, level)
-        for finding in answers.findings
-    )
+    answers: Sequence[Explained], maps: Mapping[str, SaliencyMap], asked: Asked
+) -> list[Explained]:
+    """With a map, those that the manifest's method explains."""
+    images, level = asked.prepared.source, asked.model.manifest.explanation.region_level
+    return [
+        explained(each, _saliency(each, maps, asked), images, level)
+        if asked.explains(each)
+        else each
+        for each in answers
+    ]
 
 
-def _saliency(finding: Finding, maps: Mapping[str, SaliencyMap], asked: Asked) -> SaliencyMap:
+def _saliency(answer: Answer, maps: Mapping[str, SaliencyMap], asked: Asked) -> SaliencyMap:
     """Of the target in all frames; of a box, or where that costs many passes, a map of its own."""
-    whole = maps.get(finding.target.label)
-    return whole if whole is not None and finding.box is None else _own_map(finding, asked)
+    whole = maps.get(answer.label)
+    return whole if whole is not None and answer.box is None else _own_map(answer, asked)
 
 
-def _with_shares(finding: Finding, prepared: Prepared, model: Model) -> Finding:
+def _with_shares(finding: Finding, asked: Asked) -> Finding:
     """What features added to the answer of the key slice, of a model that reads features."""
+    prepared, model = asked.prepared, asked.model
     item = prepared.values[prepared.nearest[finding.frame]]
     column = model.manifest.targets.index(finding.target)
     return replace(finding, shares=model.shares(item, column))
 
 
-def _with_maps(
-    answers: Answers, maps: Mapping[str, SaliencyMap], images: SourceImages, model: Model
-) -> tuple[Estimate, ...]:
-    level = model.manifest.explanation.region_level
-    return tuple(
-        shown(estimate, maps[estimate.label], images, level) if estimate.label in maps else estimate
-        for estimate in answers.estimates
+def _own_map(answer: Answer, asked: Asked) -> SaliencyMap:
+    """Of the key slice alone; 0 in the other frames."""
+    explainer, plan, manifest = asked.model.explainer(), asked.plan, asked.model.manifest
+    if explainer is None:
+        raise ValueError(f"{manifest.id} is not explained")
+    prepared, frame = asked.prepared, slice(answer.frame, answer.frame + 1)
+    column = plan.labels.index(answer.label)
+    attribution = explainer.explain(prepared.values[frame], [column], asked.where(answer))
+    values = np.zeros((len(prepared.values), *prepared.grid.outer), np.float32)
+    values[frame] = prepared.on_source(np.moveaxis(attribution.maps, 1, -1))[..., 0]
+    return SaliencyMap(
+        answer.label,
+        explainer.method,
+        explainer.layer,
+        values,
+        manifest.explanation.full_scale,
+        plan.units[column],
+        _incomplete(attribution),
     )
 
 
-def _own_map(finding: Finding, asked: Asked) -> SaliencyMap:
-    """Of the key slice alone; 0 in the other frames."""
-    explainer, plan = asked.model.explainer(), asked.model.manifest
-    if explainer is None:
-        raise ValueError(f"{plan.id} is not explained")
-    prepared, frame = asked.prepared, slice(finding.frame, finding.frame + 1)
-    column = plan.targets.index(finding.target)
-    where = _box(finding, asked.prediction)
-    attribution = explainer.explain(prepared.values[frame], [column], where)
-    values = np.zeros((len(prepared.values), *prepared.grid.outer), np.float32)
-    values[frame] = prepared.on_source(np.moveaxis(attribution.maps, 1, -1))[..., 0]
-    scale = plan.explanation.full_scale
-    return SaliencyMap(finding.target.label, explainer.method, explainer.layer, values, scale)
-
-
-def _box(finding: Finding, prediction: Prediction) -> FloatArray | None:
-    """(1, 1, boxes): 1 for the finding's own; none for a finding that is no box."""
-    boxes = prediction.boxes
-    if finding.box is None or boxes is None:
-        return None
-    each = len(boxes.places) // len(prediction.logits)
-    where = np.zeros((1, 1, each), np.float32)
-    where[0, 0, boxes.places.index(finding.box) % each] = 1
-    return where
+def _incomplete(attribution: Attribution) -> float | None:
+    """Of the one map; none of methods that do not say what a map adds up to."""
+    said = attribution.incomplete
+    return None if said is None or np.isnan(said[0, 0]) else float(said[0, 0])
 
 
 def _unread(prepared: Prepared) -> list[str]:

@@ -1,4 +1,8 @@
-"""A finding's key slice on the model's grid, and the model to be asked about changes of it."""
+"""An answer's key frame on the model's grid, and the model to be asked about changes of it.
+
+Of a volume, a sequence or several views the key frame is changed while all else stays as it was,
+and every item that shows it is asked again.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,10 +10,24 @@ from functools import cached_property
 import numpy as np
 from scipy.special import logit as log_odds
 
-from dicom_node.domain.analysis import BoolArray, Finding, FloatArray, Prediction, SaliencyMap
-from explain.evidence import Answer, Seen
+from dicom_node.domain.analysis import (
+    Answer,
+    BoolArray,
+    Estimate,
+    Finding,
+    FloatArray,
+    Prediction,
+    SaliencyMap,
+)
+from dicom_node.domain.outputs import Classification, Detection, Regression
+from dicom_node.domain.prediction import Box
+from explain import evidence
+from explain.evidence import Seen
+from explain.explainer import Inputs
 from explain.outliers import Known, score
 from explain.projection import Grid
+from workers.held import Held
+from workers.items import Items
 from workers.model import Model
 from workers.steps.prepared import Prepared
 
@@ -17,49 +35,81 @@ AVERAGE_MASK = "average_mask"
 """In ``reference.npz``: where the training masks lie, (rows, columns) of the model's input."""
 CERTAIN = 1e-6
 """Probabilities are kept so far from 0 and 1 that they have log-odds."""
+PLANES_AXES = 4
+"""Of one target's maps with an axis of planes."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One series as the model saw it, slice by slice, and what it said."""
+    """One series as the model saw it, and what it said.
+
+    The score of a target is the log-odds of its calibrated probability; of a box its own, wherever
+    others lie; of a quantity it is the number.
+    """
 
     model: Model
     prepared: Prepared
     prediction: Prediction
 
-    def seen(self, finding: Finding, saliency: SaliencyMap) -> Seen:
-        """The key slice; logits are log-odds of the calibrated probability."""
-        frame = finding.frame
-        likely = self.prediction.probabilities[frame]
+    def explains(self, answer: Answer) -> bool:
+        """Whether the manifest's method explains the output that gave the answer."""
+        plan = None if self.model.explainer() is None else self.model.manifest.explained
+        if isinstance(answer, Finding):
+            return isinstance(plan, Classification | Detection) and answer.target in plan.targets
+        return isinstance(plan, Regression) and answer.quantity in plan.quantities
+
+    def seen(self, answer: Answer, saliency: SaliencyMap) -> Seen:
+        """The key frame; ``Seen.logit`` is the score.
+
+        The operating point of a number is as far below it as 0 is away, so that the part of the
+        score that goes is the number's relative fall.
+        """
+        held, said = self.held(answer), self._said(answer)
         return Seen(
-            image=self.prepared.values[frame],
-            values=np.maximum(self._on_model(saliency.values[frame]), 0),
-            logit=float(_odds(likely)[self._column(finding)]),
-            operating=float(log_odds(finding.target.threshold)),
-            outline=self._outline(finding),
+            image=held.image,
+            values=np.maximum(self._on_model(saliency.values[answer.frame]), 0),
+            logit=said,
+            operating=(
+                said - abs(said)
+                if isinstance(answer, Estimate)
+                else float(log_odds(answer.target.threshold))
+            ),
+            outline=self._outline(answer),
             expected=self._expected,
-            outside=None if self.unfamiliar is None else float(self.unfamiliar[frame]),
+            outside=None if self.unfamiliar is None else float(self.unfamiliar[held.frame]),
+            moves=answer.box is None,
         )
 
-    def again(self, finding: Finding, images: FloatArray) -> Answer:
-        """Log-odds and maps of other images, for the target of a finding."""
-        column, explainer = self._column(finding), self.model.explainer()
-        output = self.model.predict(images)
-        attribution = output.attribution
-        if attribution is None and explainer is not None:
-            maps = explainer.explain(images, [column]).maps[:, 0]
-        else:
-            nothing = np.zeros(images.shape[:3], np.float32)
-            maps = attribution.maps[:, column] if attribution else nothing
-        grid = Grid.covering(images.shape[1:3], maps.shape[1:3])
-        return self._odds(output.logits)[:, column], grid.project(maps)
+    def held(self, answer: Answer) -> Held:
+        """What the model reads at once with the answer's key frame."""
+        frame = int(self.prepared.nearest[answer.frame])
+        return Held.of(self._items, self.prepared.values, frame)
 
-    def ask(self, finding: Finding, images: FloatArray) -> FloatArray:
-        """Log-odds alone; ``input.batch`` images at a time."""
+    def again(self, answer: Answer, images: FloatArray) -> evidence.Answer:
+        """Scores and maps of an answer for other key images, (images, rows, columns, channels)."""
+        held = self.held(answer)
         size = self.model.manifest.input.batch
-        parts = [images[start : start + size] for start in range(0, len(images), size)]
-        odds = [self._odds(self.model.predict(part).logits) for part in parts]
-        return np.concatenate(odds)[:, self._column(finding)]
+        each = [self._explained(answer, batch) for batch in held.batches(images, size)]
+        said, maps = [one[0] for one in each], [one[1] for one in each]
+        cells = held.together(maps, by_plane=maps[0].ndim == PLANES_AXES)
+        grid = Grid.covering(images.shape[1:3], cells.shape[1:3])
+        return self._scores(answer, held.together(said)), grid.project(cells)
+
+    def ask(self, answer: Answer, images: FloatArray) -> FloatArray:
+        """Scores alone; ``input.batch`` items at a time."""
+        held, head = self.held(answer), self.plan.kind
+        batches = held.batches(images, self.model.manifest.input.batch)
+        said = [self.model.predict(batch).heads[head] for batch in batches]
+        return self._scores(answer, held.together(said))
+
+    def where(self, answer: Answer) -> FloatArray | None:
+        """(1, 1, boxes): 1 for the answer's own; none for an answer that is no box."""
+        own, boxes = self._own_box(answer), self.prediction.boxes
+        if own is None or boxes is None:
+            return None
+        where = np.zeros((1, 1, len(boxes.places) // len(self.prediction.logits)), np.float32)
+        where[0, 0, own % where.shape[-1]] = 1
+        return where
 
     @cached_property
     def unfamiliar(self) -> FloatArray | None:
@@ -67,6 +117,18 @@ class Asked:
         known = Known.of(self.model.reference)
         features = self.prediction.features
         return None if known is None or features is None else score(known, features)
+
+    @cached_property
+    def _items(self) -> Items:
+        return Items.of(self.model.manifest.input, self.prepared)
+
+    @property
+    def plan(self) -> Classification | Detection | Regression:
+        """The output that is explained."""
+        plan = self.model.manifest.explained
+        if plan is None:
+            raise ValueError(f"{self.model.manifest.id} is not explained")
+        return plan
 
     @cached_property
     def _expected(self) -> FloatArray | None:
@@ -77,24 +139,68 @@ class Asked:
         grid = Grid.covering(size, average.shape)
         return np.asarray(grid.project(average[None].astype(np.float32))[0])
 
-    def _odds(self, logits: FloatArray) -> FloatArray:
-        return _odds(self.model.probabilities(logits))
+    def _column(self, answer: Answer) -> int:
+        return self.plan.labels.index(answer.label)
 
-    def _column(self, finding: Finding) -> int:
-        plan = self.model.manifest.classification
-        return plan.targets.index(finding.target) if plan else 0
+    def _said(self, answer: Answer) -> float:
+        """The score of the image as it is."""
+        prediction, column = self.prediction, self._column(answer)
+        own = self._own_box(answer)
+        if own is not None and prediction.boxes is not None:
+            return float(_odds(prediction.boxes.probabilities[own])[column])
+        if isinstance(answer, Estimate) and prediction.numbers is not None:
+            return float(prediction.numbers[answer.frame, column])
+        return float(_odds(prediction.probabilities[answer.frame])[column])
 
-    def _outline(self, finding: Finding) -> BoolArray | None:
-        plan, label = self.model.manifest.segmentation, finding.target.located_by
+    def _scores(self, answer: Answer, said: FloatArray) -> FloatArray:
+        """(images,) of what the explained head said, (images, [boxes,] channels)."""
+        where = self.where(answer)
+        own = said if where is None else said[:, int(where.argmax())]
+        if not isinstance(answer, Estimate):
+            own = _odds(self.model.probabilities(own))
+        return own[:, self._column(answer)]
+
+    def _explained(self, answer: Answer, batch: Inputs) -> tuple[FloatArray, FloatArray]:
+        """What the explained head says, and the maps of one target: (items, [planes,] cells)."""
+        explainer, where, column = self.model.explainer(), self.where(answer), self._column(answer)
+        if explainer is None:
+            raise ValueError(f"{self.model.manifest.id} is not explained")
+        places = None if where is None else np.repeat(where, len(batch), axis=0)
+        if places is not None and explainer.one_pass:
+            own = explainer.explain(batch, [column], places)
+            return own.logits, own.maps[:, 0]
+        output = self.model.predict(batch)
+        said, attribution = output.heads[self.plan.kind], output.attribution
+        if attribution is not None:
+            return said, attribution.maps[:, column]
+        return said, explainer.explain(batch, [column], places).maps[:, 0]
+
+    def _own_box(self, answer: Answer) -> int | None:
+        boxes = self.prediction.boxes
+        return None if answer.box is None or boxes is None else boxes.places.index(answer.box)
+
+    def _outline(self, answer: Answer) -> BoolArray | None:
+        """What the model drew of it, or its box."""
+        if answer.box is not None:
+            return np.asarray(self._on_model(_drawn(answer.box, self.prepared.grid.outer)) >= 0.5)
+        plan = self.model.manifest.segmentation
+        label = answer.target.located_by if isinstance(answer, Finding) else None
         if plan is None or label is None:
             return None
         channel = [segment.label for segment in plan.segments].index(label)
-        likely = self.prediction.masks[finding.frame, ..., channel]
+        likely = self.prediction.masks[answer.frame, ..., channel]
         mask = (likely >= plan.segments[channel].threshold).astype(np.float32)
         return np.asarray(self._on_model(mask) >= 0.5)
 
     def _on_model(self, values: FloatArray) -> FloatArray:
         return np.asarray(self.prepared.grid.sample(values[None])[0], np.float32)
+
+
+def _drawn(box: Box, size: tuple[int, ...]) -> FloatArray:
+    """(rows, columns): 1 for the pixels whose centres lie in the box."""
+    corners = zip(np.indices(size), box.first, box.last, strict=True)
+    inside = [(at >= first) & (at <= last) for at, first, last in corners]
+    return np.asarray(np.all(inside, axis=0), np.float32)
 
 
 def _odds(likely: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ target is there, and the segmentation head says where.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from dicom_node.domain.analysis import (
     BoolArray,
     Estimate,
     Explanation,
+    ExplanationQuality,
     Finding,
     FloatArray,
     Prediction,
@@ -33,12 +35,14 @@ from dicom_node.domain.analysis import (
     SaliencyMap,
     SegmentMask,
     SourceImages,
+    Trust,
 )
 from dicom_node.domain.manifest import ModelManifest, Segment, Target
-from explain.quality import measure
 from explain.region import find_region
 from workers.measure import longest_slice, measurements
 from workers.regions import Regions, beside
+
+Explained = TypeVar("Explained", Finding, Estimate)
 
 
 @dataclass(frozen=True)
@@ -130,23 +134,13 @@ def heard(regions: Regions) -> BoolArray:
 
 
 def explained(
-    finding: Finding, saliency: SaliencyMap, images: SourceImages, level: float
-) -> Finding:
-    """The finding with its explanation: the map, and the place it names on the key slice."""
-    outline = finding.segment.mask[finding.frame] if finding.segment else None
-    region = find_region(saliency, finding.frame, images, level=level, outline=outline)
-    quality = measure(saliency.values[finding.frame], outline)
-    return replace(finding, explanation=Explanation(saliency, region, quality))
-
-
-def shown(
-    estimate: Estimate, saliency: SaliencyMap, images: SourceImages, level: float
-) -> Estimate:
-    """The estimate with its explanation: what raised the number, and where."""
-    outline = estimate.segment.mask[estimate.frame] if estimate.segment else None
-    region = find_region(saliency, estimate.frame, images, level=level, outline=outline)
-    quality = measure(saliency.values[estimate.frame], outline)
-    return replace(estimate, explanation=Explanation(saliency, region, quality))
+    answer: Explained, saliency: SaliencyMap, images: SourceImages, level: float
+) -> Explained:
+    """The answer with its explanation: the map, and the place it names on the key slice."""
+    outline = answer.segment.mask[answer.frame] if answer.segment else None
+    region = find_region(saliency, answer.frame, images, level=level, outline=outline)
+    unknown = ExplanationQuality(Trust.NOT_MEASURED)
+    return replace(answer, explanation=Explanation(saliency, region, unknown))
 
 
 def context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:

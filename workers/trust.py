@@ -1,31 +1,31 @@
-"""How far the map of each finding can be believed, and how sure the answer is."""
+"""How far the map of each answer can be believed, and how sure the answer is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from pydicom.sr.codedict import codes
-from scipy import ndimage
-from scipy.special import expit
 
 from dicom_node.domain import concepts
 from dicom_node.domain.analysis import (
+    Answer,
+    Estimate,
+    Explanation,
     ExplanationQuality,
     Finding,
     Presence,
     QualityMeasure,
+    SaliencyMap,
     Trust,
 )
 from dicom_node.domain.trust import VerdictPlan
-from explain.calibration import open_answers
-from explain.evidence import Evidence, Removed, Seen, weigh
-from explain.thorough import NOISE, Thorough, measured
-from explain.verdict import MEANINGS, judge
+from explain.evidence import Evidence, Seen, weigh
+from explain.thorough import Thorough, measured
+from explain.verdict import MEANINGS, OF_NUMBERS, judge
 from workers.asked import Asked
+from workers.doubt import COPIES, counterfactual, left_open, spread_of_copies
+from workers.findings import Explained
 
-COPIES = 4
-"""Of the key slice, changed a little: the spread of their probabilities is a measure of doubt."""
-COPY_SHIFT = 3
 FAILED = (
     "In its test, the maps of this model did not beat a map that always names the same place: "
     "none of them is evidence."
@@ -33,24 +33,30 @@ FAILED = (
 NOT_FITTED = "This model came without a test of its maps on cases with known places."
 NOTHING_THERE = "The finding is absent: there is no place to check."
 EMPTY = "The model names no place for this finding: look at the whole image."
+INCOMPLETE = (
+    "part of the score's difference from the blurred image that the map does not add up to; near "
+    "0 is good"
+)
 OUTSIDE = (
     "These images are outside of what this model was trained on: do not rely on what it says of "
     "them."
 )
 
 
-def judged(findings: Sequence[Finding], asked: Asked) -> tuple[Finding, ...]:
-    """Each finding with the verdict on its map, within the manifest's budget of passes.
+def judged(answers: Sequence[Explained], asked: Asked) -> tuple[Explained, ...]:
+    """Each answer with the verdict on its map, within the manifest's budget of passes.
 
-    Of models that answer slice by slice; the maps of others stay as they are, not measured.
+    An answer without a map, as those that a model draws, stays as it is.
     """
-    if asked.model.manifest.input.unit != "slice" or asked.model.manifest.classification is None:
-        return tuple(findings)
     budget = asked.model.manifest.explanation.measure_passes
-    done: dict[int, Finding] = {}
-    for place in sorted(range(len(findings)), key=lambda n: -findings[n].probability):
-        done[place], budget = _judged(findings[place], asked, budget)
-    return tuple(done[place] for place in range(len(findings)))
+    done: dict[int, Explained] = {}
+    for place in sorted(range(len(answers)), key=lambda n: -_likely(answers[n])):
+        done[place], budget = _judged(answers[place], asked, budget)
+    return tuple(done[place] for place in range(len(answers)))
+
+
+def _likely(answer: Answer) -> float:
+    return answer.probability if isinstance(answer, Finding) else 0.0
 
 
 def unfamiliar(asked: Asked) -> list[str]:
@@ -59,51 +65,74 @@ def unfamiliar(asked: Asked) -> list[str]:
     return [OUTSIDE] if scores is not None and np.median(scores) > 1 else []
 
 
-def _judged(finding: Finding, asked: Asked, budget: int) -> tuple[Finding, int]:
-    """The finding, and what is left of the budget."""
-    explanation = finding.explanation
+def _judged(answer: Explained, asked: Asked, budget: int) -> tuple[Explained, int]:
+    """The answer, and what is left of the budget."""
+    explanation = answer.explanation
     if explanation is None:
-        return finding, budget
-    if finding.presence is not Presence.PRESENT:
+        return answer, budget
+    if isinstance(answer, Finding) and answer.presence is not Presence.PRESENT:
         quality = ExplanationQuality(Trust.NOT_MEASURED, (NOTHING_THERE,))
         explanation = replace(explanation, quality=quality)
-        return replace(finding, explanation=explanation, certainty=_open(finding)), budget
-    seen = asked.seen(finding, explanation.saliency)
-    evidence = weigh(
-        seen,
-        asked.model.manifest.explanation.region_level,
-        lambda images: asked.again(finding, images),
-    )
-    copies = COPIES if budget >= COPIES else 0
+        return replace(answer, explanation=explanation, certainty=left_open(answer)), budget
+    seen = asked.seen(answer, explanation.saliency)
+    sure, left = _sure(answer, seen, asked, budget)
+    explained, left = _measured(answer, explanation, seen, asked, left)
+    if isinstance(answer, Finding):
+        return replace(answer, explanation=explained, certainty=sure), left
+    return replace(answer, explanation=explained), left
+
+
+def _sure(answer: Answer, seen: Seen, asked: Asked, budget: int) -> tuple[tuple[str, ...], int]:
+    """How sure a finding is, and what is left of the budget; a number has no probability."""
+    if not isinstance(answer, Finding):
+        return (), budget
+    cost = COPIES * asked.held(answer).passes
+    if budget < cost:
+        return left_open(answer), budget
+    return (*left_open(answer), spread_of_copies(answer, seen, asked)), budget - cost
+
+
+def _measured(
+    answer: Answer, explanation: Explanation, seen: Seen, asked: Asked, budget: int
+) -> tuple[Explanation, int]:
+    """The explanation with its verdict and numbers, and what is left of the budget."""
+    level = asked.model.manifest.explanation.region_level
+    evidence = weigh(seen, level, lambda images: asked.again(answer, images))
     thorough = measured(
         seen,
-        lambda images: asked.again(finding, images),
-        lambda images: asked.ask(finding, images),
-        budget - copies,
+        lambda images: asked.again(answer, images),
+        lambda images: asked.ask(answer, images),
+        budget,
+        asked.held(answer).passes,
     )
-    sure = (*_open(finding), *(_copies(finding, seen, asked) if copies else ()))
+    measures = (
+        *_numbers(evidence.numbers, OF_NUMBERS if isinstance(answer, Estimate) else {}),
+        *thorough.measures,
+        *_completeness(explanation.saliency),
+    )
     explained = replace(
         explanation,
-        quality=quality_of(asked, seen, evidence, thorough),
-        counterfactual=_without(seen, evidence),
+        quality=_quality(asked, seen, evidence, measures, _left_out(thorough)),
+        counterfactual=counterfactual(answer, seen, evidence, asked),
     )
-    left = budget - copies - thorough.passes
-    return replace(finding, explanation=explained, certainty=sure), left
+    return explained, budget - thorough.passes
 
 
-def quality_of(
-    asked: Asked, seen: Seen, evidence: Evidence, thorough: Thorough
+def _quality(
+    asked: Asked,
+    seen: Seen,
+    evidence: Evidence,
+    measures: Sequence[QualityMeasure],
+    left_out: Sequence[str],
 ) -> ExplanationQuality:
     """The verdict, why, and all numbers."""
     plan = asked.model.manifest.explanation
-    measures = (*_numbers(evidence.numbers), *thorough.measures)
-    left_out = _left_out(thorough)
     if plan.check is not None and not plan.check.passed:
-        return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), measures)
+        return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), tuple(measures))
     if not seen.values.any():
-        return ExplanationQuality(Trust.CAUTION, (EMPTY,), measures)
+        return ExplanationQuality(Trust.CAUTION, (EMPTY,), tuple(measures))
     if plan.verdict is None or not plan.verdict.names <= evidence.numbers.keys():
-        return ExplanationQuality(Trust.NOT_MEASURED, (NOT_FITTED, *left_out), measures)
+        return ExplanationQuality(Trust.NOT_MEASURED, (NOT_FITTED, *left_out), tuple(measures))
     return _verdict(plan.verdict, evidence, measures, left_out)
 
 
@@ -123,83 +152,30 @@ def _verdict(
     return ExplanationQuality(verdict.trust, (*verdict.reasons, *left_out), (chance, *measures))
 
 
-def _numbers(numbers: Mapping[str, float]) -> list[QualityMeasure]:
-    """In percent, but for the distance from the training images."""
+def _numbers(numbers: Mapping[str, float], meanings: Mapping[str, str]) -> list[QualityMeasure]:
+    """In percent, but for the distance from the training images; ``meanings`` of its own."""
     return [
         QualityMeasure(meaning.name, round(numbers[name], 2), codes.UCUM.NoUnits, meaning.meaning)
         if name == "outside"
         else QualityMeasure(
-            meaning.name, round(100 * numbers[name], 1) + 0.0, codes.UCUM.Percent, meaning.meaning
+            meaning.name,
+            round(100 * numbers[name], 1) + 0.0,
+            codes.UCUM.Percent,
+            meanings.get(name, meaning.meaning),
         )
         for name, meaning in MEANINGS.items()
         if name in numbers
     ]
 
 
+def _completeness(saliency: SaliencyMap) -> list[QualityMeasure]:
+    """Of integrated gradients alone."""
+    if saliency.incomplete is None:
+        return []
+    part, unit = round(100 * saliency.incomplete, 1), codes.UCUM.Percent
+    return [QualityMeasure(concepts.COMPLETENESS, part, unit, INCOMPLETE)]
+
+
 def _left_out(thorough: Thorough) -> tuple[str, ...]:
     names = " / ".join(name.meaning for name in thorough.left_out)
     return (f"Left out, for the time given to checks was spent: {names}.",) if names else ()
-
-
-def _without(seen: Seen, evidence: Evidence) -> str:
-    """Which part of the image, taken out, turns the finding off."""
-    before = percent(float(expit(seen.logit)))
-    outline, region = evidence.without_outline, evidence.without_region
-    if outline is not None and (_off(outline, seen) or region is None or not _off(region, seen)):
-        return _sentence("what the model outlined", before, outline, seen)
-    if region is not None:
-        return _sentence("the place that the map names", before, region, seen)
-    return ""
-
-
-def _sentence(what: str, before: str, left: Removed, seen: Seen) -> str:
-    after = percent(float(expit(left.logit)))
-    if _off(left, seen):
-        return (
-            f"Without {what}, the probability on this slice falls from {before} to {after}: the "
-            "finding would not be reported."
-        )
-    return (
-        f"Without {what}, the probability on this slice is {after}, and was {before}: something "
-        "else in the image keeps it up."
-    )
-
-
-def _off(left: Removed, seen: Seen) -> bool:
-    return left.logit < seen.operating
-
-
-def _open(finding: Finding) -> tuple[str, ...]:
-    """The conformal set of a target."""
-    plan = finding.target.conformal
-    if plan is None:
-        return ()
-    words = {
-        (Presence.PRESENT,): "present only",
-        (Presence.ABSENT,): "absent only",
-        (Presence.PRESENT, Presence.ABSENT): "present or absent",
-        (): "neither: such a probability is rare",
-    }
-    said = words[open_answers(plan, finding.probability)]
-    return (f"At a coverage of {percent(plan.coverage)}, the probability leaves open: {said}.",)
-
-
-def _copies(finding: Finding, seen: Seen, asked: Asked) -> tuple[str, ...]:
-    """The spread over copies that are moved or noisy; the same copies in every run."""
-    random = np.random.default_rng(0)
-    grains = random.standard_normal((2, *seen.image.shape), np.float32)
-    moved = [
-        ndimage.shift(seen.image, (step, -step, 0), order=0, mode="nearest")
-        for step in (COPY_SHIFT, -COPY_SHIFT)
-    ]
-    noisy = seen.image + NOISE * np.ptp(seen.image) * grains
-    chances = expit(asked.ask(finding, np.concatenate([np.stack(moved), noisy])))
-    low, high = percent(float(chances.min())), percent(float(chances.max()))
-    return (f"Moved and noisy copies of the key slice get probabilities from {low} to {high}.",)
-
-
-def percent(probability: float) -> str:
-    """In whole percent, never 0 or 100: no model is certain."""
-    if probability > 0.99:
-        return ">99%"
-    return "<1%" if probability < 0.01 else f"{probability:.0%}"

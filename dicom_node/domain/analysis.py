@@ -115,6 +115,9 @@ class SaliencyMap:
     """Upper end of the colour bar, in logit units."""
     unit: Code | None = None
     """Of a number that is explained, in place of the logit."""
+    incomplete: float | None = None
+    """Of integrated gradients: part of the score's difference from its baseline's that the signed
+    map does not add up to (Sundararajan 2017)."""
 
     @cached_property
     def peaks(self) -> FloatArray:

@@ -36,6 +36,7 @@ NOISE_RANK = own("NOISE_RANK", "Stability to noise, by rank")
 NOISE_SSIM = own("NOISE_SSIM", "Stability to noise, by structure")
 SHIFT_SSIM = own("SHIFT_SSIM", "Stability to movement, by structure")
 OCCLUSION_RANK = own("OCCLUSION_RANK", "Agreement with occlusion")
+COMPLETENESS = own("COMPLETENESS", "Completeness error")
 SPREAD_OF_CHANCE = own("CHANCE_SPREAD", "Spread of the probability")
 
 DERIVED_IMAGE = own("DERIVED_IMAGE", "Derived image")

@@ -60,7 +60,7 @@ class Counted:
     [
         ("saliency", 1, 1),
         ("smoothgrad", 1, 16),
-        ("integrated-gradients", 1, 8),
+        ("integrated-gradients", 3, 8),  # the baseline and the image, for completeness
         ("scorecam", CHANNELS + 2, 0),
         ("scorecam-pruned", CHANNELS // 12 + 2, 0),
         ("rise", 401, 0),

@@ -97,8 +97,9 @@ def test_integrated_gradients_share_out_the_whole_difference_of_the_logits():
     method = IntegratedGradients(scored(linear(weights)))
     image = spotted()
     expected = weights * (image - blurred(image[0]))[0, ..., 0]
-    np.testing.assert_allclose(method.explain(image, [0]).signed[0, 0], expected, atol=1e-5)
-    assert method.completeness(image[0], 0) < 1e-3
+    found = method.explain(image, [0])
+    np.testing.assert_allclose(found.signed[0, 0], expected, atol=1e-5)
+    assert found.incomplete[0, 0] < 1e-3
 
 
 def test_what_speaks_against_a_target_is_below_0():

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import FrameReference, SaliencyMap, SourceImages, Trust
-from explain.quality import measure
+from dicom_node.domain.analysis import FrameReference, SaliencyMap, SourceImages
 from explain.region import find_region
 
 SHAPE = (3, 40, 50)
@@ -66,12 +65,3 @@ def test_a_map_that_points_elsewhere_is_not_bent_towards_the_outline():
     region = find_region(saliency(plateau()), 1, images(), level=0.5, outline=outline)
     assert region is not None
     assert not (region.outline & outline).any()
-
-
-def test_quality_says_how_much_lies_inside_and_gives_no_verdict():
-    values = plateau()[1]
-    quality = measure(values, values > 0)
-    assert quality.trust is Trust.NOT_MEASURED
-    assert [m.value for m in quality.measures] == [100.0]
-    assert measure(values, None).measures == ()
-    assert measure(np.zeros_like(values), values > 0).measures == ()

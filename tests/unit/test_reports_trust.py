@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node.testing.phantom import phantom
 from explain.thorough import CHECKS
-from explain.verdict import AGREE, MEANINGS, UNSURE
+from explain.verdict import AGREE, MEANINGS, OF_NUMBERS, UNSURE
 from reports.case import Case
 from reports.html import report_html
 from reports.language import speaking
@@ -19,11 +19,21 @@ SAID = [
     *(text for c in CHECKS for text in (c.name.meaning, c.meaning)),
     *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY),
     *(trust.OUTSIDE, trust.concepts.MAP_HITS.meaning),
+    *(trust.concepts.COMPLETENESS.meaning, trust.INCOMPLETE, *OF_NUMBERS.values()),
 ]
 WITHOUT = (
     "Without what the model outlined, the probability on this slice falls from 97% to 3%: the "
     "finding would not be reported."
 )
+OTHERS = [
+    "Without what the model outlined on this image alone, the probability falls from 97% to 3%: "
+    "the finding would not be reported.",
+    "Without the place that the map names on this image alone, the probability is 96%, and was "
+    "97%: something else in the images keeps it up.",
+    "Without the place that the map names, the number on this slice is 30 mm, and was 205 mm.",
+    "Without the place that the map names on this image alone, the number is 3, and was 20.",
+    "Noisy copies of the key slice get probabilities from 90% to 97%.",
+]
 OPEN = "At a coverage of 95%, the probability leaves open: present only."
 
 
@@ -43,6 +53,7 @@ def test_sentences_with_numbers_are_translated_with_their_numbers():
             "Ohne das vom Modell Umrissene fällt die Wahrscheinlichkeit auf dieser Schicht von 97% "
             "auf 3%: Der Befund würde nicht gemeldet."
         )
+        assert [term(text) for text in OTHERS if "the" in term(text).split()] == []
         assert term(OPEN).endswith("lässt die Wahrscheinlichkeit offen: nur vorhanden.")
 
 

@@ -9,13 +9,14 @@ LIGHT = [
     "dicom_node.catalog",
     "explain.explainer",
     "explain.projection",
-    "explain.quality",
+    "explain.thorough",
     "explain.region",
     "workers.analysis",
     "workers.bundle",
     "workers.findings",
     "workers.model",
     "workers.preprocess",
+    "workers.trust",
     "workers.volume",
 ]
 

@@ -1,0 +1,278 @@
+"""Maps of every task are measured: of blocks, sequences, views, boxes and numbers, as of slices."""
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_node.catalog import open_bundle
+from dicom_node.domain.analysis import (
+    FrameReference,
+    Presence,
+    Provenance,
+    SourceImages,
+    Trust,
+)
+from explain.evidence import without
+from explain.thorough import CHECKS, PASSES
+
+keras = pytest.importorskip("keras")
+pytestmark = pytest.mark.tensorflow
+
+BUNDLES = Path(__file__).parents[2] / "workers" / "bundles" / "tasks"
+PROVENANCE = Provenance("2.25.9", 1, "input", "bundle", "config", datetime(2026, 1, 2))
+ALL = 10 * PASSES
+THOROUGH = {check.name.value for check in CHECKS}
+CHEAP = {"REGION_DROP", "BEYOND_BODY", "BORDER", "SPREAD"}
+MOVED = {"SHIFT_AGREEMENT", "SHIFT_SSIM"}
+EXPECTED = {
+    "qa-sequence": CHEAP | THOROUGH | MOVED,
+    "qa-views": CHEAP | THOROUGH | MOVED,
+    "qa-diameter": CHEAP | THOROUGH | MOVED,
+    "qa-boxes": CHEAP | {"ENERGY_INSIDE", "OVERLAP", "OUTLINE_DROP"} | THOROUGH - MOVED,
+}
+SEEDS = {"qa-sequence": 70_001, "qa-views": 70_002, "qa-boxes": 70_000, "qa-diameter": 70_000}
+"""Of phantoms that training never saw, and that have something to find."""
+
+
+class Case:
+    """A model's analysis of one phantom, and how often its network was asked."""
+
+    def __init__(self, model, images, *, passes=ALL, **plan) -> None:
+        from workers.analysis import analyse_images
+        from workers.asked import Asked
+        from workers.preprocess import prepare
+
+        given = model.manifest
+        changed = given.explanation.model_copy(update={"measure_passes": passes, **plan})
+        model.manifest = given.model_copy(update={"explanation": changed})
+        self.items = 0
+        try:
+            self.analysis = analyse_images(images, self._counting(model), PROVENANCE)
+            prepared = prepare(images, model.manifest)
+        finally:
+            model.manifest = given
+        self.asked = Asked(model, prepared, self.analysis.prediction)
+
+    def _counting(self, model):
+        case, predict = self, type(model).predict
+
+        def counted(batch):
+            case.items += len(batch[0] if isinstance(batch, list) else batch)
+            return predict(model, batch)
+
+        model.predict = counted
+        return model
+
+    @property
+    def measured(self):
+        """Answers with a map that was measured."""
+        answers = self.analysis.answers
+        return [a for a in answers if getattr(a, "presence", "PRESENT") == Presence.PRESENT]
+
+    def seen(self, answer):
+        return self.asked.seen(answer, answer.explanation.saliency)
+
+
+def named(answer) -> dict[str, float]:
+    return {m.name.value: m.value for m in answer.explanation.quality.measures}
+
+
+@pytest.fixture(scope="module")
+def cases():
+    from workers.loading import load_model
+    from workers.training.tasks import detection, regression, sequence, views
+
+    known = {m.NAME: m.RECIPES[m.NAME] for m in (detection, regression, sequence, views)}
+    made = {}
+
+    def case(name: str, **plan) -> Case:
+        key = (name, *sorted(plan.items()))
+        if key not in made:
+            model = load_model(open_bundle(BUNDLES / name))
+            made[key] = Case(model, known[name].plant(SEEDS[name]).images, **plan)
+        return made[key]
+
+    return case
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_map_of_each_task_has_its_numbers_and_no_verdict_that_was_not_fitted(cases, name):
+    measured = cases(name).measured
+    assert measured
+    for answer in measured:
+        quality = answer.explanation.quality
+        assert quality.trust is Trust.NOT_MEASURED
+        assert quality.reasons == (
+            "This model came without a test of its maps on cases with known places.",
+        )
+        assert set(named(answer)) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_the_image_as_it_was_gets_the_score_that_it_had_and_the_map(cases, name):
+    case = cases(name)
+    for answer in case.measured:
+        seen = case.seen(answer)
+        scores, maps = case.asked.again(answer, np.stack([seen.image, 0 * seen.image]))
+        assert scores[0] == pytest.approx(seen.logit, rel=1e-3, abs=1e-3)
+        assert scores[1] != pytest.approx(seen.logit, rel=1e-3)
+        np.testing.assert_allclose(case.asked.ask(answer, seen.image[None]), scores[:1], rtol=1e-3)
+        assert np.corrcoef(maps[0].ravel(), seen.values.ravel())[0, 1] > 0.99
+        assert maps[0].max() == pytest.approx(seen.values.max(), rel=0.05)
+
+
+def test_all_together_stay_within_the_budget_of_passes(cases):
+    few = cases("qa-sequence", passes=24)
+    assert few.items <= 1 + 3 + 24
+    (answer,) = few.measured
+    assert {"DELETION", "REGION_DROP"} <= set(named(answer))
+    assert "INSERTION" not in named(answer)
+    assert "Insertion area" in answer.explanation.quality.reasons[-1]
+
+
+def test_what_is_said_of_one_image_of_several_says_so(cases):
+    for name in ("qa-sequence", "qa-views"):
+        (answer,) = cases(name).measured
+        assert "on this image alone, the probability" in answer.explanation.counterfactual
+        assert answer.certainty[-1].startswith("Moved and noisy copies of the key slice")
+
+
+def test_a_box_is_the_outline_of_its_finding_and_its_own_score_is_asked(cases):
+    case = cases("qa-boxes")
+    assert len(case.measured) > 1
+    for answer in case.measured:
+        seen = case.seen(answer)
+        grid = case.asked.prepared.grid
+        size = [
+            (b - a) / s
+            for a, b, s in zip(answer.box.first, answer.box.last, grid.step, strict=True)
+        ]
+        assert seen.outline.sum() == pytest.approx(np.prod(size), rel=0.4)
+        assert named(answer)["OUTLINE_DROP"] == 100
+        assert answer.certainty[-1].startswith("Noisy copies")
+    first, second = case.measured[:2]
+    gone = without(case.seen(second).image, case.seen(second).outline)[None]
+    assert case.asked.ask(second, gone)[0] < 0
+    assert case.asked.ask(first, gone)[0] == pytest.approx(case.seen(first).logit, abs=1)
+
+
+def test_of_a_number_the_relative_fall_is_measured(cases):
+    case = cases("qa-diameter")
+    (estimate,) = case.measured
+    seen = case.seen(estimate)
+    number = estimate.measurements[0].value
+    assert (seen.logit, seen.operating) == pytest.approx((number, 0), abs=5)
+    region = seen.values >= 0.5 * seen.values.max()
+    left = float(case.asked.ask(estimate, without(seen.image, region)[None])[0])
+    fall = 100 * np.clip((seen.logit - left) / seen.logit, 0, 1)
+    assert named(estimate)["REGION_DROP"] == pytest.approx(fall, abs=0.1)
+    told = estimate.explanation.counterfactual
+    assert told == (
+        "Without the place that the map names, the number on this slice is "
+        f"{left:.4g} mm, and was {seen.logit:.4g} mm."
+    )
+    meanings = [m.meaning for m in estimate.explanation.quality.measures]
+    assert meanings[0].startswith("part of the number that goes")
+
+
+SIDE = 64
+BRIGHT, GREY = 240.0, 40.0  # HU: 1 and 0.5 of the window
+
+
+def series(count: int, *bright: int) -> SourceImages:
+    """Grey discs, some of them with a bright square."""
+    rows, columns = np.ogrid[:SIDE, :SIDE]
+    disc = np.hypot(rows - 32, columns - 32) < 26
+    pixels = np.where(disc, GREY, -160.0)[None].repeat(count, axis=0).astype(np.float32)
+    for frame in bright:
+        pixels[frame, 28:36, 36:44] = BRIGHT
+    affine = np.array([[0, 0, 4.5, 0], [0, 4.5, 0, 0], [5, 0, 0, 0], [0, 0, 0, 1]], float)
+    frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(count))
+    return SourceImages((), frames, pixels, affine)
+
+
+def counting_squares(unit: str, planes: int, bias: float):
+    """A network whose logit is 4 for each bright square that it is shown, and the bias."""
+    from workers.keras_model import KerasModel
+    from workers.training.tasks import sequence
+    from workers.training.tasks.recipe import manifest_of
+
+    manifest = manifest_of(sequence.RECIPES[sequence.NAME])
+    given = manifest.input.model_copy(update={"unit": unit, "shape": (planes, SIDE, SIDE, 1)})
+    manifest = manifest.model_copy(update={"input": given})
+    block = keras.Input(given.shape)
+    bright = keras.layers.Conv3D(1, 1, activation="relu", name="features")
+    pooled = keras.layers.GlobalAveragePooling3D()(bright(block))
+    head = keras.layers.Dense(1, activation="sigmoid", name="sphere")
+    network = keras.Model(block, head(pooled))
+    bright.set_weights([np.ones((1, 1, 1, 1, 1)), np.array([-0.75])])
+    head.set_weights([np.array([[4 * planes * SIDE**2 / (64 * 0.25)]]), np.array([bias])])
+    return KerasModel(manifest, network)
+
+
+def test_of_a_sequence_one_image_is_changed_and_the_others_stay():
+    (alone,) = Case(counting_squares("sequence", 4, -2), series(4, 2)).measured
+    (both,) = Case(counting_squares("sequence", 4, -2), series(4, 1, 2)).measured
+    (needed,) = Case(counting_squares("sequence", 4, -6), series(4, 1, 2)).measured
+    drops = [named(each)["REGION_DROP"] for each in (alone, both, needed)]
+    assert drops == pytest.approx([100, 100 * 4 / 6, 100], abs=2)
+    said = [each.explanation.counterfactual for each in (alone, both, needed)]
+    assert ["the finding would not be reported" in text for text in said] == [True, False, True]
+    assert "something else in the images keeps it up" in said[1]
+    assert named(alone)["DELETION"] < 0.1
+    assert named(alone)["INSERTION"] > 0.9
+    assert named(alone)["FAITHFULNESS"] > 0.9
+
+
+def test_every_block_that_shows_the_key_slice_is_asked_again_and_paid_for():
+    images = series(9, 4)
+    case = Case(counting_squares("volume", 4, -2), images)
+    (finding,) = case.measured
+    held = case.asked.held(finding)
+    assert (held.passes, held.items.count) == (2, 6)  # blocks 2 to 5 and 4 to 7
+    seen = case.seen(finding)
+    assert case.asked.ask(finding, seen.image[None])[0] == pytest.approx(seen.logit, abs=1e-3)
+    assert named(finding)["REGION_DROP"] == pytest.approx(100, abs=2)
+    less = Case(counting_squares("volume", 4, -2), images, passes=40)
+    blocks = 4
+    assert less.items <= blocks + 3 * held.passes + 40
+    assert set(named(less.measured[0])) == CHEAP | MOVED | {"NOISE_SSIM", "NOISE_RANK"}
+
+
+def test_integrated_gradients_say_how_much_their_map_does_not_add_up_to():
+    from explain.gradients import IntegratedGradients, blurred
+    from workers.keras_model import KerasModel
+
+    bundle = open_bundle(BUNDLES / "qa-diameter")
+    plan = {"method": "integrated-gradients", "layer": None, "measure_passes": 0}
+    changed = bundle.manifest.explanation.model_copy(update=plan)
+    manifest = bundle.manifest.model_copy(update={"explanation": changed})
+    model = KerasModel.load(replace(bundle, manifest=manifest))
+    case = Case(model, series(1), passes=0)
+    (estimate,) = case.measured
+    said = named(estimate)["COMPLETENESS"]
+    seen, explainer = case.seen(estimate), model.explainer()
+    assert isinstance(explainer, IntegratedGradients)
+    found = explainer.explain(seen.image[None], [0])
+    gap = np.ptp(case.asked.ask(estimate, np.stack([seen.image, blurred(seen.image)])))
+    missing = abs(abs(found.signed.sum()) - gap) / gap
+    assert said == pytest.approx(100 * missing, abs=0.2)
+    assert 0 < said < 50
+
+
+def test_an_answer_of_another_output_than_the_explained_one_has_no_map():
+    from workers.keras_model import KerasModel
+
+    plans = [open_bundle(BUNDLES / name).manifest for name in ("qa-diameter", "qa-inserts")]
+    outputs = tuple(plan.outputs[0] for plan in plans)
+    manifest = plans[0].model_copy(update={"outputs": outputs})
+    image = keras.Input(manifest.input.shape)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))
+    heads = [(1, "diameter", "linear"), (3, "kinds", "sigmoid")]
+    said = [keras.layers.Dense(n, activation=a, name=name)(pooled) for n, name, a in heads]
+    analysis = Case(KerasModel(manifest, keras.Model(image, said)), series(1), passes=0).analysis
+    assert [finding.explanation for finding in analysis.findings] == [None] * 3
+    assert all(estimate.explanation is not None for estimate in analysis.estimates)

@@ -1,0 +1,86 @@
+"""Sentences beside an answer: what it hangs on, and how sure it is."""
+
+import numpy as np
+from scipy import ndimage
+from scipy.special import expit
+
+from dicom_node.domain.analysis import Answer, Estimate, Finding, Presence
+from explain.calibration import open_answers
+from explain.evidence import Evidence, Removed, Seen
+from explain.thorough import NOISE
+from workers.asked import Asked
+
+COPIES = 4
+"""Of the key slice, changed a little: the spread of their probabilities is a measure of doubt."""
+COPY_SHIFT = 3
+OUTLINED, NAMED = "what the model outlined", "the place that the map names"
+
+
+def counterfactual(answer: Answer, seen: Seen, evidence: Evidence, asked: Asked) -> str:
+    """Which part of the key image, taken out, turns the finding off, or changes the number."""
+    outline, region = evidence.without_outline, evidence.without_region
+    alone = asked.model.manifest.input.unit != "slice"
+    if isinstance(answer, Estimate):
+        return _number_without(answer, seen, region, alone=alone) if region else ""
+    if outline is not None and (_off(outline, seen) or region is None or not _off(region, seen)):
+        return _without(OUTLINED, outline, seen, alone=alone)
+    return _without(NAMED, region, seen, alone=alone) if region else ""
+
+
+def left_open(finding: Finding) -> tuple[str, ...]:
+    """The conformal set of a target."""
+    plan = finding.target.conformal
+    if plan is None:
+        return ()
+    words = {
+        (Presence.PRESENT,): "present only",
+        (Presence.ABSENT,): "absent only",
+        (Presence.PRESENT, Presence.ABSENT): "present or absent",
+        (): "neither: such a probability is rare",
+    }
+    said = words[open_answers(plan, finding.probability)]
+    return (f"At a coverage of {percent(plan.coverage)}, the probability leaves open: {said}.",)
+
+
+def spread_of_copies(finding: Finding, seen: Seen, asked: Asked) -> str:
+    """Over copies that are moved or noisy, the same in every run; a box is not moved."""
+    steps = (COPY_SHIFT, -COPY_SHIFT) if seen.moves else ()
+    moved = [ndimage.shift(seen.image, (step, -step, 0), order=0, mode="nearest") for step in steps]
+    random = np.random.default_rng(0)
+    grains = random.standard_normal((COPIES - len(moved), *seen.image.shape), np.float32)
+    noisy = seen.image + NOISE * np.ptp(seen.image) * grains
+    chances = expit(asked.ask(finding, np.stack([*moved, *noisy])))
+    low, high = percent(float(chances.min())), percent(float(chances.max()))
+    copies = "Moved and noisy copies" if seen.moves else "Noisy copies"
+    return f"{copies} of the key slice get probabilities from {low} to {high}."
+
+
+def percent(probability: float) -> str:
+    """In whole percent, never 0 or 100: no model is certain."""
+    if probability > 0.99:
+        return ">99%"
+    return "<1%" if probability < 0.01 else f"{probability:.0%}"
+
+
+def _without(what: str, left: Removed, seen: Seen, *, alone: bool) -> str:
+    """``alone``: the answer is of several images, and one of them was changed."""
+    before, after = (percent(float(expit(logit))) for logit in (seen.logit, left.logit))
+    here, rest = f"Without {what}, the probability on this slice", "the image keeps"
+    if alone:
+        here, rest = f"Without {what} on this image alone, the probability", "the images keeps"
+    if _off(left, seen):
+        return f"{here} falls from {before} to {after}: the finding would not be reported."
+    return f"{here} is {after}, and was {before}: something else in {rest} it up."
+
+
+def _number_without(answer: Estimate, seen: Seen, left: Removed, *, alone: bool) -> str:
+    unit = answer.measurements[0].unit
+    name = "" if unit.value == "1" else f" {unit.meaning}"
+    before, after = (f"{number:.4g}{name}" for number in (seen.logit, left.logit))
+    if alone:
+        return f"Without {NAMED} on this image alone, the number is {after}, and was {before}."
+    return f"Without {NAMED}, the number on this slice is {after}, and was {before}."
+
+
+def _off(left: Removed, seen: Seen) -> bool:
+    return left.logit < seen.operating

@@ -97,6 +97,29 @@ def test_an_interval_is_wider_where_cases_are_of_few_patients():
     assert other.high - other.low > 2 * (one.high - one.low)
 
 
+def test_cases_of_nobody_known_count_each_by_itself():
+    known, unknown = random_cases(60), random_cases(60, patient=None)
+    one, other = (figures(seen)["Cases called right"] for seen in (known, unknown))
+    assert other.value == one.value
+    assert other.high - other.low == pytest.approx(one.high - one.low, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("patients", "words", "units"),
+    [
+        (["a", "a", "b"], "3 cases of 2 patients. Intervals", "samples of patients."),
+        ([None] * 3, "3 cases; the data does not say who the patients are: each", "of cases."),
+        (["a", "a", None], "2 cases of 1 patient, and 1 cases of which the data", "of cases."),
+    ],
+)
+def test_the_page_says_of_whom_the_cases_are(tmp_path, patients, words, units):
+    seen = [case(n, 0, (0.8, 0.1, 0.1), patient=patient) for n, patient in enumerate(patients)]
+    html = " ".join(page(evaluate(BundleFolder(tmp_path, MANIFEST, ""), "data", seen)).split())
+    assert words in html
+    assert html.count(units) == 1 + TYPES
+    assert ("or groups" in html, "too narrow" in html) == (False, None in patients)
+
+
 def test_calibration_error_is_the_gap_between_saying_and_being():
     seen = [case(n, 0 if n < 60 else 1, (0.8, 0.1, 0.1)) for n in range(100)]
     cases = Cases(seen, MANIFEST)

@@ -42,8 +42,8 @@ class Seen:
     """One case."""
 
     name: str
-    patient: str
-    """Who it is of; its own name where nobody says: cases of one patient are alike."""
+    patient: str | None
+    """Who it is of, for cases of one patient are alike; none where the data does not say."""
     truth: BoolArray
     """(targets,)."""
     probabilities: FloatArray
@@ -105,7 +105,7 @@ def _look(
     shown = mask is not None and mask[frame].any()
     return Seen(
         name=example.name,
-        patient=example.patient or example.name,
+        patient=example.patient,
         truth=np.array([label.casefold() in labels for label in targets]),
         probabilities=prediction.probabilities.max(axis=0),
         logits=prediction.logits[prediction.probabilities.argmax(axis=0), range(len(targets))],

@@ -59,7 +59,7 @@ def _curve(cases: Cases, column: int, curve: Curve) -> Iterator[Markup]:
     truth, said = cases.truth[:, column], cases.probabilities[:, column]
     if not 0 < truth.sum() < len(truth):
         return
-    rng, groups = np.random.default_rng(0), cases.patients
+    rng, groups = np.random.default_rng(0), cases.units
     heights = []
     for _ in range(CURVES):
         rows = np.concatenate([groups[n] for n in rng.integers(0, len(groups), len(groups))])

@@ -1,4 +1,7 @@
-"""Figures of a bundle on a data set, with intervals from samples of patients, not of cases."""
+"""Figures of a bundle on a data set, with intervals from samples of patients, not of cases.
+
+Where the data does not say who the patients are, each case counts by itself.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,10 +41,22 @@ class Cases:
         return np.stack([each.probabilities for each in self.seen])
 
     @cached_property
-    def patients(self) -> Sequence[Rows]:
-        """The rows of each patient."""
-        _, numbers = np.unique([each.patient for each in self.seen], return_inverse=True)
-        return [np.flatnonzero(numbers == n) for n in range(numbers.max() + 1)]
+    def units(self) -> Sequence[Rows]:
+        """What intervals draw: the rows of each patient, and each row of nobody known."""
+        rows: dict[str | int, list[int]] = {}
+        for row, each in enumerate(self.seen):
+            rows.setdefault(row if each.patient is None else each.patient, []).append(row)
+        return [np.array(members) for members in rows.values()]
+
+    @cached_property
+    def patients(self) -> int:
+        """How many are known."""
+        return len({each.patient for each in self.seen} - {None})
+
+    @cached_property
+    def unknown(self) -> int:
+        """Of how many cases the data does not say who they are of."""
+        return sum(each.patient is None for each in self.seen)
 
     @property
     def exclusive(self) -> bool:
@@ -81,8 +96,8 @@ class Cases:
         return lambda rows: float(_mean(known[rows]))
 
     def figure(self, statistic: Statistic, cases: int | None = None) -> Figure:
-        """The statistic, and the middle 95 % of it over seeded samples of patients."""
-        rng, groups = np.random.default_rng(0), self.patients
+        """The statistic, and the middle 95 % of it over seeded samples of ``units``."""
+        rng, groups = np.random.default_rng(0), self.units
         drawn = (rng.integers(0, len(groups), len(groups)) for _ in range(SAMPLES))
         values = [statistic(np.concatenate([groups[n] for n in chosen])) for chosen in drawn]
         known = np.array(values)[~np.isnan(values)]

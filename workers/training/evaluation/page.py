@@ -74,8 +74,8 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "evaluation": evaluation,
         "manifest": manifest,
         "version": __version__,
-        "cases": len(cases.seen),
-        "patients": len(cases.patients),
+        "whose": whose(cases),
+        "units": "cases" if cases.unknown else "patients",
         "charts": {
             target.label: (roc(cases, column), precision_recall(cases, column))
             for column, target in enumerate(manifest.targets)
@@ -86,6 +86,24 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "seconds": {"median": np.median(seconds), "longest": max(seconds)},
         "frames": float(np.median([each.frames for each in cases.seen])),
     }
+
+
+def whose(cases: Cases) -> str:
+    """How many patients the cases are of, as far as the data says it."""
+    count, known = len(cases.seen), len(cases.seen) - cases.unknown
+    if not cases.unknown:
+        return f"{count} cases of {_patients(cases)}"
+    alone = "each counts by itself, and where patients have several, intervals are too narrow"
+    if not known:
+        return f"{count} cases; the data does not say who the patients are: {alone}"
+    return (
+        f"{known} cases of {_patients(cases)}, and {cases.unknown} cases of which the data "
+        f"does not say who they are of: {alone}"
+    )
+
+
+def _patients(cases: Cases) -> str:
+    return f"{cases.patients} patient{'' if cases.patients == 1 else 's'}"
 
 
 def confusion(cases: Cases) -> Mapping[str, Mapping[str, int]]:

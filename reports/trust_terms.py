@@ -108,8 +108,8 @@ TEMPLATES = (
         "would not be reported."
     ),
     N_(
-        "Without {} on this image alone, the probability is {}, and was {}: something else "
-        "in the images keeps it up."
+        "Without {} on this image alone, the probability is {}, and was {}: the rest of "
+        "the images keeps it up."
     ),
     N_("Without {}, the number on this slice is {}, and was {}."),
     N_("Without {} on this image alone, the number is {}, and was {}."),

@@ -65,12 +65,14 @@ def percent(probability: float) -> str:
 def _without(what: str, left: Removed, seen: Seen, *, alone: bool) -> str:
     """``alone``: the answer is of several images, and one of them was changed."""
     before, after = (percent(float(expit(logit))) for logit in (seen.logit, left.logit))
-    here, rest = f"Without {what}, the probability on this slice", "the image keeps"
+    here = f"Without {what}, the probability on this slice"
+    rest = "something else in the image"
     if alone:
-        here, rest = f"Without {what} on this image alone, the probability", "the images keeps"
+        here = f"Without {what} on this image alone, the probability"
+        rest = "the rest of the images"
     if _off(left, seen):
         return f"{here} falls from {before} to {after}: the finding would not be reported."
-    return f"{here} is {after}, and was {before}: something else in {rest} it up."
+    return f"{here} is {after}, and was {before}: {rest} keeps it up."
 
 
 def _number_without(answer: Estimate, seen: Seen, left: Removed, *, alone: bool) -> str:

@@ -29,7 +29,7 @@ OTHERS = [
     "Without what the model outlined on this image alone, the probability falls from 97% to 3%: "
     "the finding would not be reported.",
     "Without the place that the map names on this image alone, the probability is 96%, and was "
-    "97%: something else in the images keeps it up.",
+    "97%: the rest of the images keeps it up.",
     "Without the place that the map names, the number on this slice is 30 mm, and was 205 mm.",
     "Without the place that the map names on this image alone, the number is 3, and was 20.",
     "Noisy copies of the key slice get probabilities from 90% to 97%.",

@@ -221,7 +221,7 @@ def test_of_a_sequence_one_image_is_changed_and_the_others_stay():
     assert drops == pytest.approx([100, 100 * 4 / 6, 100], abs=2)
     said = [each.explanation.counterfactual for each in (alone, both, needed)]
     assert ["the finding would not be reported" in text for text in said] == [True, False, True]
-    assert "something else in the images keeps it up" in said[1]
+    assert "the rest of the images keeps it up" in said[1]
     assert named(alone)["DELETION"] < 0.1
     assert named(alone)["INSERTION"] > 0.9
     assert named(alone)["FAITHFULNESS"] > 0.9

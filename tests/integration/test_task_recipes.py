@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 from task_results import BUNDLES
 
-from dicom_node.catalog import GOLDEN_EXPECTED, GOLDEN_INPUT, open_bundle, shipped_bundles
+from dicom_node.catalog import (
+    CARD,
+    GOLDEN_EXPECTED,
+    GOLDEN_INPUT,
+    MANIFEST,
+    open_bundle,
+    shipped_bundles,
+)
 from workers.arrays import read_arrays
 
 pytest.importorskip("keras")
@@ -32,6 +39,25 @@ def test_a_recipe_makes_the_bundle_of_its_name(name, tmp_path: Path):
 
 def _shapes(arrays):
     return {name: values.shape for name, values in arrays.items()}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BUNDLES.iterdir()))
+def test_what_ships_is_to_the_letter_what_its_recipe_writes(name):
+    from workers.training.measures import Figure
+    from workers.training.tasks import classical, recipe_of
+    from workers.training.tasks.recipe import card_text, filled
+
+    recipe, bundle = recipe_of(name), open_bundle(BUNDLES / name)
+    (row,) = bundle.manifest.card.performance
+    text = filled(
+        classical.MANIFEST if name == classical.NAME else recipe.manifest,
+        bundle.manifest.explanation.full_scale,
+        classical.QUESTION if name == classical.NAME else recipe.question,
+        Figure(row.value, row.low, row.high, row.cases),
+        bundle.manifest.card.training_data,
+    )
+    assert (bundle.path / MANIFEST).read_text() == text
+    assert (bundle.path / CARD).read_text() == card_text(text)
 
 
 def test_no_node_offers_the_bundles_of_tasks_and_none_takes_a_patient():

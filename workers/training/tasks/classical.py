@@ -15,23 +15,21 @@ from sklearn.preprocessing import StandardScaler
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import Analysis, Presence, SourceImages
 from dicom_node.domain.manifest import ModelManifest
-from workers.analysis import analyse_images
 from workers.classical.features import features, region
 from workers.classical.model import ClassicalModel
 from workers.packaging import package_file
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
-from workers.training.measures import Figure, proportion
 from workers.training.tasks import phantoms
 from workers.training.tasks.recipe import (
     FULL,
-    PROVENANCE,
     TEST,
     TRAINING,
     Planted,
     Size,
     card_text,
     filled,
+    measure,
     parsed,
     part,
 )
@@ -40,10 +38,8 @@ NAME = "qa-features"
 BACKGROUND = 24
 """Cases against which Shapley values are computed."""
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom star by features", least=1).replace(
-        "spacing_mm = 4.5", "spacing_mm = 3.0"
-    ).replace("rows = 64\ncolumns = 64", "rows = 96\ncolumns = 96")
-    + f"""
+    phantoms.manifest_head(NAME, "Phantom star by features", size=96)
+    + """
 [input]
 shape = [96, 96, 1]
 
@@ -56,18 +52,14 @@ kind = "classification"
 layer = "estimator"
 exclusive = true
 rest = "No star"
-
-[[outputs.targets]]
-label = "Star"
-finding = {{ value = "INSERT_STAR", scheme = "99DICOMNODE", meaning = "Star insert" }}
-category = {phantoms.OBJECT}
-threshold = 0.5
-
+"""
+    + phantoms.target("Star", "INSERT_STAR", "Star insert")
+    + """
 [explanation]
 method = "shapley"
 """
     + phantoms.CARD.format(what="models of radiomic features")
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +79,7 @@ class ClassicalRecipe:
         estimator = pipeline(seed).fit(vectors, classes)
         reference = {"features": vectors[:BACKGROUND]}
         model = ClassicalModel(manifest, estimator, reference)
-        figure = _measure(model, part(self.checks, size.checks), progress)
+        figure = measure(plant, right, model, part(self.checks, size.checks), progress)
         text = filled(
             MANIFEST, question=QUESTION, figure=figure, data=f"{len(seeds)} synthetic phantoms."
         )
@@ -127,15 +119,6 @@ def collect(
         classes.append(int("star" not in phantoms.of(planted).kinds))
         progress("phantoms", done / len(seeds))
     return np.stack(vectors), np.array(classes)
-
-
-def _measure(model: ClassicalModel, count: int, progress: Progress) -> Figure:
-    hits = 0
-    for done, seed in enumerate(range(TEST, TEST + count), 1):
-        planted = plant(seed)
-        hits += right(planted, analyse_images(planted.images, model, PROVENANCE))
-        progress("measuring", done / count)
-    return proportion(hits, count)
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:

@@ -3,7 +3,7 @@
 The transformer answers the first question, too.
 """
 
-from string import Template
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -20,22 +20,15 @@ from workers.training.tasks.recipe import Planted, Recipe
 ONE, SEVERAL, TRANSFORMER = "qa-insert", "qa-inserts", "qa-transformer"
 KINDS = ("disc", "ring", "square")
 WIDTH, HEADS, BLOCKS = 32, 4, 2
-TARGET = f"""
-[[outputs.targets]]
-label = "$label"
-finding = {{ value = "$code", scheme = "99DICOMNODE", meaning = "$label insert" }}
-category = {phantoms.OBJECT}
-threshold = 0.5
-"""
 
 
 def _manifest(name: str, title: str, what: str, exclusive: str, layer: str = "features") -> str:
-    target = Template(TARGET)
     targets = "".join(
-        target.substitute(label=kind.title(), code=f"INSERT_{kind.upper()}") for kind in KINDS
+        phantoms.target(kind.title(), f"INSERT_{kind.upper()}", f"{kind.title()} insert")
+        for kind in KINDS
     )
     return (
-        phantoms.HEAD.format(name=name, title=title, least=1)
+        phantoms.manifest_head(name, title)
         + f"""
 [input]
 shape = [64, 64, 1]
@@ -134,39 +127,33 @@ def _some(rng: np.random.Generator) -> tuple[str, ...]:
 
 EXCLUSIVE = 'exclusive = true\nrest = "No insert"\n'
 QUESTION = "Phantoms with exactly the right inserts present"
+KIND = Recipe(
+    manifest=_manifest(ONE, "Phantom insert", "multi-class models", EXCLUSIVE),
+    build=build_one,
+    plant=phantoms.planting(_one),
+    answers=answers_one,
+    losses=["categorical_crossentropy"],
+    right=right,
+    question=QUESTION,
+    examples=1200,
+    epochs=20,
+)
 RECIPES = {
-    ONE: Recipe(
-        manifest=_manifest(ONE, "Phantom insert", "multi-class models", EXCLUSIVE),
-        build=build_one,
-        plant=phantoms.planting(_one),
-        answers=answers_one,
-        losses=["categorical_crossentropy"],
-        right=right,
-        question=QUESTION,
-        examples=1200,
-        epochs=20,
-    ),
-    SEVERAL: Recipe(
+    ONE: KIND,
+    SEVERAL: replace(
+        KIND,
         manifest=_manifest(SEVERAL, "Phantom inserts", "multi-label models", ""),
         build=build_several,
         plant=phantoms.planting(_some),
         answers=answers_several,
         losses=["binary_crossentropy"],
-        right=right,
-        question=QUESTION,
-        examples=1200,
-        epochs=20,
     ),
-    TRANSFORMER: Recipe(
+    TRANSFORMER: replace(
+        KIND,
         manifest=_manifest(
             TRANSFORMER, "Phantom insert transformer", "transformers", EXCLUSIVE, "tokens"
         ),
         build=build_transformer,
-        plant=phantoms.planting(_one),
-        answers=answers_one,
-        losses=["categorical_crossentropy"],
-        right=right,
-        question=QUESTION,
         examples=800,
         epochs=12,
         rate=2e-3,

@@ -14,7 +14,7 @@ from workers.training.tasks.recipe import Planted, Recipe
 NAME = "qa-denoise"
 NOISE_HU = 40.0
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom denoiser", least=1)
+    phantoms.manifest_head(NAME, "Phantom denoiser")
     + """
 [input]
 shape = [64, 64, 1]

@@ -16,8 +16,8 @@ NAME = "qa-boxes"
 CELL = 4
 """Pixels."""
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom insert finder", least=1)
-    + f"""
+    phantoms.manifest_head(NAME, "Phantom insert finder")
+    + """
 [input]
 shape = [64, 64, 1]
 
@@ -25,13 +25,9 @@ shape = [64, 64, 1]
 kind = "detection"
 layer = "scores"
 boxes = "boxes"
-
-[[outputs.targets]]
-label = "Insert"
-finding = {{ value = "INSERT", scheme = "99DICOMNODE", meaning = "Insert" }}
-category = {phantoms.OBJECT}
-threshold = 0.5
-
+"""
+    + phantoms.target("Insert", "INSERT", "Insert")
+    + """
 [explanation]
 method = "hirescam" # cell by cell: the evidence of a box lies where its cells are
 layer = "features"

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dicom_node.domain.analysis import FrameReference, SourceImages
-from dicom_node.testing.inserts import Cylinder, cylinder
+from dicom_node.domain.analysis import BoolArray, FrameReference, SourceImages
+from dicom_node.testing.inserts import FIELD_OF_VIEW_MM, Cylinder, cylinder
 from dicom_node.testing.phantom import Phantom
 from dicom_node.testing.study import make_study
 from workers.training.slices import source_images
@@ -43,6 +43,33 @@ def of(planted: Planted) -> Cylinder:
     return made
 
 
+def sphere(planted: Planted) -> BoolArray:
+    """(slices, rows, columns): its mask; empty where there is none."""
+    made = of(planted)
+    inserts = zip(made.kinds, made.phantom.lesions, strict=True)
+    masks = [mask for kind, mask in inserts if kind == "sphere"]
+    return masks[0] if masks else np.zeros(made.phantom.hu.shape, bool)
+
+
+def manifest_head(name: str, title: str, *, least: int = 1, size: int = 64) -> str:
+    """The first tables of the manifest of a model that reads so many CT slices of this size."""
+    steps = CT_STEPS.format(size=size, spacing=FIELD_OF_VIEW_MM / size)
+    images = f"min_images = {least}"
+    return HEAD.format(name=name, title=title, modality="CT", images=images) + steps
+
+
+def target(label: str, code: str, meaning: str) -> str:
+    """The table of an insert that is searched for."""
+    finding = f'{{ value = "{code}", scheme = "99DICOMNODE", meaning = "{meaning}" }}'
+    return f"""
+[[outputs.targets]]
+label = "{label}"
+finding = {finding}
+category = {OBJECT}
+threshold = 0.5
+"""
+
+
 HEAD = """\
 # Made by `dicom-worker train task {name} FOLDER`.
 schema_version = 1
@@ -53,13 +80,15 @@ manufacturer = "DICOM AI node project"
 content_qualification = "RESEARCH"
 
 [selection]
-modality = ["CT"]
-min_images = {least}
+modality = ["{modality}"]
+{images}
 
 [[selection.rules]] # phantoms of the repository alone: never a patient's study
 keyword = "PatientID"
 matches = "^PHANTOM-QA"
+"""
 
+CT_STEPS = """
 [[preprocess]]
 step = "window"
 center = 40
@@ -67,9 +96,9 @@ width = 400
 
 [[preprocess]]
 step = "fit"
-rows = 64
-columns = 64
-spacing_mm = 4.5
+rows = {size}
+columns = {size}
+spacing_mm = {spacing}
 """
 
 CARD = """

@@ -20,6 +20,7 @@ from reports.key_slices import is_absent
 from workers.analysis import analyse_images
 from workers.items import Items
 from workers.keras_model import KerasModel
+from workers.model import Model
 from workers.packaging import package_file
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
@@ -41,36 +42,10 @@ class Planted:
     truth: Any
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one bundle is made."""
-
-    manifest: str
-    """Text with ``$full_scale``, ``$performance`` and ``$training_data``."""
-    build: Callable[[ModelManifest], keras.Model]
-    plant: Callable[[int], Planted]
-    """The phantom of a seed."""
-    answers: Callable[[Planted, Prepared, Items], Sequence[FloatArray]]
-    """What each output of the network should say of each item."""
-    losses: Sequence[Any]
-    """One an output."""
-    right: Callable[[Planted, Analysis], bool]
-    """Whether the pipeline said the truth."""
-    question: str
-    """What ``right`` means, in words: a row of the card."""
-    examples: int = 500
-    epochs: int = 12
-    batch: int = 16
-    rate: float = 3e-3
-    checks: int = 100
-    example: int = TEST
-    """Seed of the phantom that becomes the golden test."""
-
-    def train(
-        self, folder: Path, seed: int = 0, progress: Progress = silent, size: "Size | None" = None
-    ) -> BundleFolder:
-        """Fit, measure on phantoms that training never saw, and write the bundle."""
-        return train(self, folder, seed, progress, size or FULL)
+Plant = Callable[[int], Planted]
+"""The phantom of a seed."""
+Right = Callable[[Planted, Analysis], bool]
+"""Whether the pipeline said the truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +61,45 @@ FULL, TINY = Size(), Size(0.02, 0.05, 0.05)
 """The second to see that a recipe runs; what it makes knows nothing."""
 
 
-def train(
-    recipe: Recipe, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
-) -> BundleFolder:
-    """Fit, measure on phantoms that training never saw, and write the bundle."""
-    draft = manifest_of(recipe)
-    keras.utils.set_random_seed(seed)
-    network = recipe.build(draft)
-    examples = part(recipe.examples, size.examples)
-    _fit(recipe, network, draft, range(TRAINING, TRAINING + examples), size, progress)
-    scale = full_scale(recipe, KerasModel(draft, network), part(40, size.checks))
-    model = KerasModel(manifest_of(recipe, scale), network)
-    figure = _measure(recipe, model, part(recipe.checks, size.checks), progress)
-    data = f"{examples} synthetic phantoms of the repository."
-    text = filled(recipe.manifest, scale, recipe.question, figure, data)
-    return write(folder, text, network, recipe.plant(recipe.example).images)
+@dataclass(frozen=True)
+class Recipe:
+    """How one bundle is made."""
+
+    manifest: str
+    """Text with ``$full_scale``, ``$performance`` and ``$training_data``."""
+    build: Callable[[ModelManifest], keras.Model]
+    plant: Plant
+    answers: Callable[[Planted, Prepared, Items], Sequence[FloatArray]]
+    """What each output of the network should say of each item."""
+    losses: Sequence[Any]
+    """One an output."""
+    right: Right
+    question: str
+    """What ``right`` means, in words: a row of the card."""
+    examples: int = 500
+    epochs: int = 12
+    batch: int = 16
+    rate: float = 3e-3
+    checks: int = 100
+    example: int = TEST
+    """Seed of the phantom that becomes the golden test."""
+
+    def train(
+        self, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
+    ) -> BundleFolder:
+        """Fit, measure on phantoms that training never saw, and write the bundle."""
+        draft = manifest_of(self)
+        keras.utils.set_random_seed(seed)
+        network = self.build(draft)
+        examples = part(self.examples, size.examples)
+        _fit(self, network, draft, range(TRAINING, TRAINING + examples), size, progress)
+        scale = full_scale(self, KerasModel(draft, network), part(40, size.checks))
+        model = KerasModel(manifest_of(self, scale), network)
+        checks = part(self.checks, size.checks)
+        figure = measure(self.plant, self.right, model, checks, progress)
+        data = f"{examples} synthetic phantoms of the repository."
+        text = filled(self.manifest, scale, self.question, figure, data)
+        return write(folder, text, network, self.plant(self.example).images)
 
 
 def manifest_of(recipe: Recipe, full_scale: float = 1.0) -> ModelManifest:
@@ -219,10 +218,11 @@ def full_scale(recipe: Recipe, model: KerasModel, count: int) -> float:
     return max(0.1, round(float(np.percentile(peaks, TALL_MAPS)), 2)) if peaks else 1.0
 
 
-def _measure(recipe: Recipe, model: KerasModel, count: int, progress: Progress) -> Figure:
+def measure(plant: Plant, right: Right, model: Model, count: int, progress: Progress) -> Figure:
+    """How often the pipeline says the truth, of phantoms that training never saw."""
     hits = 0
     for done, seed in enumerate(range(TEST, TEST + count), 1):
-        planted = recipe.plant(seed)
-        hits += recipe.right(planted, analyse_images(planted.images, model, PROVENANCE))
+        planted = plant(seed)
+        hits += right(planted, analyse_images(planted.images, model, PROVENANCE))
         progress("measuring", done / count)
     return proportion(hits, count)

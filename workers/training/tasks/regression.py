@@ -15,7 +15,7 @@ from workers.training.tasks.recipe import Planted, Recipe
 NAME = "qa-diameter"
 TOLERANCE_MM = 6.0
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom diameter", least=1)
+    phantoms.manifest_head(NAME, "Phantom diameter")
     + f"""
 [input]
 shape = [64, 64, 1]

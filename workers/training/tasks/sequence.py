@@ -15,7 +15,7 @@ from workers.training.tasks.recipe import Planted, Recipe
 NAME = "qa-sequence"
 SLICES = 12
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom sphere in a series", least=SLICES)
+    phantoms.manifest_head(NAME, "Phantom sphere in a series", least=SLICES)
     + f"""
 [input]
 unit = "sequence"
@@ -25,13 +25,9 @@ batch = 1
 [[outputs]]
 kind = "classification"
 layer = "sphere"
-
-[[outputs.targets]]
-label = "Sphere"
-finding = {{ value = "INSERT_SPHERE", scheme = "99DICOMNODE", meaning = "Sphere insert" }}
-category = {phantoms.OBJECT}
-threshold = 0.5
-
+"""
+    + phantoms.target("Sphere", "INSERT_SPHERE", "Sphere insert")
+    + """
 [explanation]
 method = "gradcam"
 layer = "features"
@@ -56,17 +52,16 @@ def build(manifest: ModelManifest) -> keras.Model:
 
 def answers(planted: Planted, _: Prepared, items: Items) -> list[FloatArray]:
     """1 where there is a sphere."""
-    there = float("sphere" in phantoms.of(planted).kinds)
+    there = float(phantoms.sphere(planted).any())
     return [np.full((len(items.frames), 1), there, np.float32)]
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:
     """The right answer; where there is a sphere, in a key slice that shows it."""
-    made = phantoms.of(planted)
+    mask = phantoms.sphere(planted)
     (finding,) = analysis.findings
-    if "sphere" not in made.kinds:
+    if not mask.any():
         return finding.presence is Presence.ABSENT
-    mask = made.phantom.lesions[made.kinds.index("sphere")]
     return finding.presence is Presence.PRESENT and bool(mask[finding.frame].any())
 
 

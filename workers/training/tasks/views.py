@@ -14,23 +14,10 @@ from workers.training.tasks.layers import encoder
 from workers.training.tasks.recipe import TEST, Planted, Recipe
 
 NAME = "qa-views"
-MANIFEST = f"""\
-# Made by `dicom-worker train task {NAME} FOLDER`.
-schema_version = 1
-name = "{NAME}"
-version = "1.0.0"
-title = "Phantom mass in two views"
-manufacturer = "DICOM AI node project"
-content_qualification = "RESEARCH"
-
-[selection]
-modality = ["MG"]
-pick = "all"
-
-[[selection.rules]] # phantoms of the repository alone: never a patient's study
-keyword = "PatientID"
-matches = "^PHANTOM-QA"
-
+HEAD = phantoms.HEAD.format(
+    name=NAME, title="Phantom mass in two views", modality="MG", images='pick = "all"'
+)
+STEPS = """
 [[preprocess]]
 step = "window"
 center = 2048
@@ -40,7 +27,8 @@ width = 4096
 step = "resize"
 rows = 48
 columns = 36
-
+"""
+MANIFEST = f"""{HEAD}{STEPS}
 [input]
 unit = "views"
 shape = [48, 36, 1]

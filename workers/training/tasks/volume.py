@@ -15,7 +15,7 @@ from workers.training.tasks.recipe import Planted, Recipe
 NAME = "qa-spheres"
 SLICES = 8
 MANIFEST = (
-    phantoms.HEAD.format(name=NAME, title="Phantom sphere outlines", least=3)
+    phantoms.manifest_head(NAME, "Phantom sphere outlines", least=3)
     + f"""
 [input]
 unit = "volume"
@@ -57,22 +57,14 @@ def _conv(values: KerasTensor, width: int) -> KerasTensor:
 
 def answers(planted: Planted, prepared: Prepared, items: Items) -> list[FloatArray]:
     """Which part of each voxel is sphere."""
-    mask = prepared.grid.sample(sphere(planted).astype(np.float32))[..., None]
+    mask = prepared.grid.sample(phantoms.sphere(planted).astype(np.float32))[..., None]
     return [mask[items.frames]]
-
-
-def sphere(planted: Planted) -> np.ndarray:
-    """Its mask; empty where there is none."""
-    made = phantoms.of(planted)
-    inserts = zip(made.kinds, made.phantom.lesions, strict=True)
-    masks = [mask for kind, mask in inserts if kind == "sphere"]
-    return masks[0] if masks else np.zeros(made.phantom.hu.shape, bool)
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:
     """A Dice of 0.8 or more; no segment where there is no sphere."""
     masks = [segment.mask for segment in analysis.segments]
-    truth = sphere(planted)
+    truth = phantoms.sphere(planted)
     return dice(masks[0], truth) >= 0.8 if masks else not truth.any()
 
 

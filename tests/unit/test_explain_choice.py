@@ -9,7 +9,8 @@ import pytest
 from dicom_node.domain.analysis import FrameReference, Provenance, SourceImages
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow

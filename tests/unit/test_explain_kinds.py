@@ -48,7 +48,8 @@ def under(policy):
 def ending_in(activation):
     """As the worker serves it: the logits before the activation, of the same weights."""
     from workers.heads import heads
-    from workers.training.phantom_text import manifest_text, parse
+    from workers.training.phantom_text import manifest_text
+    from workers.training.text import parse
 
     start = image()
     values = keras.layers.GlobalAveragePooling2D()(features(start))

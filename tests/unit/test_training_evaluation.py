@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from dicom_node.catalog import BundleFolder
-from workers.training.brain.text import manifest_text, parse
+from workers.training.brain.text import manifest_text
 from workers.training.evaluation import curves
 from workers.training.evaluation import figures as figures_module
 from workers.training.evaluation.cases import Place, Seen
@@ -16,6 +16,7 @@ from workers.training.evaluation.figures import Cases, by_target, calibration_ga
 from workers.training.evaluation.page import confusion, evaluate, page
 from workers.training.evaluation.scope import scope
 from workers.training.evaluation.subgroups import subgroups
+from workers.training.text import parse
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,8 @@
 from types import SimpleNamespace
 
 from workers.training.localise import CANDIDATES, compared
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 from workers.training.trying import Tried
 
 MANIFEST = parse(manifest_text())

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow

@@ -13,7 +13,8 @@ from dicom_node.domain.analysis import (
     SourceImages,
 )
 from workers.findings import Answers, Case, answer
-from workers.training.brain.text import LABELS, manifest_text, parse
+from workers.training.brain.text import LABELS, manifest_text
+from workers.training.text import parse
 
 SHAPE = (4, 20, 20)
 PROVENANCE = Provenance("2.25.9", 1, "input", "bundle", "config", datetime(2026, 1, 2))

@@ -14,7 +14,8 @@ from dicom_node.domain.analysis import (
 )
 from dicom_node.domain.manifest import ModelManifest
 from workers.findings import Answers, Case, answer
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 SHAPE = (20, 60, 60)
 SPACING = (3.0, 1.0, 1.0)

@@ -10,7 +10,8 @@ from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel
 from workers.bundle import write_bundle
 from workers.loading import load_model
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow

@@ -8,7 +8,8 @@ from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel
 from dicom_node.domain.steps import Fit, Standardize, Window
 from workers.preprocess import prepare
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 SPACING = (4.0, 0.7, 0.9)
 

@@ -12,7 +12,8 @@ from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.domain.errors import UnsupportedGeometry
 from workers.steps import STEPS, apply
 from workers.steps.prepared import Prepared
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 SPACING = (3.0, 0.8, 1.2)
 AXIAL = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], float)

@@ -12,7 +12,8 @@ from dicom_node.domain.errors import UnsupportedGeometry
 from workers.model import Output
 from workers.prediction import predict
 from workers.preprocess import prepare
-from workers.training.phantom_text import manifest_text, parse
+from workers.training.phantom_text import manifest_text
+from workers.training.text import parse
 
 SPACING = (2.0, 1.0, 1.5)
 CORONAL = np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]], float)

@@ -18,9 +18,10 @@ from workers.training.evaluate import evaluate
 from workers.training.fit import fit
 from workers.training.measures import Figure
 from workers.training.network import LOGIT
-from workers.training.phantom_text import Chosen, card_text, manifest_text, parse
+from workers.training.phantom_text import INTERVALS, Chosen, decision, manifest_text
 from workers.training.phantom_trust import Effort, trust
 from workers.training.slices import collect
+from workers.training.text import card_text, parse
 
 TRAINING_SEEDS = range(10_000)
 VALIDATION_SEEDS = range(10_000, 20_000)
@@ -96,5 +97,5 @@ def _trusted(
     manifest = manifest_text(chosen, {**figures, **found.figures}, data)
     with tempfile.TemporaryDirectory() as scratch:
         example = save_study(make_study(phantom(EXAMPLE_SEED, slices=3, size=128)), Path(scratch))
-        card = card_text(parse(manifest))
+        card = card_text(parse(manifest), INTERVALS, decision(chosen))
         return package(folder, network, manifest, card, example, found.reference)

@@ -1,16 +1,13 @@
 """The words of the reference bundle: its manifest and its card."""
 
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
-from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
 from workers.training.measures import Figure
 from workers.training.network import FEATURES, LOGIT, MASKS
-from workers.training.trust_text import check_text, inline, verdict_text
+from workers.training.text import check_text, inline, performance_text, verdict_text
 
 SIDE = 192
 
@@ -111,17 +108,9 @@ limits = [
 ]
 $performance""")
 
-FIGURE = Template("""
-[[card.performance]]
-name = $name
-value = $value
-low = $low
-high = $high
-cases = $cases
-data = $data
-""")
 CHECKED = "maps of test phantoms against maps that know nothing"
 FITTED = "fitted on maps that hit, and maps of misled twins that miss"
+INTERVALS = "Wilson for proportions, bootstrap for means"
 DATA = "synthetic CT phantoms with seeds that neither training nor validation uses"
 
 
@@ -141,78 +130,22 @@ def manifest_text(
         training_data=training_data,
         conformal=_conformal(chosen.conformal),
         trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
-        performance="".join(_figure(name, figure) for name, figure in (figures or {}).items()),
+        performance=performance_text(figures or {}, DATA),
     )
 
 
-def parse(manifest: str) -> ModelManifest:
-    """The manifest that a text describes."""
-    return ModelManifest.model_validate(tomllib.loads(manifest))
-
-
-def card_text(manifest: ModelManifest) -> str:
-    """The text of ``card.md``: the manifest's card, for people."""
-    card = manifest.card
-    target = next(iter(manifest.classification.targets)) if manifest.classification else None
-    rows = [
-        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |"
-        for f in card.performance
-    ]
-    return "\n".join(
-        [
-            f"# {manifest.title} ({manifest.id})",
-            "",
-            f"**For:** {card.intended_use}",
-            "",
-            f"**Not for:** {card.not_for}",
-            "",
-            "## Data",
-            "",
-            card.training_data,
-            "",
-            "## Performance",
-            "",
-            f"On {DATA}; 95 % intervals (Wilson for proportions, bootstrap for means).",
-            "",
-            "| figure | value | interval | cases |",
-            "| --- | --- | --- | --- |",
-            *rows,
-            "",
-            "## How it decides",
-            "",
-            _decision(target.threshold, target.temperature) if target else "",
-            "",
-            "The network is a small U-Net. Its classification head gives each 4.5 mm tile of a "
-            "slice a logit of its own and pools them by log-sum-exp, so that the Grad-CAM heat "
-            "map on its features shows those tile logits.",
-            "",
-            "## Limits",
-            "",
-            *(f"- {limit}" for limit in card.limits),
-            "",
-        ]
-    )
-
-
-def _decision(threshold: float, temperature: float) -> str:
+def decision(chosen: Chosen) -> str:
+    """How the network comes to what it says."""
     return (
-        f"A slice's logit is divided by {temperature:g} (temperature, fitted on validation slices) "
-        f"before it becomes a probability. A study is called positive when a slice reaches "
-        f"{threshold:g}: the network's bias puts there the cut with the highest sensitivity plus "
-        "specificity over validation phantoms, in the middle of the gap where several are equal."
+        f"A slice's logit is divided by {chosen.temperature:g} (temperature, fitted on validation "
+        "slices) before it becomes a probability. A study is called positive when a slice reaches "
+        "0.5: the network's bias puts there the cut with the highest sensitivity plus specificity "
+        "over validation phantoms, in the middle of the gap where several are equal.\n\n"
+        "The network is a small U-Net. Its classification head gives each 4.5 mm tile of a slice a "
+        "logit of its own and pools them by log-sum-exp, so that the Grad-CAM heat map on its "
+        "features shows those tile logits."
     )
 
 
 def _conformal(plan: Conformal | None) -> str:
     return f"conformal = {inline(plan)} # of validation studies\n" if plan else ""
-
-
-def _figure(name: str, figure: Figure) -> str:
-    return FIGURE.substitute(
-        name=json.dumps(name),
-        value=round(figure.value, 4),
-        low=round(max(0.0, figure.low), 4),
-        high=round(min(1.0, figure.high), 4),
-        cases=figure.cases,
-        data=json.dumps(DATA),
-    )

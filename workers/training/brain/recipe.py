@@ -25,7 +25,7 @@ from workers.training.brain.example import example
 from workers.training.brain.fit import fit
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
-from workers.training.brain.text import Measured, card_text, manifest_text, parse
+from workers.training.brain.text import DECISION, INTERVALS, Measured, manifest_text
 from workers.training.dataset import Example
 from workers.training.evaluation.cases import AVERAGE_MASK, look
 from workers.training.evaluation.figures import Cases, overall
@@ -33,6 +33,7 @@ from workers.training.masked import Cases as MaskedCases
 from workers.training.masked import trust
 from workers.training.measures import Figure
 from workers.training.reading import read_images
+from workers.training.text import card_text, parse
 
 STEPS = 8000
 """Of 16 slices: an hour on two cores."""
@@ -153,5 +154,5 @@ def _write(
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.keras"
         network.save(weights)
-        card = card_text(parse(manifest))
+        card = card_text(parse(manifest), INTERVALS, DECISION)
         return package_file(folder, weights, manifest, card, example(), reference)

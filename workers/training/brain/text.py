@@ -1,18 +1,15 @@
 """The words of ``brain-mr-tumour``: its manifest and its card."""
 
 import json
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from string import Template
 
-from dicom_node.domain.manifest import ModelManifest, Performance
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.training.brain.network import EVIDENCE, MASKS, SIDE, TYPE_LOGITS
 from workers.training.measures import Figure
-from workers.training.trust_text import check_text, verdict_text
+from workers.training.text import check_text, performance_text, verdict_text
 
 LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
 SPACING_MM = 1.568
@@ -58,15 +55,6 @@ CODES = (
     ("393564001", "Glioma", "12738006", "Brain"),
     ("127024001", "Neoplasm of pituitary gland", "56329008", "Pituitary gland"),
 )
-FIGURE = Template("""
-[[card.performance]]
-name = $name
-value = $value
-low = $low
-high = $high
-cases = $cases
-data = $data
-""")
 
 
 def manifest_text(
@@ -88,40 +76,14 @@ def manifest_text(
         full_scale=chosen.full_scale,
         trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
         training_data=json.dumps(training_data),
-        performance="".join(
-            _figure(n, f, each.data) for each in measured for n, f in each.figures.items()
-        ),
+        performance="".join(performance_text(each.figures, each.data) for each in measured),
     )
 
 
-def parse(manifest: str) -> ModelManifest:
-    """The manifest that a text describes."""
-    return ModelManifest.model_validate(tomllib.loads(manifest))
-
-
-def card_text(manifest: ModelManifest) -> str:
-    """The text of ``card.md``: the manifest's card, for people."""
-    card = manifest.card
-    tables = groupby(card.performance, lambda figure: figure.data)
-    lines = [
-        f"# {manifest.title} ({manifest.id})",
-        f"**For:** {card.intended_use}",
-        f"**Not for:** {card.not_for}",
-        "## Data",
-        card.training_data,
-        card.citation,
-        "## Performance",
-        "95 % intervals: bootstrap over groups of slices; Wilson for shares of images; Hanley and "
-        "McNeil for areas under a curve.",
-        *(_table(data, figures) for data, figures in tables),
-        "## How it decides",
-        DECISION,
-        "## Limits",
-        "\n".join(f"- {limit}" for limit in card.limits),
-    ]
-    return "\n\n".join(lines) + "\n"
-
-
+INTERVALS = (
+    "bootstrap over groups of slices; Wilson for shares of images; Hanley and McNeil for areas "
+    "under a curve"
+)
 DECISION = (
     "The network is a U-Net. It outlines the tumour, and reads the type from the feature cells "
     "under that outline and from nowhere else. The heat map (HiResCAM on the layer that the "
@@ -132,27 +94,8 @@ DECISION = (
 )
 
 
-def _table(data: str, figures: Iterable[Performance]) -> str:
-    rows = [
-        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for f in figures
-    ]
-    head = ["| figure | value | interval | cases |", "| --- | --- | --- | --- |"]
-    return "\n".join([f"Measured on {data}:", "", *head, *rows])
-
-
 def _target(label: str, codes: tuple[str, str, str, str], temperature: float) -> str:
     value, meaning, site, place = codes
     return TARGET.substitute(
         label=label, value=value, meaning=meaning, site=site, place=place, temperature=temperature
-    )
-
-
-def _figure(name: str, figure: Figure, data: str) -> str:
-    return FIGURE.substitute(
-        name=json.dumps(name),
-        value=round(figure.value, 4),
-        low=round(max(0.0, figure.low), 4),
-        high=round(min(1.0, figure.high), 4),
-        cases=figure.cases,
-        data=json.dumps(data),
     )

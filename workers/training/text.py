@@ -1,0 +1,102 @@
+"""What every recipe writes of a bundle: figures, what was measured of its maps, and its card."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from string import Template
+
+from pydantic import BaseModel
+
+from dicom_node.domain.manifest import ModelManifest, Performance
+from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
+from workers.training.measures import Figure
+
+FIGURE = Template("""
+[[card.performance]]
+name = $name
+value = $value
+low = $low
+high = $high
+cases = $cases
+data = $data
+""")
+
+
+def parse(manifest: str) -> ModelManifest:
+    """The manifest that a text describes."""
+    return ModelManifest.model_validate(tomllib.loads(manifest))
+
+
+def performance_text(figures: Mapping[str, Figure], data: str) -> str:
+    """The tables ``card.performance``, of figures that were measured on ``data``."""
+    return "".join(_figure(name, figure, data) for name, figure in figures.items())
+
+
+def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
+    """The text of ``card.md``: the manifest's card, for people."""
+    card = manifest.card
+    tables = groupby(card.performance, lambda figure: figure.data)
+    lines = [
+        f"# {manifest.title} ({manifest.id})",
+        f"**For:** {card.intended_use}",
+        f"**Not for:** {card.not_for}",
+        "## Data",
+        card.training_data,
+        *([card.citation] if card.citation else []),
+        "## Performance",
+        f"95 % intervals: {intervals}.",
+        *(_table(data, figures) for data, figures in tables),
+        "## How it decides",
+        decision,
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in card.limits),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def check_text(check: ExplanationCheck | None, measured_on: str) -> str:
+    """The table ``explanation.check``; nothing for none."""
+    if check is None:
+        return ""
+    values = "".join(
+        f"{name} = {value}\n" for name, value in check.model_dump(exclude_none=True).items()
+    )
+    return f"\n[explanation.check] # {measured_on}\n{values}"
+
+
+def verdict_text(plan: VerdictPlan | None, fitted_on: str) -> str:
+    """The table ``explanation.verdict``; nothing for none."""
+    if plan is None:
+        return ""
+    numbers = "".join(f"  {inline(number)},\n" for number in plan.numbers)
+    return (
+        f"\n[explanation.verdict] # {fitted_on}\n"
+        f"bias = {plan.bias}\nreliable = {plan.reliable}\nnot_reliable = {plan.not_reliable}\n"
+        f"numbers = [\n{numbers}]\n"
+    )
+
+
+def inline(part: BaseModel) -> str:
+    """An inline table of TOML."""
+    pairs = (f"{name} = {json.dumps(value)}" for name, value in part.model_dump().items())
+    return f"{{ {', '.join(pairs)} }}"
+
+
+def _table(data: str, figures: Iterable[Performance]) -> str:
+    rows = [
+        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for f in figures
+    ]
+    head = ["| figure | value | interval | cases |", "| --- | --- | --- | --- |"]
+    return "\n".join([f"Measured on {data}:", "", *head, *rows])
+
+
+def _figure(name: str, figure: Figure, data: str) -> str:
+    return FIGURE.substitute(
+        name=json.dumps(name),
+        value=round(figure.value, 4),
+        low=round(max(0.0, figure.low), 4),
+        high=round(min(1.0, figure.high), 4),
+        cases=figure.cases,
+        data=json.dumps(data),
+    )

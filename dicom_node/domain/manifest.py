@@ -119,7 +119,7 @@ class ExplanationPlan(Part):
     check: ExplanationCheck | None = None
     """How the maps of all test cases did; where they failed, none is shown as evidence."""
     measure_passes: int = Field(default=36, ge=0, le=10_000)
-    """Time budget of a case for costly numbers about its maps, in passes of one image."""
+    """Time budget of a case for costly numbers about its maps, in passes of one item."""
 
     @model_validator(mode="after")
     def _scale_of_maps(self) -> Self:

@@ -195,14 +195,20 @@ def series(count: int, *bright: int) -> SourceImages:
 
 
 def counting_squares(unit: str, planes: int, bias: float):
-    """A network whose logit is 4 for each bright square that it is shown, and the bias."""
+    """A network whose logit is 4 for each bright square that it is shown, and the bias.
+
+    Calibrated by a temperature of 2.
+    """
     from workers.keras_model import KerasModel
     from workers.training.tasks import sequence
     from workers.training.tasks.recipe import manifest_of
 
     manifest = manifest_of(sequence.RECIPES[sequence.NAME])
     given = manifest.input.model_copy(update={"unit": unit, "shape": (planes, SIDE, SIDE, 1)})
-    manifest = manifest.model_copy(update={"input": given})
+    (plan,) = manifest.outputs
+    target = plan.targets[0].model_copy(update={"temperature": 2.0})
+    outputs = (plan.model_copy(update={"targets": (target,)}),)
+    manifest = manifest.model_copy(update={"input": given, "outputs": outputs})
     block = keras.Input(given.shape)
     bright = keras.layers.Conv3D(1, 1, activation="relu", name="features")
     pooled = keras.layers.GlobalAveragePooling3D()(bright(block))
@@ -227,6 +233,23 @@ def test_of_a_sequence_one_image_is_changed_and_the_others_stay():
     assert named(alone)["FAITHFULNESS"] > 0.9
 
 
+def test_a_number_below_0_falls_by_a_part_of_its_size():
+    from workers.keras_model import KerasModel
+
+    manifest = open_bundle(BUNDLES / "qa-diameter").manifest
+    image = keras.Input(manifest.input.shape)
+    bright = keras.layers.Conv2D(1, 1, activation="relu")
+    pooled = keras.layers.GlobalAveragePooling2D()(bright(image))
+    head = keras.layers.Dense(1, name="diameter")
+    network = keras.Model(image, head(pooled))
+    bright.set_weights([np.ones((1, 1, 1, 1)), np.array([-0.75])])
+    head.set_weights([np.array([[30 * SIDE**2 / (64 * 0.25)]]), np.array([-130.0])])
+    (estimate,) = Case(KerasModel(manifest, network), series(1, 0)).measured
+    assert estimate.measurements[0].value == pytest.approx(-100, abs=1)
+    assert named(estimate)["REGION_DROP"] == pytest.approx(30, abs=1)
+    assert "is -130 mm, and was -100 mm" in estimate.explanation.counterfactual
+
+
 def test_every_block_that_shows_the_key_slice_is_asked_again_and_paid_for():
     images = series(9, 4)
     case = Case(counting_squares("volume", 4, -2), images)
@@ -235,6 +258,7 @@ def test_every_block_that_shows_the_key_slice_is_asked_again_and_paid_for():
     assert (held.passes, held.items.count) == (2, 6)  # blocks 2 to 5 and 4 to 7
     seen = case.seen(finding)
     assert case.asked.ask(finding, seen.image[None])[0] == pytest.approx(seen.logit, abs=1e-3)
+    assert seen.logit == pytest.approx((4 - 2) / 2, abs=0.1)
     assert named(finding)["REGION_DROP"] == pytest.approx(100, abs=2)
     less = Case(counting_squares("volume", 4, -2), images, passes=40)
     blocks = 4

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from dicom_node.domain.analysis import Analysis, BoolArray, Finding, SaliencyMap, SegmentMask
 from reports.compass import bar_cm
 from reports.fonts import Font, drawable, font
-from reports.key_slices import KeySlice, boxes_in, segments_in
+from reports.key_slices import KeySlice, boxes_in, number_of, segments_in
 from reports.language import _, number, percent
 from reports.outline import Color
 from reports.overlay import BOX_COLOR, REGION_COLOR, Rgb, Scene, add_heat, to_image
@@ -142,15 +142,18 @@ def _gradient(height: int, width: int) -> Rgb:
 
 def legend_lines(analysis: Analysis, key: KeySlice) -> list[Line]:
     """What the lines and numbers of a picture mean."""
-    lines = [Line(s.color, False, _segmented(s)) for s in segments_in(analysis, key.frame)]
+    segments = segments_in(analysis, key.frame)
+    lines = [Line(s.color, False, _segmented(analysis, s)) for s in segments]
     boxes = boxes_in(analysis, key)
     lines += [Line(BOX_COLOR, False, _boxed(number, finding)) for number, finding, _box in boxes]
     named = Line(REGION_COLOR, True, _("place that the map names"))
     return [*lines, named] if key.regions else lines
 
 
-def _segmented(segment: SegmentMask) -> str:
-    name = clean(term(segment.label), 40)
+def _segmented(analysis: Analysis, segment: SegmentMask) -> str:
+    """As the table calls what was found there; what no answer is about by its type."""
+    about = (a.code for a in analysis.answers if number_of(analysis, a) == segment.number)
+    name = clean(term(next(about, segment.type).meaning), 40)
     return _("{name} {number} (segmented)").format(name=name, number=segment.number)
 
 

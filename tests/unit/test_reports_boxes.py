@@ -101,3 +101,13 @@ def test_the_place_of_a_box_names_each_coordinate_once() -> None:
     where = re.search(r"Lesion 1 Trunk Present.*?(Series .*?) Lesion 2", text)
     assert where
     assert len(re.findall(r"[HF] \d", where[1])) == 1
+
+
+def test_legend_and_table_call_a_segment_by_the_same_name_and_number() -> None:
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=SIZE))
+    text = words(report_html(Case(given)))
+    for finding in given.findings:
+        assert finding.segment
+        assert f"Lesion {finding.segment.number} Trunk Present" in text
+        assert f"Lesion {finding.segment.number} (segmented)" in text
+    assert not re.search(r"\d \d+ \(segmented\)", text)

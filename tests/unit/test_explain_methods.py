@@ -102,6 +102,18 @@ def test_integrated_gradients_share_out_the_whole_difference_of_the_logits():
     assert found.incomplete[0, 0] < 1e-3
 
 
+def test_only_a_map_that_should_add_up_says_how_much_is_missing():
+    from explain.gradients import IntegratedGradients, Saliency
+
+    linear_scores = scored(linear(np.ones((SIDE, SIDE), np.float32)))
+    assert np.isnan(Saliency(linear_scores).explain(spotted(), [0]).incomplete).all()
+    flat = np.full((1, SIDE, SIDE, 1), 0.5, np.float32)
+    same = IntegratedGradients(linear_scores, baseline=np.copy).explain(flat, [0])
+    assert np.isnan(same.incomplete).all()
+    coarse = IntegratedGradients(scored(seeking()), steps=1, baseline=np.zeros_like)
+    assert coarse.explain(spotted(), [0]).incomplete[0, 0] > 0.5
+
+
 def test_what_speaks_against_a_target_is_below_0():
     from explain.gradients import IntegratedGradients
     from explain.perturbation import Occlusion

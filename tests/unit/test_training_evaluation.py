@@ -105,6 +105,15 @@ def test_cases_of_nobody_known_count_each_by_itself():
     assert other.high - other.low == pytest.approx(one.high - one.low, abs=0.05)
 
 
+@pytest.mark.parametrize(("patients", "lowest"), [(40, 0.9), (4, 0.5)])
+def test_a_few_cases_all_called_right_do_not_make_certainty(patients, lowest):
+    """Wilson's interval of 40 of 40 starts at 0.912, that of 4 of 4 at 0.510."""
+    seen = [case(n, 0, (0.8, 0.1, 0.1), patient=f"p{n % patients}") for n in range(40)]
+    found = figures(seen)["Cases called right"]
+    assert (found.value, found.high, found.cases) == (1, pytest.approx(1), 40)
+    assert lowest < found.low < lowest + 0.02
+
+
 @pytest.mark.parametrize(
     ("patients", "words", "units"),
     [

@@ -4,7 +4,7 @@ Where the data does not say who the patients are, each case counts by itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from dicom_node.domain.analysis import BoolArray, FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from workers.training.evaluation.cases import Seen
-from workers.training.measures import Figure
+from workers.training.measures import Figure, proportion
 
 SAMPLES = 500
 BINS = 10
@@ -105,24 +105,41 @@ class Cases:
         every = np.arange(len(self.seen))
         return Figure(statistic(every), float(low), float(high), cases or len(self.seen))
 
+    def share(self, statistic: Statistic, cases: int | None = None) -> Figure:
+        """The same of a share; by Wilson's interval over ``units`` where no sample differs.
+
+        For samples of cases that are all right are all right, too, however few they are.
+        """
+        found = self.figure(statistic, cases)
+        if np.isnan(found.value) or found.low < found.high:
+            return found
+        count = min(found.cases, len(self.units))
+        likely = proportion(round(found.value * count), count)
+        return replace(found, low=likely.low, high=likely.high)
+
 
 def overall(cases: Cases) -> Mapping[str, Figure]:
     """By name: accuracy, calibration, outlines, and places beside their baselines."""
     found = {
-        "Cases called right": cases.figure(lambda rows: float(cases.right[rows].mean())),
+        "Cases called right": cases.share(lambda rows: float(cases.right[rows].mean())),
         "Calibration error (ECE)": cases.figure(lambda rows: calibration_gap(cases, rows)),
         "Brier score": cases.figure(lambda rows: brier(cases, rows)),
     }
+    outlines = [each.dice for each in cases.seen]
+    if count := _count(outlines):
+        found["Dice of the outlines"] = cases.figure(cases.of(outlines), count)
     for name, values in _located(cases):
-        count = sum(value is not None for value in values)
-        if count:
-            found[name] = cases.figure(cases.of(values), count)
+        if count := _count(values):
+            found[name] = cases.share(cases.of(values), count)
     return found
+
+
+def _count(values: Sequence[float | None]) -> int:
+    return sum(value is not None for value in values)
 
 
 def _located(cases: Cases) -> Iterator[tuple[str, Sequence[float | None]]]:
     places = [each.place for each in cases.seen]
-    yield "Dice of the outlines", [each.dice for each in cases.seen]
     yield "Heat map's peak in the mask", [None if p is None else p.peak for p in places]
     yield "Image centre in the mask", [None if p is None else p.centre for p in places]
     yield "Average mask's peak in the mask", [None if p is None else p.average for p in places]
@@ -135,8 +152,8 @@ def by_target(cases: Cases, column: int) -> Mapping[str, Figure]:
     return {
         "Area under ROC": cases.figure(_of_both(truth, said, roc_auc_score)),
         "Average precision": cases.figure(_of_both(truth, said, average_precision_score)),
-        "Sensitivity": cases.figure(_rate(calls, truth), int(truth.sum())),
-        "Specificity": cases.figure(_rate(~calls, ~truth), int((~truth).sum())),
+        "Sensitivity": cases.share(_rate(calls, truth), int(truth.sum())),
+        "Specificity": cases.share(_rate(~calls, ~truth), int((~truth).sum())),
     }
 
 

@@ -50,7 +50,7 @@ def _subgroup(cases: Cases, name: str, members: BoolArray) -> Subgroup:
         return share(rows) - float(outside.mean()) if len(outside) else np.nan
 
     count = int(members.sum())
-    return Subgroup(name, cases.figure(share, count), cases.figure(gap, count))
+    return Subgroup(name, cases.share(share, count), cases.figure(gap, count))
 
 
 def _names(fact: str, values: list[str]) -> NDArray[np.str_]:

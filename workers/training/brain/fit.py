@@ -41,7 +41,7 @@ def fit(
 
     ``folder`` keeps the state every hundred steps: the same call goes on from there, and gives
     what it would have given without the pause. It stops early where ``choosing`` has not been
-    answered better for three thousand steps.
+    answered better for four thousand steps.
     """
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

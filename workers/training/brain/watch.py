@@ -10,7 +10,7 @@ from workers.training.brain.losses import losses
 from workers.training.brain.network import SIDE, build
 from workers.training.brain.slices import BATCH, Slices
 
-EVERY, PATIENCE = 500, 6
+EVERY, PATIENCE = 500, 8
 """Steps between two looks, and how many of them may pass without a better one."""
 
 

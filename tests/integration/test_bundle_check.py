@@ -87,6 +87,14 @@ def test_a_bundle_that_ships_says_what_it_said_in_a_table_for_people(path):
     assert "peak memory" in done.stdout
 
 
+def test_maps_of_images_unlike_those_of_training_tell_nothing_of_the_bundle():
+    brain = next(path for path in shipped_bundles() if path.name == "brain-mr-tumour")
+    status, lines = checked(brain)
+    maps = [line["health"] for what, line in lines.items() if what.startswith("explanation, ")]
+    assert (status, set(maps)) == (0, {"note"})  # its golden image is drawn
+    assert "--study" in lines["explanation, scope"]["advice"]
+
+
 def test_a_study_of_ones_own_goes_the_way_of_routing(packed, study, tmp_path):
     status, lines = checked(packed, "--study", str(study))
     assert (status, lines["objects"]["health"]) == (0, "ok")

@@ -1,13 +1,16 @@
 """Receiving beside others: the same senders, the same images, round after round.
 
+Every receiver has taken some images of another kind when its time begins: a listener of a hospital
+runs for months, and its first association is not what it is asked about.
+
 Names: ``receive.<durability>.<images>.<associations>.<metric>``; the peer's figure is of the same
 rounds. CPU and memory are of the receiver's process with its children.
 """
 
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +36,8 @@ from dicom_node.domain.errors import DicomNodeError
 ROUNDS = 5
 TWO = "node os, 2 processes"
 SETTLE_S = 1.5
+WARMING = 40
+"""Images."""
 
 
 @dataclass
@@ -50,13 +55,22 @@ def rows() -> Iterator[Row]:
         kinds = make_traffic(folder / "traffic", ["ct", "mr", "mg", "jpegls"])
         for traffic in kinds:
             for associations in (1, 4):
-                yield from _cell(traffic, associations, folder / "cell")
+                yield from _cell(
+                    traffic, _some_other(kinds, traffic), associations, folder / "cell"
+                )
         yield from _nagle(kinds[:2], folder / "nagle")
         yield from _many_associations(kinds[1], folder / "setup")
         yield from _long_run(kinds[1], folder / "long")
 
 
-def _cell(traffic: Traffic, associations: int, folder: Path) -> Iterator[Row]:
+def _some_other(kinds: Sequence[Traffic], traffic: Traffic) -> Traffic:
+    """To warm up by: small images of another kind, so that none of them is sent twice."""
+    ct, mr, *_ = kinds
+    other = ct if traffic is mr else mr
+    return replace(other, files=other.files[:WARMING])
+
+
+def _cell(traffic: Traffic, warming: Traffic, associations: int, folder: Path) -> Iterator[Row]:
     names = [NODE, NODE_OS, STORESCP, ORTHANC, STOCK, SINK]
     if associations > 1:
         names += [FORK, TWO]
@@ -64,7 +78,16 @@ def _cell(traffic: Traffic, associations: int, folder: Path) -> Iterator[Row]:
     counter = iter(range(10**6))
     figures = in_turn(
         {
-            name: partial(_images_per_s, name, traffic, associations, folder, counter, costs[name])
+            name: partial(
+                _images_per_s,
+                name,
+                traffic,
+                associations,
+                folder,
+                counter,
+                costs[name],
+                warming=warming,
+            )
             for name in names
         },
         ROUNDS,
@@ -87,8 +110,12 @@ def _images_per_s(
     cost: Cost,
     *,
     nagle: bool = False,
+    warming: Traffic | None = None,
 ) -> float:
     with running(name, folder / str(next(counter))) as receiver:
+        if warming is not None and name != SINK:
+            storescu(warming, receiver.port, AE, associations, nagle=nagle)
+            time.sleep(SETTLE_S)
         before = receiver.cpu_s()
         started = time.perf_counter()
         if name == SINK:

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.errors import UnsupportedModel
 
 NEAREST = 5
 AXES = 32
@@ -75,7 +76,15 @@ def fit(features: FloatArray, held_out: FloatArray) -> Known:
 
 
 def score(known: Known, features: FloatArray) -> FloatArray:
-    """(images,) of (images, channels): above 1 is outside what the model was trained on."""
+    """(images,) of (images, channels): above 1 is outside what the model was trained on.
+
+    Raises UnsupportedModel where what is known was fitted to features of another layer.
+    """
+    if features.shape[1:] != known.mean.shape:
+        raise UnsupportedModel(
+            f"reference.npz knows {known.mean.size} features of a layer, and the layer that the "
+            f"manifest explains has {features.shape[1]}: package the model again"
+        )
     centred = features - known.mean
     left = _left(centred, known.axes)[:, None] / known.rest
     whitened = np.concatenate([centred @ known.axes.T, left], axis=1)

@@ -1,6 +1,7 @@
 """A group packages its model with cases of known place: method, layer and verdict are measured."""
 
 import csv
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -180,6 +181,13 @@ def test_check_says_which_method_hits_more_than_the_bundles_own(group):
     assert "package it with these cases" in said.output
     assert said.exit_code == 1  # its maps are no evidence
     assert "these maps are no evidence" in said.output
+
+
+def test_check_measures_a_bundle_that_was_settled_and_finds_no_better_method(packaged, group):
+    said = run("check", packaged[1].path, "--cases", group / "cases", "--json")
+    lines = {line["what"]: line for line in json.loads(said.stdout)}
+    assert lines["methods by their hits"]["health"] == "ok"
+    assert "shuffled labels" in lines["maps of the cases"]["found"]
 
 
 def test_masks_of_too_few_patients_settle_nothing(group, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dicom_node.domain.errors import UnsupportedModel
 from explain.outliers import Known, fit, score
 
 RANDOM = np.random.default_rng(4)
@@ -51,3 +52,8 @@ def test_it_is_the_same_after_it_was_kept_in_a_bundle(known, tmp_path):
 
 def test_a_bundle_without_them_has_none():
     assert Known.of({"something": np.zeros(3, np.float32)}) is None
+
+
+def test_features_of_another_layer_are_refused_in_one_sentence(known):
+    with pytest.raises(UnsupportedModel, match="package the model again"):
+        score(known, drawn(2)[:, :16])

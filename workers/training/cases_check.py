@@ -25,15 +25,14 @@ def check_cases(bundle: BundleFolder, cases: Cases, progress: Progress) -> Itera
     manifest = bundle.manifest
     cases = fit_for_it(manifest, cases)
     network = load_network(bundle.path / WEIGHTS)
-    reference = reference_of(bundle)
     few = cases.thinned(COMPARED)
     found = compared(
         manifest,
-        lambda candidate: KerasModel(candidate, network, reference),
+        lambda candidate: KerasModel(candidate, network),
         lambda model: few.tries(model, partial(progress, "methods compared")),
     )
     yield _methods(bundle, found)
-    model = KerasModel(manifest, network, reference)
+    model = KerasModel(manifest, network, reference_of(bundle))
     tries = cases.tries(model, partial(progress, "maps"))
     if not tries:
         advice = "look at the operating points, or at what the cases show"

@@ -187,6 +187,7 @@ def test_check_measures_a_bundle_that_was_settled_and_finds_no_better_method(pac
     said = run("check", packaged[1].path, "--cases", group / "cases", "--json")
     lines = {line["what"]: line for line in json.loads(said.stdout)}
     assert lines["methods by their hits"]["health"] == "ok"
+    assert lines["methods by their hits"]["found"].count("(its own)") == 1
     assert "shuffled labels" in lines["maps of the cases"]["found"]
 
 

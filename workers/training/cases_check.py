@@ -48,7 +48,9 @@ def _methods(bundle: BundleFolder, found: Sequence[Found]) -> Check:
     return Check(
         "methods by their hits",
         Health.NOTE if better else Health.OK,
-        "; ".join(f"{each.name}: {each.hits:.2f}" for each in found),
+        "; ".join(
+            f"{each.name}{' (its own)' if each is own else ''}: {each.hits:.2f}" for each in found
+        ),
         f"package it with these cases, to take {found[0].name}" if better else "",
     )
 

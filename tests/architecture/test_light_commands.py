@@ -44,6 +44,19 @@ print([name for name in {HEAVY!r} if name in sys.modules])
     assert out.splitlines()[-1] == "[]"
 
 
+def test_a_listener_brings_no_celery_along(tmp_path):
+    out = run(
+        """
+import sys
+from dicom_node.roles import run_listener
+from dicom_node.receive import listener
+print([name for name in ("celery", "kombu", "dicom_node.catalog") if name in sys.modules])
+""",
+        tmp_path,
+    )
+    assert out.strip() == "[]"
+
+
 def test_the_roles_stay_light(tmp_path):
     out = run(
         f"""

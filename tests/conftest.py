@@ -30,10 +30,15 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
-    """Path of a command line tool: ``tool("dciodvfy")``."""
+    """Path of a command line tool: ``tool("dciodvfy")``.
+
+    Not from the environment that runs the tests: pynetdicom brings a ``storescu`` of its own.
+    """
+    ours = Path(sys.executable).parent
+    folders = [each for each in os.environ["PATH"].split(os.pathsep) if Path(each) != ours]
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name, path=os.pathsep.join(folders))
         if path is None:
             missing(f"the tool {name}")
         return str(path)

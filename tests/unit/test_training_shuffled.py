@@ -7,7 +7,7 @@ from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
 
 keras = pytest.importorskip("keras")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SIDE, SLICES = 32, 48
 

@@ -19,7 +19,7 @@ from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
 
 keras = pytest.importorskip("keras")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 BUNDLES = Path(__file__).parents[2] / "workers" / "bundles" / "tasks"
 PROVENANCE = Provenance("2.25.9", 1, "input", "bundle", "config", datetime(2026, 1, 2))

@@ -14,7 +14,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[
 
 from dicom_node.decoders import NATIVE, image_transfer_syntaxes
 from dicom_node.domain.errors import DatasetMismatch, UnsupportedSOPClass, UnsupportedSyntax
-from dicom_node.receive.dataset import Bytes, Identity, checked_uid
+from dicom_node.receive.dataset import Bytes, Identity
 from dicom_node.settings import Caller, Listen
 
 CALLING_AE, CALLED_AE = (1, 1, 3), (1, 1, 7)
@@ -94,11 +94,11 @@ def begins_with_meta(data: Bytes) -> bool:
     return bytes(data[:2]) in (b"\2\0", b"\0\2")
 
 
-def check_command(identity: Identity, sop_class_uid: bytes, sop_instance_uid: bytes) -> None:
+def check_command(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> None:
     """The data set must be what the command announced (PS3.4 section B.2.3)."""
-    if identity.sop_instance_uid != checked_uid(sop_instance_uid):
+    if identity.sop_instance_uid != sop_instance_uid:
         raise DatasetMismatch("the command names another SOP Instance UID than the data set")
-    if identity.sop_class_uid != checked_uid(sop_class_uid):
+    if identity.sop_class_uid != sop_class_uid:
         raise DatasetMismatch(
             "the command names another SOP class than the data set", code="CLASS_MISMATCH"
         )

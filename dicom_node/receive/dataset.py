@@ -70,11 +70,36 @@ def identify(data: Bytes, transfer_syntax_uid: str, *, implicit: bool, little: b
     NO_DELIMITER, DEPTH_LIMIT, ITEM_LIMIT, ELEMENT_LIMIT; ``DatasetMismatch`` (UID_MISSING);
     ``InvalidUID`` (UID_INVALID).
     """
-    if not len(data):
-        _refuse("NO_DATASET", "the data set is empty")
-    walk = _Walk(data, implicit, little)
-    walk.elements(0, len(data), 0, undefined=False)
-    found = walk.uids
+    return Head(b"", implicit=implicit, little=little).identify(data, transfer_syntax_uid)
+
+
+class Head:
+    """What comes before the pixel data, checked while these still come."""
+
+    def __init__(self, first: Bytes, *, implicit: bool, little: bool) -> None:
+        self._walk = _Walk(first, implicit, little, is_whole=False)
+        self._position = 0
+        try:
+            self._position = self._walk.elements(0, len(first), 0, undefined=False)
+        except UnreadableDataset:
+            self._walk = _Walk(b"", implicit, little)
+        self._walk.data, self._walk.is_whole = b"", True
+
+    def is_all(self, size: int) -> bool:
+        """Whether native pixel data end the data set of so many bytes, so that no more is read."""
+        return self._walk.native_end == size
+
+    def identify(self, data: Bytes | None, transfer_syntax_uid: str) -> Identity:
+        """As ``identify`` does, of the whole data set; of none where this ``is_all``."""
+        if data is not None:
+            if not len(data):
+                _refuse("NO_DATASET", "the data set is empty")
+            self._walk.data = data
+            self._walk.elements(self._position, len(data), 0, undefined=False)
+        return _identity(self._walk.uids, transfer_syntax_uid)
+
+
+def _identity(found: dict[int, bytes], transfer_syntax_uid: str) -> Identity:
     if WANTED - found.keys():
         raise DatasetMismatch("a UID that every instance needs is missing", code="UID_MISSING")
     uids = {tag: checked_uid(raw) for tag, raw in found.items()}
@@ -112,11 +137,16 @@ def _refuse(code: str, why: str) -> NoReturn:
 
 
 class _Walk:
-    """One pass over the elements; positions are bytes from the start of the data set."""
+    """One pass over the elements; positions are bytes from the start of the data set.
 
-    def __init__(self, data: Bytes, implicit: bool, little: bool) -> None:
+    One of data that are not whole ends before the pixel data.
+    """
+
+    def __init__(self, data: Bytes, implicit: bool, little: bool, *, is_whole: bool = True) -> None:
         self.data = data
         self.implicit = implicit
+        self.is_whole = is_whole
+        self.native_end = -1
         order = "<" if little else ">"
         self.header = Struct(f"{order}HHI" if implicit else f"{order}HH2sH").unpack_from
         self.tag = Struct(f"{order}HHI").unpack_from
@@ -157,6 +187,10 @@ class _Walk:
             count += 1
             if count > MAX_ELEMENTS:
                 _refuse("ELEMENT_LIMIT", f"the data set has over {MAX_ELEMENTS} elements")
+            if value + length > end and tag == PIXEL_DATA and not (depth or self.is_whole):
+                self.native_end = value + length
+                count -= 1
+                break
             if length == UNDEFINED or vr == b"SQ" or (implicit and tag in _SEQUENCES):
                 position = self._nested(tag, vr, value, length, end, depth)
                 continue

@@ -1,33 +1,42 @@
-"""The instance that an association is receiving: in memory while it is small, else in its pack."""
+"""The instance that an association is receiving: in memory, or in its pack already."""
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from struct import Struct
 
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.receive.packs import LONE_START, LonePack, Packs, Record
+from dicom_node.receive.packs import Growing, Packs, Record
 from dicom_node.store import FULL
 
 IN_MEMORY = 1 << 20
+"""More than that is written to its pack as it comes, whatever the receiver would like."""
+HASHED_AT_ONCE = 256 << 10
+"""Larger instances are hashed behind the answers, side by side with what comes next."""
 MOST_BYTES = 2 << 30
 """Larger instances are refused."""
 _SHORT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
+NOTHING = memoryview(b"")
 
 
 class Incoming:
-    """Collects the fragments of one data set after the other."""
+    """Collects the fragments of one data set after the other.
 
-    def __init__(self, packs: Packs) -> None:
+    ``as_it_comes``: whether the next one is to be written to its pack fragment by fragment, while
+    the sender sends. Then its pack is nobody else's for as long, and a sync of its own.
+    """
+
+    def __init__(self, packs: Packs, as_it_comes: Callable[[], bool] = lambda: False) -> None:
         self._packs = packs
-        self._buffer = memoryview(bytearray())
-        self._pack: LonePack | None = None
-        self._digest = hashlib.sha256()
-        self._is_large = False
+        self._as_it_comes = as_it_comes
+        self._buffer = NOTHING
+        self._whole = NOTHING
+        """An instance of one fragment, where the connection has it."""
+        self._growing: Growing | None = None
         self.size = 0
         self.refusal: Refused | None = None
         """Why what comes is thrown away; the sender hears it at the end."""
@@ -37,92 +46,100 @@ class Incoming:
     def begin(self, sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
         """A data set of this kind follows."""
         self.discard()
-        self._is_large = False
         self.head = file_head(sop_class, sop_instance, transfer_syntax)
 
-    def write(self, fragment: memoryview) -> None:
-        """Take the next fragment; an I/O error becomes the ``refusal``."""
+    def write(self, fragment: memoryview, *, last: bool = False) -> None:
+        """Take the next fragment; an I/O error becomes the ``refusal``.
+
+        One that is first and last is not copied: it must stay as it is until ``keep`` is over.
+        """
         end = self.size + len(fragment)
         if self.refusal is None and end > MOST_BYTES:
             self._refuse(OutOfSpace("the instance is over 2 GiB", code="INSTANCE_SIZE"))
         if self.refusal is None:
-            if self._pack is None and end <= IN_MEMORY:
-                if len(self._buffer) < end:
-                    self._grow(end)
-                self._buffer[self.size : end] = fragment
-            else:
+            if last and not self.size and self._growing is None:
+                self._whole = fragment
+            elif self._is_written(end):
                 self._spill(fragment)
+            else:
+                self._collect(fragment, end)
         self.size = end
 
-    def _grow(self, end: int) -> None:
-        larger = memoryview(bytearray(min(IN_MEMORY, max(64 << 10, 2 * end))))
-        larger[: self.size] = self._buffer[: self.size]
-        self._buffer = larger
+    def _is_written(self, end: int) -> bool:
+        return (
+            self._growing is not None or end > IN_MEMORY or (not self.size and self._as_it_comes())
+        )
+
+    def _collect(self, fragment: memoryview, end: int) -> None:
+        if len(self._buffer) < end:
+            larger = memoryview(bytearray(min(IN_MEMORY, max(64 << 10, 2 * end))))
+            larger[: self.size] = self._buffer[: self.size]
+            self._buffer = larger
+        self._buffer[self.size : end] = fragment
 
     def _spill(self, fragment: memoryview) -> None:
         try:
-            if self._pack is None:
-                self._pack = self._packs.lone()
-                self._is_large, self._digest = True, hashlib.sha256()
-                self._put(self._pack, self.head)
+            if self._growing is None:
+                self._growing = self._packs.grow()
+                self._growing.write([self.head, self._buffer[: self.size], fragment])
                 faults.point("incoming.spilled")
-                self._put(self._pack, self._buffer[: self.size])
-            self._put(self._pack, fragment)
+            else:
+                self._growing.write([fragment])
         except OSError as error:
             self._refuse(as_refusal(error))
 
-    def _put(self, pack: LonePack, data: memoryview | bytes) -> None:
-        self._digest.update(data)
-        pack.write(data)
-
     def _refuse(self, refusal: Refused) -> None:
-        self._remove_pack()
+        self._cancel()
         self.refusal = refusal
 
     @contextmanager
     def data_set(self) -> Iterator[memoryview]:
         """The whole data set, to look at inside the block."""
-        if self._pack is None:
-            yield self._buffer[: self.size]
+        if self._growing is None:
+            yield self._whole or self._buffer[: self.size]
             return
-        with mmap.mmap(self._pack.handle, self._pack.end, prot=mmap.PROT_READ) as mapped:
-            whole = memoryview(mapped)
-            view = whole[LONE_START + len(self.head) :]
-            try:
-                yield view
-            finally:
-                view.release()
-                whole.release()
+        begin = self._growing.offset + len(self.head)
+        page = begin - begin % mmap.ALLOCATIONGRANULARITY
+        handle, length = self._growing.pack.handle, begin - page + self.size
+        with (
+            mmap.mmap(handle, length, prot=mmap.PROT_READ, offset=page) as mapped,
+            memoryview(mapped) as whole,
+            whole[begin - page :] as view,
+        ):
+            yield view
 
     def keep(self, about: bytes) -> Record:
         """Write it to a pack, if it is not there yet. Raises ``OSError``; then nothing is kept."""
-        if self._pack is None:
-            return self._packs.append(about, [self.head, self._buffer[: self.size]])
+        if self._growing is None:
+            with self.data_set() as data:
+                return self._packs.append(about, [self.head, data])
         try:
-            record = self._pack.finish(about)
+            record = self._growing.finish(about)
         except OSError:
-            self._remove_pack()
+            self._cancel()
             raise
-        self._pack = None
+        self._growing = None
         return record
 
-    def sha256(self) -> str:
-        """Of the DICOM file; only until the next one begins."""
-        if not self._is_large:
-            self._digest = hashlib.sha256(self.head)
-            self._digest.update(self._buffer[: self.size])
-        return self._digest.hexdigest()
+    def sha256(self) -> str | None:
+        """Of the DICOM file, where it is small and still at hand."""
+        if not self._whole or self.size > HASHED_AT_ONCE:
+            return None
+        digest = hashlib.sha256(self.head)
+        digest.update(self._whole)
+        return digest.hexdigest()
 
     def discard(self) -> None:
         """Forget what was received."""
-        self._remove_pack()
+        self._cancel()
+        self._whole = NOTHING
         self.size = 0
         self.refusal = None
 
-    def _remove_pack(self) -> None:
-        if self._pack is not None:
-            self._pack.remove()
-        self._pack = None
+    def _cancel(self) -> None:
+        if self._growing is not None:
+            self._growing.cancel()
+        self._growing = None
 
 
 def file_head(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:

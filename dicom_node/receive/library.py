@@ -20,7 +20,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
 from dicom_node.receive.connection import MAX_PDU, Connection
-from dicom_node.receive.dataset import identify
+from dicom_node.receive.dataset import checked_uid, identify
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
@@ -108,14 +108,14 @@ class Library:
         identity = identify(
             data, str(syntax), implicit=syntax.is_implicit_VR, little=syntax.is_little_endian
         )
-        sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        check_command(identity, sop_class.encode(), instance.encode())
+        named = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+        check_command(identity, *(checked_uid(str(uid).encode()) for uid in named))
         notes = {"UID_PADDED": identity.padded, "GROUP2": begins_with_meta(data)}
         for code in (code for code, holds in notes.items() if holds):
             self._note(event, "store.note", code, SUCCESS)
         incoming = Incoming(self._packs)
         incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
-        incoming.write(memoryview(data))
+        incoming.write(memoryview(data), last=True)
         answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()
         calling_ae = event.assoc.requestor.ae_title.strip()
         ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)

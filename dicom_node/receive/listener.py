@@ -183,8 +183,12 @@ class Listener:
             self._log.warning(
                 "assoc.note", reason=code, peer=connection.peer, sop_class=UID(abstract).name
             )
-        incoming = Incoming(self._packs)
+        incoming = Incoming(self._packs, self._may_write_as_it_comes)
         return answer, StoreScp(connection, answer.accepted, incoming, self)
+
+    def _may_write_as_it_comes(self) -> bool:
+        """One sync for many senders needs their images in one pack, one after the other."""
+        return self._settings.durability == "os" or len(self._associations) == 1
 
     def relay(self, connection: Connection, request: bytes) -> Callable[[bytes], None]:
         """See ``connection.Host``."""

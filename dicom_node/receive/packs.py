@@ -5,11 +5,15 @@ who sent it) and the instance as a DICOM file: one sync makes the bytes and what
 durable together, and nothing is written twice. A checksum tells a record that was cut off, which
 nobody was told about, from a whole one. A full pack whose records all have their rows in the ledger
 is sealed: nothing need be recovered from it, as long as the ledger still has as many rows of it as
-the seal says. A large instance has a pack of its own, which is written while the instance comes.
+the seal says.
+
+An instance may be written while it comes, behind room for its header, which is written last: until
+then the records end before it. Nobody else writes to its pack meanwhile.
 """
 
 import ctypes
 import errno
+import hashlib
 import itertools
 import os
 import threading
@@ -24,18 +28,20 @@ from typing import Self
 from xxhash import xxh3_64
 
 from dicom_node import faults
-from dicom_node.store import StoredFile, sync_folder
+from dicom_node.store import EndsEarly, StoredFile, sync_folder
 
 Bytes = bytes | bytearray | memoryview
 PACK_BYTES = 64 << 20
 """A pack that has reached this size is full."""
+CHUNK = 256 << 10
+"""Read at once, to be hashed."""
 PACK = Struct("<8s4sI")
 """Magic, state, and, once it is sealed, the number of rows that name it."""
 RECORD = Struct("<4sIQQ")
 MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN", b"SEAL", b"INST"
 ALIGN = 8
-LONE_START = 4096
-"""Where the instance in a pack of its own begins; the record's header fills what is before it."""
+ROOM = 1024
+"""Of the header of an instance that is written as it comes."""
 SUFFIX = ".pack"
 EMPTY: Mapping[str, int] = {}
 PUNCH_HOLE, KEEP_SIZE = 2, 1
@@ -60,6 +66,16 @@ class Record:
         """Where it can be read."""
         return StoredFile(self.pack.path, self.offset, self.size)
 
+    def sha256(self) -> str:
+        """Of its bytes, while the pack is open. Raises ``OSError``."""
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(min(self.size, CHUNK)))
+        for done in range(0, self.size, CHUNK):
+            chunk = buffer[: min(CHUNK, self.size - done)]
+            if os.preadv(self.pack.handle, [chunk], self.offset + done) < len(chunk):
+                raise EndsEarly(errno.EIO, "the pack ends before the instance does")
+            digest.update(chunk)
+        return digest.hexdigest()
+
 
 class Pack:
     """One file. ``waiting`` counts the records whose rows are not written yet."""
@@ -82,6 +98,11 @@ class Pack:
         """Of the pack within the store."""
         return f"{self.path.parent.name}/{self.path.name}"
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to it."""
+        return self.end == PACK.size
+
     @classmethod
     def begin(cls, path: Path) -> Self:
         """Make the file."""
@@ -100,7 +121,11 @@ class Pack:
         """Write a record behind the last one; not durable before ``sync``."""
         size = sum(len(part) for part in parts)
         header = RECORD.pack(RECORD_MAGIC, len(about), size, _checksum([*parts, about]))
-        _write(self.handle, [header, about, *parts], self.end)
+        try:
+            _write(self.handle, [header, about, *parts], self.end)
+        except OSError:
+            self.cut()
+            raise
         record = Record(self, self.end + len(header) + len(about), size, about)
         self.end = _aligned(record.offset + size)
         self.waiting += 1
@@ -112,6 +137,13 @@ class Pack:
         if self._is_new:
             sync_folder(self.path.parent)
             self._is_new = False
+
+    def cut(self) -> None:
+        """Nothing stays behind the last record: a sender's bytes must not pass for one."""
+        try:
+            os.ftruncate(self.handle, self.end)
+        except OSError:
+            self.full = True
 
     def settle(self, record: Record, *, keep: bool) -> None:
         """A record has its row, or, not kept, needs none."""
@@ -173,29 +205,37 @@ class Pack:
         return Record(self, start, size, about, is_whole)
 
 
-class LonePack(Pack):
-    """A pack of one large instance, written as it comes."""
+class Growing:
+    """An instance that is written to its pack as it comes."""
 
-    def __init__(self, path: Path, handle: int, end: int, *, is_new: bool) -> None:
-        super().__init__(path, handle, end, is_new=is_new)
-        self.end = LONE_START
+    def __init__(self, pack: Pack, packs: "Packs") -> None:
+        self._packs = packs
         self._digest = xxh3_64()
+        self.pack = pack
+        self.offset = pack.end + ROOM
+        self.size = 0
 
-    def write(self, data: Bytes) -> None:
-        """The next bytes of the instance."""
-        _write(self.handle, [data], self.end)
-        self._digest.update(data)
-        self.end += len(data)
+    def write(self, parts: Sequence[Bytes]) -> None:
+        """The next bytes. Raises ``OSError``."""
+        _write(self.pack.handle, parts, self.offset + self.size)
+        for part in parts:
+            self._digest.update(part)
+            self.size += len(part)
 
     def finish(self, about: bytes) -> Record:
-        """Write the record's header; not durable before ``sync``."""
-        about = about.ljust(LONE_START - PACK.size - RECORD.size)
+        """Write the header; not durable before ``sync``. Raises ``OSError``."""
+        about = about.ljust(ROOM - RECORD.size)
         self._digest.update(about)
-        size = self.end - LONE_START
-        header = RECORD.pack(RECORD_MAGIC, len(about), size, self._digest.intdigest())
-        _write(self.handle, [header, about], PACK.size)
-        self.waiting, self.full = 1, True
-        return Record(self, LONE_START, size, about)
+        header = RECORD.pack(RECORD_MAGIC, len(about), self.size, self._digest.intdigest())
+        _write(self.pack.handle, [header, about], self.pack.end)
+        self.pack.end = _aligned(self.offset + self.size)
+        self._packs.put_back(self.pack, records=1)
+        return Record(self.pack, self.offset, self.size, about)
+
+    def cancel(self) -> None:
+        """Nothing of it stays."""
+        self.pack.cut()
+        self._packs.put_back(self.pack, records=0)
 
 
 class Packs:
@@ -215,7 +255,8 @@ class Packs:
         self._pack_bytes = pack_bytes
         self._stem = f"{time.time_ns():x}"
         self._numbers = itertools.count()
-        self._current: Pack | None = None
+        self._open: list[Pack] = []
+        """Those that have room, and that nobody writes to at present."""
         self._lock = threading.Lock()
 
     def recover(
@@ -239,15 +280,35 @@ class Packs:
     def append(self, about: bytes, parts: Sequence[Bytes]) -> Record:
         """Write a record. Raises ``OSError`` where it cannot be written."""
         with self._lock:
-            current = self._current = self._current or Pack.begin(self._next_path())
-            record = current.append(about, parts)
-            if current.end >= self._pack_bytes:
-                current.full, self._current = True, None
+            pack = self._take()
+            try:
+                record = pack.append(about, parts)
+            finally:
+                self._release(pack)
             return record
 
-    def lone(self) -> LonePack:
-        """A pack for one large instance. Raises ``OSError``."""
-        return LonePack.begin(self._next_path())
+    def grow(self) -> Growing:
+        """Room for an instance that is written as it comes. Raises ``OSError``."""
+        with self._lock:
+            return Growing(self._take(), self)
+
+    def put_back(self, pack: Pack, *, records: int) -> None:
+        """An instance that was written as it came has ended: as a record, or not."""
+        with self._lock:
+            pack.waiting += records
+            self._release(pack)
+
+    def _take(self) -> Pack:
+        return self._open.pop() if self._open else Pack.begin(self._next_path())
+
+    def _release(self, pack: Pack) -> None:
+        pack.full = pack.full or pack.end >= self._pack_bytes
+        if pack.is_empty:
+            pack.remove()
+        elif not pack.full:
+            self._open.append(pack)
+        elif not pack.waiting:
+            pack.seal()
 
     def settle(self, records: Iterable[tuple[Record, bool]]) -> None:
         """These records have their rows, or, where the second of the pair is false, need none."""
@@ -260,9 +321,10 @@ class Packs:
     def close(self) -> None:
         """Seal what is written."""
         with self._lock:
-            if self._current is not None and not self._current.waiting:
-                self._current.seal()
-            self._current = None
+            for pack in self._open:
+                if not pack.waiting:
+                    pack.seal()
+            self._open.clear()
 
     def _next_path(self) -> Path:
         return self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"

@@ -61,7 +61,7 @@ def check_file(content: Bytes) -> DicomFile:
     identity = identify(
         data, str(syntax), implicit=syntax.is_implicit_VR, little=syntax.is_little_endian
     )
-    check_command(identity, meta.sop_class, meta.sop_instance)
+    check_command(identity, checked_uid(meta.sop_class), checked_uid(meta.sop_instance))
     head = file_head(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
     return DicomFile(identity, head, data)
 

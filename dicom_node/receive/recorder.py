@@ -1,7 +1,8 @@
 """The recorder: writes the ledger's rows of acknowledged instances, behind the answers.
 
-One thread. Many rows are committed at once; then the packs may forget that they waited. An instance
-whose row is not written yet is found in its pack by the next process.
+One thread. It hashes what was not hashed while it was at hand. Many rows are committed at once;
+then the packs may forget that they waited. An instance whose row is not written yet is found in its
+pack by the next process.
 """
 
 import os
@@ -37,8 +38,14 @@ class Arrival:
     hashed: list[str] = field(default_factory=list)
     """Its SHA-256, once somebody has computed it."""
 
+    def hash(self) -> None:
+        """See to it that its hash is known. Raises ``OSError`` where it cannot be read."""
+        if not self.hashed:
+            self.hashed.append(self.record.sha256())
+
     def instance(self) -> Instance:
-        """What the ledger keeps of it. Raises ``OSError`` where it must be read and cannot."""
+        """What the ledger keeps of it. Raises ``OSError`` as ``hash`` does."""
+        self.hash()
         identity, record = self.identity, self.record
         return Instance(
             study_instance_uid=identity.study_instance_uid,
@@ -46,7 +53,7 @@ class Arrival:
             sop_instance_uid=identity.sop_instance_uid,
             sop_class_uid=identity.sop_class_uid,
             transfer_syntax_uid=identity.transfer_syntax_uid,
-            sha256=self.hashed[0] if self.hashed else record.file.sha256(),
+            sha256=self.hashed[0],
             size_bytes=record.size,
             pack=record.pack.name,
             pack_offset=record.offset,

@@ -96,13 +96,13 @@ class Spool:
         faults.point("pack.appended")
         if self._durable and not alone:
             self._syncs.put(_Waiter(arrival, done))
-            return Ticket(safe=False, settle=lambda: arrival.hashed.append(incoming.sha256()))
+            return Ticket(safe=False, settle=partial(_hash, arrival, incoming))
         if self._durable and (failure := self._sync({arrival.record.pack})):
             raise failure.with_traceback(None)  # it is raised again and again
         return Ticket(safe=True, settle=partial(self._record, arrival, incoming))
 
     def _record(self, arrival: Arrival, incoming: Incoming) -> None:
-        arrival.hashed.append(incoming.sha256())
+        _hash(arrival, incoming)
         self._recorder.put(arrival)
 
     def _recover(self, records: Sequence[Record]) -> None:
@@ -140,6 +140,12 @@ def _arrival(record: Record) -> Arrival:
     about = json.loads(record.about)
     identity = Identity(**{name: about[name] for name in Identity.__slots__})
     return Arrival(identity, about["calling_ae"], record)
+
+
+def _hash(arrival: Arrival, incoming: Incoming) -> None:
+    """Now, if it is at hand; else the recorder will."""
+    if sha256 := incoming.sha256():
+        arrival.hashed.append(sha256)
 
 
 def _drain(waiting: "queue.SimpleQueue[_Waiter | None]") -> list[_Waiter | None]:

@@ -13,7 +13,7 @@ from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, Unr
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import begins_with_meta, check_command
 from dicom_node.receive.connection import Connection, ProtocolError
-from dicom_node.receive.dataset import Identity, checked_uid, identify
+from dicom_node.receive.dataset import Head, Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Syntax
@@ -64,6 +64,11 @@ class StoreScp:
         self._raw = bytearray()
         self._command: Command | None = None
         """The C-STORE-RQ whose data set is coming."""
+        self._uids = ("", "")
+        """SOP class and instance that it names."""
+        self._has_meta = False
+        self._head: Head | None = None
+        """Of a data set in several fragments."""
 
     def data(self, body: memoryview) -> None:
         """See ``connection.Service``."""
@@ -93,9 +98,18 @@ class StoreScp:
         elif self._command is None:
             raise ProtocolError("BAD_STATE", 2)
         else:
-            self._incoming.write(fragment)
-            if control & IS_LAST:
-                self._finish(self._command, context)
+            self._take(fragment, self._command, context, last=bool(control & IS_LAST))
+
+    def _take(self, fragment: memoryview, command: Command, context: int, *, last: bool) -> None:
+        begins = not self._incoming.size
+        if begins:
+            self._has_meta = begins_with_meta(fragment)
+        self._incoming.write(fragment, last=last)
+        if last:
+            self._finish(command, context)
+        elif begins:
+            syntax = self._contexts[context]
+            self._head = Head(fragment, implicit=syntax.implicit, little=syntax.little)
 
     def _begin(self, context: int) -> None:
         try:
@@ -113,11 +127,12 @@ class StoreScp:
     def _receive(self, command: Command, context: int) -> None:
         """Prepare for the data set; what is wrong already is answered once it has come."""
         refusal = self._keeper.refusal()
+        self._head = None
         try:
-            uids = checked_uid(command.sop_class), checked_uid(command.sop_instance)
+            self._uids = checked_uid(command.sop_class), checked_uid(command.sop_instance)
         except Refused as error:
-            uids, refusal = ("", ""), error
-        self._incoming.begin(*uids, self._contexts[context].transfer)
+            self._uids, refusal = ("", ""), error
+        self._incoming.begin(*self._uids, self._contexts[context].transfer)
         self._incoming.refusal = refusal
         if command.has_data_set:
             self._command = command
@@ -129,7 +144,7 @@ class StoreScp:
         self._command = None
         faults.point("door.received")
         try:
-            identity = self._identify(command, context)
+            identity = self._identify(context)
             faults.point("door.checked")
             done = self._when_done(command, context)
             calling_ae = self._connection.calling_ae
@@ -143,6 +158,8 @@ class StoreScp:
             return
         if identity.padded:
             self._note("store.note", "UID_PADDED", 0)
+        if self._has_meta:
+            self._note("store.note", "GROUP2", 0)
         if ticket.safe:
             self._connection.send(dimse.store_response(command, context, 0))
             faults.point("door.answered")
@@ -150,18 +167,21 @@ class StoreScp:
             self._connection.wait()
         ticket.settle()
 
-    def _identify(self, command: Command, context: int) -> Identity:
+    def _identify(self, context: int) -> Identity:
         if self._incoming.refusal is not None:
             raise self._incoming.refusal
-        syntax = self._contexts[context]
-        with self._incoming.data_set() as data:
-            identity = identify(
-                data, syntax.transfer, implicit=syntax.implicit, little=syntax.little
-            )
-            if begins_with_meta(data):
-                self._note("store.note", "GROUP2", 0)
-        check_command(identity, command.sop_class, command.sop_instance)
+        identity = self._checked(self._contexts[context])
+        check_command(identity, *self._uids)
         return identity
+
+    def _checked(self, syntax: Syntax) -> Identity:
+        head = self._head
+        if head is not None and head.is_all(self._incoming.size):
+            return head.identify(None, syntax.transfer)
+        with self._incoming.data_set() as data:
+            if head is not None:
+                return head.identify(data, syntax.transfer)
+            return identify(data, syntax.transfer, implicit=syntax.implicit, little=syntax.little)
 
     def _when_done(self, command: Command, context: int) -> Callable[[Refused | None], None]:
         def done(refusal: Refused | None) -> None:

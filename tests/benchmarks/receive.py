@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from measure import Row, in_turn, ratio
+from measure import Row, have_memory, in_turn, ratio
 from receivers import (
     AE,
     FORK,
@@ -116,6 +116,7 @@ def _images_per_s(
         if warming is not None and name != SINK:
             storescu(warming, receiver.port, AE, associations, nagle=nagle)
             time.sleep(SETTLE_S)
+        have_memory(2 * traffic.gigabytes)
         before = receiver.cpu_s()
         started = time.perf_counter()
         if name == SINK:

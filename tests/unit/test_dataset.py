@@ -2,6 +2,7 @@
 
 import random
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from wire import element, encoded
 
 from dicom_node.domain.errors import Refused
-from dicom_node.receive.dataset import MAX_DEPTH, Identity, checked_uid, identify
+from dicom_node.receive.dataset import MAX_DEPTH, Head, Identity, checked_uid, identify
 
 
 def data_set() -> Dataset:
@@ -39,9 +40,46 @@ def code(raw: bytes, syntax: str = ExplicitVRLittleEndian) -> str:
     return refused.value.code
 
 
-@pytest.mark.parametrize(
-    "syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
-)
+def look_while_it_comes(raw: bytes, first: int, syntax: str) -> Identity:
+    """As the listener does where a data set comes in fragments."""
+    implicit = syntax == ImplicitVRLittleEndian
+    head = Head(raw[:first], implicit=implicit, little=syntax != ExplicitVRBigEndian)
+    return head.identify(None if head.is_all(len(raw)) else raw, syntax)
+
+
+def outcome(looking: Callable[..., Identity], *given: object) -> Identity | str:
+    try:
+        return looking(*given)
+    except Refused as refusal:
+        return refusal.code
+
+
+SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_the_answer_is_the_same_wherever_the_first_fragment_ends(syntax):
+    raw = encoded(data_set(), syntax)
+    for first in range(len(raw) + 1):
+        assert look_while_it_comes(raw, first, syntax) == look(raw, syntax)
+    for wrong in (raw[:-1], raw + b"\0" * 7, raw + element(0xFFFC, 0xFFFC, "OB", b"\0\0"), b""):
+        for first in (0, 8, len(wrong) // 2, len(wrong)):
+            whole = outcome(look, wrong, syntax)
+            assert outcome(look_while_it_comes, wrong, first, syntax) == whole
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.sampled_from(SYNTAXES))
+def test_the_answer_to_a_broken_data_set_is_the_same_in_fragments(data, syntax):
+    raw = bytearray(encoded(data_set(), syntax))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    first = data.draw(st.integers(0, len(raw)))
+    whole = outcome(look, bytes(raw), syntax)
+    assert outcome(look_while_it_comes, bytes(raw), first, syntax) == whole
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
 @pytest.mark.parametrize("undefined", [False, True])
 def test_a_whole_data_set_says_who_it_is(syntax, undefined):
     data = data_set()

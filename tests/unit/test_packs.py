@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.receive.packs import LONE_START, Packs, named_by
+from dicom_node.receive.packs import PACK, Packs, named_by
 from dicom_node.store import EndsEarly
 
 PACK_BYTES = 1 << 20
@@ -30,11 +30,11 @@ def append(packs, number):
     return packs.append(b'{"number": %d}' % number, [payload(number)[:7], payload(number)[7:]])
 
 
-def lone(packs, number):
-    pack = packs.lone()
+def grow(packs, number):
+    growing = packs.grow()
     for start in range(0, PAYLOAD, 1000):
-        pack.write(payload(number)[start : start + 1000])
-    return pack.finish(b'{"number": %d}' % number)
+        growing.write([payload(number)[start : start + 500], payload(number)[:500]])
+    return growing.finish(b'{"number": %d}' % number)
 
 
 def files(packs):
@@ -60,7 +60,7 @@ def recovered(folder: Path, *, older_ledger: bool = False) -> list[bytes]:
 
 
 def test_an_instance_is_read_where_it_lies(packs):
-    records = [append(packs, 1), append(packs, 2), lone(packs, 3)]
+    records = [append(packs, 1), append(packs, 2), grow(packs, 3)]
     assert [r.file.open().read() for r in records] == [payload(n) for n in (1, 2, 3)]
     with records[1].file.open() as part:
         assert part.read(10) == payload(2)[:10]
@@ -73,7 +73,7 @@ def test_what_another_process_left_is_found_once(packs):
     expected = {payload(n) for n in range(5)}
     for number in range(4):
         append(packs, number)
-    lone(packs, 4)
+    grow(packs, 4)
     assert set(recovered(packs.folder)) == expected
     assert recovered(packs.folder) == []
     assert all(is_sealed(path) for path in files(packs))
@@ -90,11 +90,11 @@ def test_an_older_ledger_gets_its_rows_back(packs):
 
 
 def test_a_sealed_pack_that_cannot_be_read_stays(packs):
-    record = lone(packs, 1)
-    packs.settle([(record, True)])
-    os.truncate(record.pack.path, LONE_START)
+    records = [grow(packs, number) for number in range(3)]
+    packs.settle((record, True) for record in records)
+    os.truncate(records[0].pack.path, records[0].offset)
     assert recovered(packs.folder, older_ledger=True) == []
-    assert files(packs) == [record.pack.path]
+    assert files(packs) == [records[0].pack.path]
 
 
 def test_the_packs_of_a_process_that_is_no_more_are_recovered_by_another(packs, tmp_path):
@@ -122,11 +122,55 @@ def test_a_record_with_a_wrong_byte_is_none(packs):
     assert files(packs) == []
 
 
-def test_a_large_instance_that_was_cut_off_leaves_nothing(packs):
-    pack = packs.lone()
-    pack.write(payload(1))
+def test_an_instance_that_was_cut_off_while_it_came_leaves_nothing(packs):
+    packs.grow().write([payload(1)])
     assert recovered(packs.folder) == []
     assert files(packs) == []
+
+
+def test_what_was_given_up_leaves_no_file(packs):
+    growing = packs.grow()
+    growing.write([payload(1)])
+    growing.cancel()
+    assert files(packs) == []
+
+
+def test_what_comes_side_by_side_lies_in_packs_of_their_own(packs):
+    first, second = packs.grow(), packs.grow()
+    for _ in range(2):
+        first.write([payload(1)[: PAYLOAD // 2]])
+        second.write([payload(2)[: PAYLOAD // 2]])
+    between = append(packs, 3)
+    records = [second.finish(b"{}"), first.finish(b"{}"), between]
+    assert len({record.pack.path for record in records}) == 3
+    assert [r.file.open().read() for r in records] == [payload(n) for n in (2, 1, 3)]
+    assert [r.sha256() for r in records] == [r.file.sha256() for r in records]
+    assert len({append(packs, n).pack.path for n in range(4, 7)}) < 3, "packs that have room go on"
+
+
+def forged(packs) -> bytes:
+    """A record of a sender's making."""
+    elsewhere = Packs(packs.folder.parent / "elsewhere").append(b'{"forged": 1}', [b"x" * 64])
+    return elsewhere.pack.path.read_bytes()[PACK.size :]
+
+
+def test_what_a_sender_wrote_and_gave_up_is_no_record(packs):
+    """Bytes of an aborted instance, shaped as records, wherever the next may be looked for."""
+    growing = packs.grow()
+    growing.write([forged(packs) * 200])
+    growing.cancel()
+    append(packs, 1)
+    assert recovered(packs.folder) == [payload(1)]
+
+
+def test_what_a_full_disk_left_of_a_record_is_no_record(packs, monkeypatch):
+    whole = os.pwritev
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", lambda *given: whole(*given) - 1)
+        with pytest.raises(OSError, match="not all of it"):
+            packs.append(b"{}", [forged(packs) * 200])
+    packs.append(b"{}", [payload(1)[:10]])
+    assert recovered(packs.folder) == [payload(1)[:10]]
 
 
 def test_a_pack_whose_making_was_cut_off_leaves_nothing(packs):
@@ -159,7 +203,7 @@ def test_what_needs_no_row_gives_its_room_back(packs):
 
 
 def test_a_pack_of_which_nothing_is_kept_goes(packs):
-    packs.settle([(lone(packs, 1), False)])
+    packs.settle([(grow(packs, number), False) for number in range(3)])
     assert files(packs) == []
 
 
@@ -197,7 +241,7 @@ def test_recovered_records_are_written_anew(packs, monkeypatch):
 
 
 def test_a_shortened_pack_is_noticed(packs):
-    record = lone(packs, 1)
-    os.truncate(record.pack.path, LONE_START + 10)
+    record = grow(packs, 1)
+    os.truncate(record.pack.path, record.offset + 10)
     with pytest.raises(EndsEarly):
         record.file.sha256()

@@ -59,7 +59,7 @@ def receive(packs, data):
     identity = identify(data, SYNTAX, implicit=False, little=True)
     incoming = Incoming(packs)
     incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, SYNTAX)
-    incoming.write(memoryview(data))
+    incoming.write(memoryview(data), last=True)
     return identity, incoming
 
 

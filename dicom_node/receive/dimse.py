@@ -33,15 +33,14 @@ class Command:
 def read_command(raw: bytes) -> Command:
     """Decode a command set. Raises ``ValueError`` where it is not one."""
     elements: dict[int, bytes] = {}
-    position = 0
+    position, end, header = 0, len(raw), _ELEMENT.unpack_from
     try:
-        while position < len(raw):
-            group, element, length = _ELEMENT.unpack_from(raw, position)
-            position += 8
-            if group != 0 or position + length > len(raw):
+        while position < end:
+            group, element, length = header(raw, position)
+            value, position = position + 8, position + 8 + length
+            if group or position > end:
                 raise ValueError("not a command set")
-            elements[element] = raw[position : position + length]
-            position += length
+            elements[element] = raw[value:position]
         return Command(
             field=_US.unpack(elements[COMMAND_FIELD])[0],
             message_id=_US.unpack(elements[MESSAGE_ID])[0],

@@ -48,10 +48,12 @@ class Incoming:
         self.discard()
         self.head = file_head(sop_class, sop_instance, transfer_syntax)
 
-    def write(self, fragment: memoryview, *, last: bool = False) -> None:
+    def write(self, fragment: memoryview, *, last: bool = False, is_checked: bool = False) -> None:
         """Take the next fragment; an I/O error becomes the ``refusal``.
 
         One that is first and last is not copied: it must stay as it is until ``keep`` is over.
+        ``is_checked``: with the first one it is known that nobody need look at the others, so that
+        they may go to their pack at once.
         """
         end = self.size + len(fragment)
         if self.refusal is None and end > MOST_BYTES:
@@ -59,16 +61,15 @@ class Incoming:
         if self.refusal is None:
             if last and not self.size and self._growing is None:
                 self._whole = fragment
-            elif self._is_written(end):
+            elif self._is_written(end, is_checked):
                 self._spill(fragment)
             else:
                 self._collect(fragment, end)
         self.size = end
 
-    def _is_written(self, end: int) -> bool:
-        return (
-            self._growing is not None or end > IN_MEMORY or (not self.size and self._as_it_comes())
-        )
+    def _is_written(self, end: int, is_checked: bool) -> bool:
+        at_once = is_checked and not self.size and self._as_it_comes()
+        return at_once or self._growing is not None or end > IN_MEMORY
 
     def _collect(self, fragment: memoryview, end: int) -> None:
         if len(self._buffer) < end:
@@ -111,8 +112,8 @@ class Incoming:
     def keep(self, about: bytes) -> Record:
         """Write it to a pack, if it is not there yet. Raises ``OSError``; then nothing is kept."""
         if self._growing is None:
-            with self.data_set() as data:
-                return self._packs.append(about, [self.head, data])
+            data = self._whole or self._buffer[: self.size]
+            return self._packs.append(about, [self.head, data])
         try:
             record = self._growing.finish(about)
         except OSError:

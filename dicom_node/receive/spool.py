@@ -88,9 +88,8 @@ class Spool:
             raise OutOfSpace("the ledger cannot follow", code="HIGH_WATER")
         if self._recorder.is_locked_out:
             raise OutOfSpace("the ledger is locked", code=LedgerBusy.code)
-        about = json.dumps(identity.fields() | {"calling_ae": calling_ae}).encode()
         try:
-            arrival = Arrival(identity, calling_ae, incoming.keep(about))
+            arrival = Arrival(identity, calling_ae, incoming.keep(_about(identity, calling_ae)))
         except OSError as error:
             raise as_refusal(error) from error
         faults.point("pack.appended")
@@ -134,6 +133,19 @@ class Spool:
             log("listen").error("store.failed", reason="STORAGE_IO", error=type(error).__name__)
             self.failure = ProcessingFailure("the pack could not be made durable")
         return self.failure
+
+
+def _about(identity: Identity, calling_ae: str) -> bytes:
+    """As JSON; by hand, for UIDs need no escaping, and it is between every image and its answer."""
+    padded = "true" if identity.padded else "false"
+    return (
+        f'{{"study_instance_uid": "{identity.study_instance_uid}", '
+        f'"series_instance_uid": "{identity.series_instance_uid}", '
+        f'"sop_instance_uid": "{identity.sop_instance_uid}", '
+        f'"sop_class_uid": "{identity.sop_class_uid}", '
+        f'"transfer_syntax_uid": "{identity.transfer_syntax_uid}", '
+        f'"padded": {padded}, "calling_ae": {json.dumps(calling_ae)}}}'
+    ).encode()
 
 
 def _arrival(record: Record) -> Arrival:

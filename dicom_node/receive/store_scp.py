@@ -101,15 +101,15 @@ class StoreScp:
             self._take(fragment, self._command, context, last=bool(control & IS_LAST))
 
     def _take(self, fragment: memoryview, command: Command, context: int, *, last: bool) -> None:
-        begins = not self._incoming.size
-        if begins:
+        if not self._incoming.size:
             self._has_meta = begins_with_meta(fragment)
-        self._incoming.write(fragment, last=last)
+            syntax = self._contexts[context]
+            if not last:
+                self._head = Head(fragment, implicit=syntax.implicit, little=syntax.little)
+        is_checked = self._head is not None and self._head.is_native
+        self._incoming.write(fragment, last=last, is_checked=is_checked)
         if last:
             self._finish(command, context)
-        elif begins:
-            syntax = self._contexts[context]
-            self._head = Head(fragment, implicit=syntax.implicit, little=syntax.little)
 
     def _begin(self, context: int) -> None:
         try:

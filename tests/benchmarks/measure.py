@@ -50,13 +50,19 @@ def have_memory(gigabytes: float) -> None:
 
 
 def in_turn(
-    candidates: Mapping[str, Callable[[], float]], rounds: int = ROUNDS
+    candidates: Mapping[str, Callable[[], float]], rounds: int = ROUNDS, *, are_warm: bool = False
 ) -> dict[str, list[float]]:
-    """Each candidate's own figure, A B C A B C ..., after one round that does not count."""
+    """Each candidate's own figure, A B C A B C ..., after one round that does not count.
+
+    Those that ``are_warm`` need no such round. Each is first in its turn, for what one leaves
+    behind is the next one's burden.
+    """
     figures: dict[str, list[float]] = {name: [] for name in candidates}
-    for turn in range(rounds + 1):
-        for name, call in candidates.items():
-            figure = call()
+    names = list(candidates)
+    for turn in range(are_warm, rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            figure = candidates[name]()
             if turn:
                 figures[name].append(figure)
     return figures

@@ -35,7 +35,7 @@ from dicom_node.domain.errors import DicomNodeError
 
 ROUNDS = 5
 TWO = "node os, 2 processes"
-SETTLE_S = 1.5
+SETTLE_S, WARM_S = 1.5, 0.5
 WARMING = 40
 """Images."""
 
@@ -91,6 +91,7 @@ def _cell(traffic: Traffic, warming: Traffic, associations: int, folder: Path) -
             for name in names
         },
         ROUNDS,
+        are_warm=True,
     )
     clear(folder)
     case = f"{traffic.name}.{associations}"
@@ -115,7 +116,7 @@ def _images_per_s(
     with running(name, folder / str(next(counter))) as receiver:
         if warming is not None and name != SINK:
             storescu(warming, receiver.port, AE, associations, nagle=nagle)
-            time.sleep(SETTLE_S)
+            time.sleep(WARM_S)
         have_memory(2 * traffic.gigabytes)
         before = receiver.cpu_s()
         started = time.perf_counter()
@@ -140,9 +141,9 @@ def _against(
 
 
 def _costs(costs: dict[str, Cost], case: str) -> Iterator[Row]:
-    peer = statistics.median(costs[STORESCP].cpu_s_per_gb[1:])
+    peer = statistics.median(costs[STORESCP].cpu_s_per_gb)
     for ours, durability in ((NODE, "durable"), (NODE_OS, "os")):
-        cpu = statistics.median(costs[ours].cpu_s_per_gb[1:])
+        cpu = statistics.median(costs[ours].cpu_s_per_gb)
         name = f"receive.{durability}.{case}"
         yield Row(f"{name}.cpu_s_per_gb", cpu, "s/GB", STORESCP, cpu / peer)
         yield Row(f"{name}.rss_mib", max(costs[ours].rss_mib), "MiB")

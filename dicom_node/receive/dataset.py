@@ -84,13 +84,13 @@ class Head:
         self._walk.data, self._walk.is_whole = b"", True
 
     @property
-    def is_native(self) -> bool:
-        """Whether native pixel data follow, in which there is nothing to check."""
-        return 0 <= self._walk.native_end < UNDEFINED
+    def native_bytes(self) -> int:
+        """Of the data set up to the end of native pixel data, which need no look; 0: no such."""
+        return self._walk.native_end
 
     def is_all(self, size: int) -> bool:
         """Whether native pixel data end the data set of so many bytes, so that no more is read."""
-        return self._walk.native_end == size
+        return self._walk.native_end == size > 0
 
     def identify(self, data: Bytes | None, transfer_syntax_uid: str) -> Identity:
         """As ``identify`` does, of the whole data set; of none where this ``is_all``."""
@@ -150,7 +150,7 @@ class _Walk:
         self.data = data
         self.implicit = implicit
         self.is_whole = is_whole
-        self.native_end = -1
+        self.native_end = 0
         order = "<" if little else ">"
         self.header = Struct(f"{order}HHI" if implicit else f"{order}HH2sH").unpack_from
         self.tag = Struct(f"{order}HHI").unpack_from
@@ -192,7 +192,7 @@ class _Walk:
                     (length,) = length_at(data, position + 8)
                     value = position + 12
                 if value + length > end and tag == PIXEL_DATA and not (depth or self.is_whole):
-                    self.native_end = value + length
+                    self.native_end = 0 if length == UNDEFINED else value + length
                     count -= 1
                     break
                 if length == UNDEFINED or vr == b"SQ" or (implicit and tag in _SEQUENCES):

@@ -14,6 +14,8 @@ from dicom_node.store import FULL
 
 IN_MEMORY = 1 << 20
 """More than that is written to its pack as it comes, whatever the receiver would like."""
+AT_ONCE = 256 << 10
+"""So much is worth to be written while it comes."""
 HASHED_AT_ONCE = 256 << 10
 """Larger instances are hashed behind the answers, side by side with what comes next."""
 MOST_BYTES = 2 << 30
@@ -48,12 +50,12 @@ class Incoming:
         self.discard()
         self.head = file_head(sop_class, sop_instance, transfer_syntax)
 
-    def write(self, fragment: memoryview, *, last: bool = False, is_checked: bool = False) -> None:
+    def write(self, fragment: memoryview, *, last: bool = False, native_bytes: int = 0) -> None:
         """Take the next fragment; an I/O error becomes the ``refusal``.
 
         One that is first and last is not copied: it must stay as it is until ``keep`` is over.
-        ``is_checked``: with the first one it is known that nobody need look at the others, so that
-        they may go to their pack at once.
+        ``native_bytes``: how much will come, where the first one says that it is native pixel data,
+        in which nobody need look for anything: they may go to their pack at once.
         """
         end = self.size + len(fragment)
         if self.refusal is None and end > MOST_BYTES:
@@ -61,14 +63,14 @@ class Incoming:
         if self.refusal is None:
             if last and not self.size and self._growing is None:
                 self._whole = fragment
-            elif self._is_written(end, is_checked):
+            elif self._is_written(end, native_bytes):
                 self._spill(fragment)
             else:
                 self._collect(fragment, end)
         self.size = end
 
-    def _is_written(self, end: int, is_checked: bool) -> bool:
-        at_once = is_checked and not self.size and self._as_it_comes()
+    def _is_written(self, end: int, native_bytes: int) -> bool:
+        at_once = native_bytes > AT_ONCE and not self.size and self._as_it_comes()
         return at_once or self._growing is not None or end > IN_MEMORY
 
     def _collect(self, fragment: memoryview, end: int) -> None:

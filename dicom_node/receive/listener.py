@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from dicom_node.receive.admission import (
 from dicom_node.receive.connection import MAX_PDU, Connection, Peer, Service
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.negotiation import Answer, Request, accept
+from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.recorder import Recorder, or_die
@@ -65,7 +65,8 @@ class Listener:
         self._packs = _packs(InstanceStore(root), settings, index)
         recorder = Recorder(self._packs, ledger)
         self._spool = Spool(self._packs, recorder, durable=settings.durability == "full")
-        self._supported = supported_contexts()
+        supported = supported_contexts()
+        self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))
         self._notices = [CLASSES[name] for name in expect]
         self._library = library.Library(
             settings, self._spool, self._packs, ledger, expect=expect, refusal=self.refusal
@@ -178,7 +179,7 @@ class Listener:
 
     def established(self, connection: Connection, request: Request) -> tuple[Answer, Service]:
         """See ``connection.Host``."""
-        answer = accept(request, self._supported, MAX_PDU)
+        answer = self._answer(request)
         for code, abstract in answer.refused:
             self._log.warning(
                 "assoc.note", reason=code, peer=connection.peer, sop_class=UID(abstract).name

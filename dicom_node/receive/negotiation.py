@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydicom.uid import UID
@@ -16,6 +17,8 @@ from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
+REMEMBERED = 32
+"""Requests, and the answers to them."""
 NO_CONTEXT, NO_SYNTAX = 3, 4
 """Results of a presentation context: abstract syntax, transfer syntaxes not supported."""
 
@@ -30,9 +33,9 @@ class Syntax:
     little: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """What a peer asks for."""
+    """What a peer asks for; the same object where it asks for the same again."""
 
     contexts: Sequence[PresentationContext]
     primitive: A_ASSOCIATE
@@ -48,8 +51,12 @@ class Answer:
     """(reason code, abstract syntax)."""
 
 
+@lru_cache(maxsize=REMEMBERED)
 def read_request(pdu: bytes) -> Request:
-    """Decode a whole A-ASSOCIATE-RQ. Raises ``ValueError`` on whatever is wrong with it."""
+    """Decode a whole A-ASSOCIATE-RQ. Raises ``ValueError`` on whatever is wrong with it.
+
+    A modality asks for the same each time, and pynetdicom takes longer for it than for an image.
+    """
     decoded = A_ASSOCIATE_RQ()
     try:
         decoded.decode(pdu)

@@ -106,8 +106,8 @@ class StoreScp:
             syntax = self._contexts[context]
             if not last:
                 self._head = Head(fragment, implicit=syntax.implicit, little=syntax.little)
-        is_checked = self._head is not None and self._head.is_native
-        self._incoming.write(fragment, last=last, is_checked=is_checked)
+        native_bytes = self._head.native_bytes if self._head else 0
+        self._incoming.write(fragment, last=last, native_bytes=native_bytes)
         if last:
             self._finish(command, context)
 

@@ -49,7 +49,8 @@ class Worker:
     def run(self, claim: Claim) -> None:
         """Analyse a claimed job and hand its results to the ledger, all at once.
 
-        Raises ``Unusable``, ``Transient``, and ``LedgerConflict`` if the claim was lost meanwhile.
+        Raises ``Unusable``, ``ModelRefused``, ``Transient``, ``Refused`` if the store cannot write,
+        and ``LedgerConflict`` if the claim was lost meanwhile.
         """
         job = self.ledger.jobs.get(claim.id)
         analysis = self._analyse(job)

@@ -104,9 +104,14 @@ class Jobs:
             add_results(connection, claim.id, results, destinations)
 
     def fail(self, claim: Claim, reason: str) -> None:
-        """ANALYSING -> FAILED: no further try will help."""
+        """ANALYSING -> FAILED: the model cannot be used here."""
         with self._database.write() as connection:
             self._leave(connection, claim, JobState.FAILED, reason, {})
+
+    def quarantine(self, claim: Claim, reason: str) -> None:
+        """ANALYSING -> QUARANTINED at once: no further try will help."""
+        with self._database.write() as connection:
+            self._leave(connection, claim, JobState.QUARANTINED, reason, {})
 
     def release(self, claim: Claim, reason: str, *, pause_s: float = 0) -> None:
         """ANALYSING -> READY, or QUARANTINED when the attempts are used up.
@@ -166,7 +171,7 @@ class Jobs:
         uid = connection.scalar(change.returning(job.c.study_instance_uid))
         if uid is None:
             raise LedgerConflict(f"the claim on job {claim.id} was lost")
-        breaker.count(connection, self._database, claim.id, state)
+        breaker.count(connection, self._database, claim.id, state, reason)
         action = f"job.{state.lower()}"
         events.write(connection, uid, action, job_id=claim.id, reason=reason)
 

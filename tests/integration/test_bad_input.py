@@ -20,6 +20,8 @@ from structlog.testing import capture_logs
 from ward import Visitor, Ward
 from world import QUIET_S
 
+from dicom_node.catalog import Catalog
+from dicom_node.domain.errors import OutOfSpace
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
 from workers import tasks
@@ -40,16 +42,29 @@ def study() -> list[Dataset]:
 
 
 def ends(clinic: Clinic, study: list[Any], files: list[Any] | None = None) -> str:
-    """Send, close, analyse; the state and the reason of the study's only job, and in the log."""
+    """Send, close, analyse; the state and the reason of the study's only job, at its first try.
+
+    The log says so in one line, and an SR says it in the PACS.
+    """
     with capture_logs() as lines:
         assert {outcome.status for outcome in clinic.send(files or study)} == {0}
         clinic.answer()
     (job,) = clinic.page(study).jobs
-    stopped = [line for line in lines if line["event"] == "job.stopped"]
-    assert [line["reason"] for line in stopped] == [job["reason"]]
+    said = [line for line in lines if line["log_level"] == "warning"]
+    assert [(x["event"], x["reason"]) for x in said] == [("job.quarantine", job["reason"])]
     assert "Phantom" not in str(lines)
     assert str(study[0].PatientName) not in str(lines)
+    assert (job["attempt"], clinic.ledger.jobs.waiting()) == (1, [])
+    assert job["reason"] in answered(clinic, study, job["id"])
     return f"{job['state']} {job['reason']}"
+
+
+def answered(clinic: Clinic, study: list[Any], job_id: str) -> str:
+    """The SR that tells of a job without a result."""
+    tasks.analyse(clinic.worker, job_id)
+    row = clinic.page(study).results[0]
+    assert row["kind"] == "STRUCTURED_REPORT"
+    return pydicom.dcmread(clinic.world.store.path(row["sha256"])).to_json()
 
 
 def compressed(data: Dataset) -> Dataset:
@@ -62,38 +77,38 @@ class TestPixels:
         for data in study:
             data.Rows = data.Columns = 65535
             data.NumberOfFrames = 1000
-        assert ends(clinic, study) == "FAILED PIXEL_LIMIT"
+        assert ends(clinic, study) == "QUARANTINED PIXEL_LIMIT"
 
     @pytest.mark.parametrize("extra", [-2, 2, 2048], ids=["short", "long", "a frame more"])
     def test_47_another_length_than_the_header_says(self, clinic, study, extra):
         raw = study[2].PixelData
         study[2].PixelData = raw[:extra] if extra < 0 else raw + bytes(extra)
-        assert ends(clinic, study) == "FAILED PIXEL_LENGTH"
+        assert ends(clinic, study) == "QUARANTINED PIXEL_LENGTH"
 
     def test_48_another_number_of_fragments_than_of_frames(self, clinic, study):
         frame = generate_fragments(compressed(study[2]).PixelData, endianness="<")
         parts = list(frame)[1:] * 2
         study[2].PixelData = encapsulate(parts, has_bot=True)
-        assert ends(clinic, study) == "FAILED FRAME_COUNT"
+        assert ends(clinic, study) == "QUARANTINED FRAME_COUNT"
 
     @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
     @pytest.mark.parametrize("stream", [b"\x05" * 700, b"\xff\x4f\xff\x51" + b"\xff" * 700])
     def test_49_a_corrupt_codestream(self, clinic, study, syntax, stream):
         compressed(study[2]).PixelData = encapsulate([stream])
         study[2].file_meta.TransferSyntaxUID = syntax
-        assert ends(clinic, study) == "FAILED DECODER"
+        assert ends(clinic, study) == "QUARANTINED DECODER"
 
     @pytest.mark.parametrize(
         ("keyword", "value"), [("HighBit", 14), ("BitsStored", 17), ("SamplesPerPixel", 3)]
     )
     def test_50_bits_that_contradict_each_other(self, clinic, study, keyword, value):
         setattr(study[2], keyword, value)
-        assert ends(clinic, study) == "FAILED PIXEL_ATTR"
+        assert ends(clinic, study) == "QUARANTINED PIXEL_ATTR"
 
     @pytest.mark.parametrize("photometric", ["RGB", "PALETTE COLOR", "YBR_FULL"])
     def test_66_colour(self, clinic, study, photometric):
         study[2].PhotometricInterpretation = photometric
-        assert ends(clinic, study) == "FAILED UNSUPPORTED"
+        assert ends(clinic, study) == "QUARANTINED UNSUPPORTED"
 
 
 class TestGeometry:
@@ -102,19 +117,19 @@ class TestGeometry:
     )
     def test_51_no_place_in_the_patient(self, clinic, study, keyword):
         delattr(study[2], keyword)
-        assert ends(clinic, study) == "FAILED GEOMETRY"
+        assert ends(clinic, study) == "QUARANTINED GEOMETRY"
 
     def test_52_a_gap(self, clinic, study):
         del study[2]
-        assert ends(clinic, study) == "FAILED SLICE_SET"
+        assert ends(clinic, study) == "QUARANTINED SLICE_SET"
 
     def test_52_a_position_twice(self, clinic, study):
         study[1].ImagePositionPatient = study[2].ImagePositionPatient
-        assert ends(clinic, study) == "FAILED SLICE_SET"
+        assert ends(clinic, study) == "QUARANTINED SLICE_SET"
 
     def test_52_two_orientations(self, clinic, study):
         study[0].ImageOrientationPatient = [0.995, 0.0995, 0, -0.0995, 0.995, 0]
-        assert ends(clinic, study) == "FAILED SLICE_SET"
+        assert ends(clinic, study) == "QUARANTINED SLICE_SET"
 
 
 class TestValues:
@@ -123,7 +138,7 @@ class TestValues:
         raw, tag, digits = file_bytes(study[2]), b"\x28\x00\x08\x00IS", b"9" * 40_000
         at = raw.index(tag) + len(tag)
         raw = raw[:at] + len(digits).to_bytes(2, "little") + digits + raw[at + 4 :]
-        assert ends(clinic, study, [*study[:2], raw, *study[3:]]) == "FAILED VALUE"
+        assert ends(clinic, study, [*study[:2], raw, *study[3:]]) == "QUARANTINED VALUE"
 
     @pytest.mark.parametrize(
         ("keyword", "value"),
@@ -137,7 +152,7 @@ class TestValues:
     )
     def test_61_numbers_that_are_none(self, clinic, study, keyword, value):
         setattr(study[2], keyword, value)
-        assert ends(clinic, study) in ("FAILED VALUE", "FAILED SLICE_SET")
+        assert ends(clinic, study) in ("QUARANTINED VALUE", "QUARANTINED SLICE_SET")
         assert clinic.page(study).jobs[0]["reason"] == "VALUE"
 
 
@@ -351,6 +366,27 @@ class TestWork:
         assert (job["state"], job["reason"]) == ("QUARANTINED", "LEASE_LOST")
         assert [x["reason"] for x in lines if x["event"] == "job.quarantine"] == ["POISON"]
 
+    def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch):
+        def full(_: Any) -> None:
+            raise OutOfSpace("the store is full")
+
+        clinic.send(study)
+        monkeypatch.setattr(clinic.world.store, "keep", full)
+        with capture_logs() as lines:
+            clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"]) == ("READY", "NO_SPACE")
+        assert job["next_at"] > job["updated_at"] + 20
+        assert [x["reason"] for x in lines if x["event"] == "job.stopped"] == ["NO_SPACE"]
+
+    def test_a_model_that_is_gone_is_no_fault_of_the_study(self, clinic, study):
+        clinic.worker.catalog = Catalog(())
+        clinic.send(study)
+        clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"]) == ("FAILED", "BUNDLE_GONE")
+        assert "BUNDLE_GONE" in answered(clinic, study, job["id"])
+
     @pytest.mark.tensorflow
     @pytest.mark.slow
     def test_67_an_answer_that_is_no_number(self, clinic, study):
@@ -367,4 +403,4 @@ class TestWork:
         masks = keras.layers.Conv2D(2, 1, name="mask_logits")
         network = keras.Model(image, [head(pooled), masks(image)])
         clinic.worker._models[bundle.sha256] = KerasModel(bundle.manifest, network)
-        assert ends(clinic, study) == "FAILED MODEL_OUTPUT"
+        assert ends(clinic, study) == "QUARANTINED MODEL_OUTPUT"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.errors import CorruptBundle, UnsupportedModel
+from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
 from workers.bundle import write_bundle
 from workers.loading import load_model
 from workers.training.phantom_text import manifest_text
@@ -107,9 +107,8 @@ def test_a_layer_that_is_not_there_is_refused_by_name():
 
 
 def test_67_another_number_of_targets_is_refused():
-    with pytest.raises(UnsupportedModel) as caught:
+    with pytest.raises(UnusableOutput):
         model(network(units=2))
-    assert caught.value.code == "MODEL_OUTPUT"
 
 
 def test_another_input_is_refused():
@@ -122,9 +121,8 @@ def test_another_input_is_refused():
 def test_67_an_answer_that_is_no_number_is_refused():
     net = network()
     net.get_layer("head").bias.assign([np.nan])
-    with pytest.raises(UnsupportedModel) as caught:
+    with pytest.raises(UnusableOutput):
         model(net).predict(BATCH)
-    assert caught.value.code == "MODEL_OUTPUT"
 
 
 def test_a_saved_bundle_gives_the_numbers_of_the_network_in_memory(tmp_path):

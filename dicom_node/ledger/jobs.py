@@ -22,6 +22,7 @@ from dicom_node.domain.job import (
 )
 from dicom_node.ledger import breaker, events
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.pauses import due
 from dicom_node.ledger.schema import delivery, job, result, selection
 from dicom_node.ledger.succession import supersede
 
@@ -43,7 +44,7 @@ class Jobs:
     def waiting(self) -> list[str]:
         """Ids of the jobs that may be claimed now, oldest first."""
         query = select(job.c.id).where(
-            job.c.state == JobState.READY, job.c.next_at <= time.time(), _may_run()
+            job.c.state == JobState.READY, due(job.c.next_at), _may_run()
         )
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
@@ -59,7 +60,7 @@ class Jobs:
         token = str(uuid.uuid4())
         values = {"attempt": job.c.attempt + 1, "token": token, "beat": 0, "reason": ""}
         change = _move(JobState.READY, JobState.ANALYSING, values).where(
-            job.c.id == job_id, job.c.next_at <= time.time(), _may_run()
+            job.c.id == job_id, due(job.c.next_at), _may_run()
         )
         with self._database.write() as connection:
             row = connection.execute(

@@ -216,6 +216,13 @@ class TestClaiming:
         assert ledger.jobs.waiting() == []
         assert ledger.jobs.claim(job_id) is None
 
+    def test_a_pause_that_a_moved_clock_made_endless_is_ignored(self, ledger, job_id):
+        ledger.jobs.release(ledger.jobs.claim(job_id), "MEMORY", pause_s=60)
+        with ledger.database.write() as connection:
+            connection.execute(text("UPDATE job SET next_at = next_at + 86400"))
+        assert ledger.jobs.waiting() == [job_id]
+        assert ledger.jobs.claim(job_id) is not None
+
     def test_a_finished_job_cannot_be_retried(self, ledger, job_id):
         complete(ledger, ledger.jobs.claim(job_id))
         assert not ledger.jobs.retry(job_id)

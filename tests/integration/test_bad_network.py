@@ -227,17 +227,17 @@ class TestNegotiation:
         assert kind == AC
         return [body[i + 6] for i in range(len(body) - 8) if body[i : i + 2] == b"\x21\0"]
 
-    def test_16_a_class_that_is_not_supported(self, fast):
-        with fast.wire() as wire:
+    def test_16_a_class_that_is_not_supported(self, door):
+        with door.wire() as wire:
             unknown = ("1.2.3.4.5", [ExplicitVRLittleEndian])
             known = (CTImageStorage, [ExplicitVRLittleEndian])
-            # another service goes through the library, which answers the same
             assert sorted(self.results(wire, known, unknown)) == [0, 3]
+        assert door.said("NO_CONTEXT")["sop_class"] == "1.2.3.4.5"
 
-    def test_17_a_syntax_that_is_not_supported(self, fast):
-        with fast.wire() as wire:
+    def test_17_a_syntax_that_is_not_supported(self, door):
+        with door.wire() as wire:
             assert self.results(wire, (CTImageStorage, [DeflatedExplicitVRLittleEndian])) == [4]
-        line = fast.said("NO_SYNTAX")
+        line = door.said("NO_SYNTAX")
         assert line["sop_class"] == "CT Image Storage"
 
 
@@ -351,6 +351,16 @@ class TestStore:
                 assert line["bytes"] == len(data) or not data
             assert wire.store(instance("1.2.3.4")) == 0
         door.arrived(1)
+        assert not list(tmp_path.rglob("*escaped*"))
+
+    @pytest.mark.parametrize("uid", ["../../escaped", "/escaped", "1." + "1" * 64, ""])
+    def test_36_a_command_whose_uid_is_none(self, door, uid, tmp_path):
+        """The library's door aborts."""
+        with door.associated() as wire:
+            answer = wire.store(instance(), sop_instance=uid)
+        assert answer == (0x0117 if door.settings.fast_path else None)
+        door.said("UID_INVALID")
+        assert door.ledger.studies.receiving() == []
         assert not list(tmp_path.rglob("*escaped*"))
 
     def test_38_a_padded_uid(self, door):

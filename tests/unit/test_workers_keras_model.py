@@ -1,13 +1,16 @@
 """A Keras model is asked for logits, whatever its heads end in, and brings no code along."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
-from dicom_node.catalog import BundleFolder
+from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
+from workers.bootstrap import Worker
 from workers.bundle import write_bundle
 from workers.loading import load_model
 from workers.training.phantom_text import manifest_text
@@ -154,6 +157,51 @@ def test_74_a_custom_layer_is_refused_even_where_it_is_registered(tmp_path):
     with pytest.raises(CorruptBundle) as caught:
         load_model(bundle(tmp_path, keras.Model(net.inputs[0], [doubled, net.outputs[1]])))
     assert caught.value.code == "BUNDLE_CODE"
+
+
+def changed(folder: Path) -> BundleFolder:
+    written = bundle(folder, network())
+    (written.path / "card.md").write_text("another card")
+    return written
+
+
+def crowded(folder: Path) -> BundleFolder:
+    written = bundle(folder, network())
+    (written.path / "setup.py").touch()
+    return written
+
+
+def coded(folder: Path) -> BundleFolder:
+    net = network()
+    doubled = keras.layers.Lambda(lambda values: values * 2)(net.outputs[0])
+    return bundle(folder, keras.Model(net.inputs[0], [doubled, net.outputs[1]]))
+
+
+def weightless(folder: Path) -> BundleFolder:
+    saved = bundle(folder, network()).path / "model.keras"
+    with zipfile.ZipFile(saved) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "w.keras", "w") as archive:
+        for name in members:
+            archive.writestr(name, b"weights" if name.endswith(".h5") else members[name])
+    return write_bundle(folder / "w", manifest_text(), folder / "w.keras", "")
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (changed, "SIGNATURE"),
+        (crowded, "BUNDLE_PATH"),
+        (coded, "BUNDLE_CODE"),
+        (weightless, "BUNDLE_WEIGHTS"),
+    ],
+)
+def test_72_to_75_what_a_worker_does_not_load_stands_in_the_log(tmp_path, make, code):
+    made = make(tmp_path)
+    with capture_logs() as lines, pytest.raises(CorruptBundle):
+        Worker(None, None, None, Catalog((made,))).model(made)
+    (line,) = lines
+    assert (line["event"], line["reason"], line["model"]) == ("bundle.reject", code, made.id)
 
 
 def test_a_broken_weights_file_is_refused(tmp_path):

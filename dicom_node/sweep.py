@@ -14,7 +14,7 @@ from dicom_node.broker import Broker
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
 from dicom_node.domain.job import MAX_ATTEMPTS, JobState
-from dicom_node.domain.study import Study
+from dicom_node.domain.study import Series, Study
 from dicom_node.headers import GuardedReader, read_study
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.ledger.breaker import REASON
@@ -115,6 +115,8 @@ class Sweep:
         )
         faults.point("sweep.closed")
         uid = study.study_instance_uid
+        if has_images(study) and not any(proposal.inputs for proposal in proposals):
+            self._log.info("study.note", study=uid, reason="UNSUPPORTED")
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
     def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
@@ -190,9 +192,17 @@ def notes(seen: OpenStudy, study: Study) -> list[str]:
     """
     found = study.attributes.get("Notes")
     codes = [str(code) for code in found] if isinstance(found, list) else []
-    read = [s for s in study.series if s.unreadable < len(s.instances)]
-    codes += ["NOT_IMAGE"] if any(s.attributes.get("Rows") is None for s in read) else []
+    codes += ["NOT_IMAGE"] if any(s.attributes.get("Rows") is None for s in _read(study)) else []
     return [*codes, *(["LATE"] if seen.generation else [])]
+
+
+def has_images(study: Study) -> bool:
+    """Whether a series is known to hold images."""
+    return any(s.attributes.get("Rows") is not None for s in _read(study))
+
+
+def _read(study: Study) -> list[Series]:
+    return [s for s in study.series if s.unreadable < len(s.instances)]
 
 
 def contradiction(study: Study) -> str | None:

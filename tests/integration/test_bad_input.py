@@ -1,6 +1,9 @@
 """The content part of the bad-input catalogue: what can be stored is acknowledged, and ends in a
 state with a reason that the log and the page show."""
 
+import copy
+import os
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,11 +23,12 @@ from structlog.testing import capture_logs
 from ward import Visitor, Ward
 from world import QUIET_S
 
-from dicom_node.catalog import Catalog
+from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import OutOfSpace
+from dicom_node.sandbox import Sandbox
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
-from workers import tasks
+from workers import pixels, tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -96,6 +100,15 @@ class TestPixels:
     def test_49_a_corrupt_codestream(self, clinic, study, syntax, stream):
         compressed(study[2]).PixelData = encapsulate([stream])
         study[2].file_meta.TransferSyntaxUID = syntax
+        assert ends(clinic, study) == "QUARANTINED DECODER"
+
+    def test_49_a_codestream_that_kills_its_decoder(self, clinic, study, tmp_path, monkeypatch):
+        (tmp_path / "dying.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        dying = Sandbox("dying", memory_mib=512, timeout_s=10)
+        monkeypatch.setattr(pixels._decoder, "_sandbox", dying)
+        compressed(study[2])
         assert ends(clinic, study) == "QUARANTINED DECODER"
 
     @pytest.mark.parametrize(
@@ -233,6 +246,22 @@ class TestText:
 
 
 class TestStudies:
+    def test_39_one_uid_with_two_contents(self, clinic, study):
+        changed = copy.deepcopy(study[2])
+        changed.SeriesDescription = "changed"
+        with capture_logs() as lines:
+            clinic.send(study)
+            assert [(o.status, o.code) for o in clinic.send([changed])] == [(0, "UID_CONFLICT")]
+            clinic.answer()
+        page = clinic.page(study)
+        assert (page.study["state"], page.study["reason"]) == ("QUARANTINED", "UID_CONFLICT")
+        assert len(clinic.ledger.studies.instances(study[0].StudyInstanceUID)) == len(study) + 1
+        told = [(x["event"], x.get("reason")) for x in lines]
+        assert ("store.note", "UID_CONFLICT") in told
+        assert ("study.quarantine", "UID_CONFLICT") in told
+        (job,) = page.jobs
+        assert "UID_CONFLICT" in answered(clinic, study, job["id"])
+
     def test_53_a_part_of_a_study_at_its_deadline(self, clinic, study):
         """The rest of it: tests/unit/test_completeness.py."""
         world = clinic.world
@@ -247,6 +276,7 @@ class TestStudies:
                 world.pass_time(250)
         assert clinic.page(study).study["reason"] == "INCOMPLETE"
         assert "INCOMPLETE" in {x["reason"] for x in lines if x["event"] == "study.quarantine"}
+        assert "INCOMPLETE" in answered(clinic, study, clinic.page(study).jobs[0]["id"])
 
     def test_54_a_slice_that_comes_late(self, clinic, study):
         assert noted(clinic, study[:4]) == set()
@@ -301,16 +331,18 @@ class TestStudies:
             clinic.answer()
         page = clinic.page(study)
         assert page.study["state"] == "NO_MODEL"
-        assert not [job for job in page.jobs if job["state"] in ("ANALYSED", "FAILED")]
-        assert "NOT_IMAGE" in {line.get("reason") for line in lines}
+        assert {job["state"] for job in page.jobs} <= {"DECLINED"}
+        assert {x["reason"] for x in lines if x["event"] == "study.note"} == {"NOT_IMAGE"}
 
     def test_66_a_modality_that_no_model_reads(self, clinic, study):
         for data in study:
             data.Modality = "US"
-        clinic.send(study)
-        clinic.answer()
+        with capture_logs() as lines:
+            clinic.send(study)
+            clinic.answer()
         page = clinic.page(study)
         assert page.study["state"] == "NO_MODEL"
+        assert {x["reason"] for x in lines if x["event"] == "study.note"} == {"UNSUPPORTED"}
         reasons = {choice["reason"] for choice in page.selection}
         assert reasons == {"modality US, not CT", "modality US, not MR"}
 
@@ -389,18 +421,20 @@ class TestWork:
 
     @pytest.mark.tensorflow
     @pytest.mark.slow
-    def test_67_an_answer_that_is_no_number(self, clinic, study):
+    @pytest.mark.parametrize(("bias", "numbers"), [("nan", 1), ("0", 2)], ids=["NaN", "shape"])
+    def test_67_an_answer_that_means_nothing(self, clinic, study, monkeypatch, bias, numbers):
         keras = pytest.importorskip("keras")
         from workers.keras_model import KerasModel
 
-        bundle = next(b for b in clinic.catalog.bundles if b.manifest.name == "phantom-lesion")
-        image = keras.Input(bundle.manifest.input.shape)
-        features = keras.layers.Conv2D(2, 3, padding="same", name="features")(image)
-        pooled = keras.layers.GlobalAveragePooling2D()(features)
-        head = keras.layers.Dense(
-            1, name="lesion_logit", bias_initializer=keras.initializers.Constant(float("nan"))
-        )
-        masks = keras.layers.Conv2D(2, 1, name="mask_logits")
-        network = keras.Model(image, [head(pooled), masks(image)])
-        clinic.worker._models[bundle.sha256] = KerasModel(bundle.manifest, network)
+        def load(bundle: BundleFolder) -> KerasModel:
+            image = keras.Input(bundle.manifest.input.shape)
+            features = keras.layers.Conv2D(2, 3, padding="same", name="features")(image)
+            pooled = keras.layers.GlobalAveragePooling2D()(features)
+            start = keras.initializers.Constant(float(bias))
+            head = keras.layers.Dense(numbers, name="lesion_logit", bias_initializer=start)
+            masks = keras.layers.Conv2D(2, 1, name="mask_logits")
+            return KerasModel(bundle.manifest, keras.Model(image, [head(pooled), masks(image)]))
+
+        monkeypatch.setattr("workers.bootstrap.load_model", load)
+        clinic.worker._models.clear()
         assert ends(clinic, study) == "QUARANTINED MODEL_OUTPUT"

@@ -186,6 +186,7 @@ _STATUSES = (
 _TASKS: Mapping[str, str] = {
     "study.closed": "Study complete: images frozen, models asked",
     "study.quarantined": "Study held back",
+    "study.reopened": "The node started anew and tries the study again",
     "job.opened": "Analysis ordered",
     "job.claimed": "Analysis started",
     "job.analysed": "Analysis finished, results stored",

@@ -177,14 +177,23 @@ def coded(folder: Path) -> BundleFolder:
     return bundle(folder, keras.Model(net.inputs[0], [doubled, net.outputs[1]]))
 
 
-def weightless(folder: Path) -> BundleFolder:
+def rewritten(folder: Path, **members: bytes) -> BundleFolder:
+    """With other contents of ``config`` or ``weights``."""
     saved = bundle(folder, network()).path / "model.keras"
     with zipfile.ZipFile(saved) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(folder / "w.keras", "w") as archive:
-        for name in members:
-            archive.writestr(name, b"weights" if name.endswith(".h5") else members[name])
-    return write_bundle(folder / "w", manifest_text(), folder / "w.keras", "")
+        whole = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "other.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in whole.items():
+            archive.writestr(name, members.get(name.split(".")[-2], content))
+    return write_bundle(folder / "other", manifest_text(), folder / "other.keras", "")
+
+
+def weightless(folder: Path) -> BundleFolder:
+    return rewritten(folder, weights=b"weights")
+
+
+def bomb(folder: Path) -> BundleFolder:
+    return rewritten(folder, config=bytes(32 << 20))
 
 
 @pytest.mark.parametrize(
@@ -192,6 +201,7 @@ def weightless(folder: Path) -> BundleFolder:
     [
         (changed, "SIGNATURE"),
         (crowded, "BUNDLE_PATH"),
+        (bomb, "BUNDLE_SIZE"),
         (coded, "BUNDLE_CODE"),
         (weightless, "BUNDLE_WEIGHTS"),
     ],

@@ -3,20 +3,27 @@ state with a reason that the log and the page show."""
 
 import copy
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from clinic import Clinic
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 from structlog.testing import capture_logs
@@ -27,7 +34,7 @@ from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import OutOfSpace
 from dicom_node.sandbox import Sandbox
 from dicom_node.testing.phantom import phantom
-from dicom_node.testing.study import file_bytes, make_study
+from dicom_node.testing.study import file_bytes, make_study, save_study
 from workers import pixels, tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -122,6 +129,49 @@ class TestPixels:
     def test_66_colour(self, clinic, study, photometric):
         study[2].PhotometricInterpretation = photometric
         assert ends(clinic, study) == "QUARANTINED UNSUPPORTED"
+
+
+class TestSyntaxes:
+    """However the pixels came, they are the same study."""
+
+    @pytest.mark.parametrize(
+        "syntax",
+        [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+        ids=lambda uid: uid.keyword,
+    )
+    def test_uncompressed(self, clinic, study, syntax):
+        raws = []
+        for data in study:
+            data.file_meta.TransferSyntaxUID = syntax
+            raws.append(
+                written(data, implicit=syntax.is_implicit_VR, little=syntax.is_little_endian)
+            )
+        assert noted(clinic, study, raws) == set()
+
+    @pytest.mark.parametrize(
+        "syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.keyword
+    )
+    def test_compressed(self, clinic, study, syntax):
+        for data in study:
+            data.compress(syntax, generate_instance_uid=False)
+        assert noted(clinic, study) == set()
+
+    @pytest.mark.dcmtk
+    def test_compressed_by_another_s_encoder(self, clinic, study, tool, tmp_path):
+        raws = []
+        for path in save_study(study, tmp_path):
+            subprocess.run([tool("dcmcjpeg"), "+e1", path, path], check=True, capture_output=True)
+            raws.append(path.read_bytes())
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+        assert noted(clinic, study, raws) == set()
+
+
+def written(data: Dataset, *, implicit: bool, little: bool) -> bytes:
+    if not little:
+        data["PixelData"].value = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
+    buffer = BytesIO()
+    data.save_as(buffer, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 class TestGeometry:

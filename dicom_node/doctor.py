@@ -10,7 +10,7 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from dicom_node.decoders import COMPRESSED, decoders
+from dicom_node.decoders import COMPRESSED, NATIVE, decoders
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle, DicomNodeError
 from dicom_node.settings import Settings
 from dicom_node.signing import Signers
@@ -40,7 +40,7 @@ class Check:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Every check, one after the other; none changes anything."""
-    checks = (_python, _decoders, _ledger, _disk, _broker, _models, _tensorflow, _gpu)
+    checks = (_python, _storage, _decoders, _ledger, _disk, _broker, _models, _tensorflow, _gpu)
     for check in (*checks, _pango, _chinese):
         yield from check(settings)
     yield from _destinations(settings)
@@ -49,6 +49,14 @@ def examine(settings: Settings) -> Iterator[Check]:
 def _python(_: Settings) -> Iterator[Check]:
     found = f"{sys.version.split()[0]}, dicom-node {version('dicom-node')}"
     yield Check("Python", Health.OK, found)
+
+
+def _storage(_: Settings) -> Iterator[Check]:
+    from dicom_node.receive.admission import storage_classes
+
+    syntaxes = ", ".join(uid.name for uid in NATIVE)
+    found = f"{len(storage_classes())} SOP classes in {syntaxes}; images also as decoded below"
+    yield Check("storage", Health.OK, found)
 
 
 def _decoders(_: Settings) -> Iterator[Check]:

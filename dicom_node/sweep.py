@@ -4,17 +4,19 @@ It holds no fact: kill it at any moment, start it again, and it finds all that i
 ledger. Two sweeps at once do no harm, for every transition is guarded.
 """
 
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from dicom_node import faults
 from dicom_node.broker import Broker
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.errors import BrokerUnavailable, LedgerConflict
+from dicom_node.domain.errors import BrokerUnavailable, LedgerBusy, LedgerConflict
 from dicom_node.domain.job import MAX_ATTEMPTS, JobState
-from dicom_node.domain.study import Study
+from dicom_node.domain.study import Series, Study
 from dicom_node.headers import GuardedReader, read_study
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.ledger.breaker import REASON
@@ -55,6 +57,8 @@ class Sweep:
         self._reader = GuardedReader()
         self._rung: dict[Hashable, float] = {}
         self._paused: set[str] = set()
+        self._setbacks: dict[str, tuple[int, float]] = {}
+        """Of a study: how often closing it failed in a way that nobody foresaw, and when."""
         self._log = log("sweep")
 
     def close(self) -> None:
@@ -71,10 +75,35 @@ class Sweep:
     def close_ready_studies(self) -> None:
         """RECEIVING -> ROUTED, NO_MODEL or QUARANTINED for each study that is ready."""
         for ready in self._readiness.ready(self._ledger.studies.receiving(), self._clock()):
-            try:
-                self._close(ready)
-            except LedgerConflict:
-                self._log.info("study.late_image", study=ready.study.study_instance_uid)
+            if not self._is_set_back(ready):
+                self._try_to_close(ready)
+
+    def _is_set_back(self, ready: Ready) -> bool:
+        _, at = self._setbacks.get(ready.study.study_instance_uid, (0, -math.inf))
+        return self._clock() - at < self._settings.sweep.ring_again_s
+
+    def _try_to_close(self, ready: Ready) -> None:
+        uid = ready.study.study_instance_uid
+        try:
+            self._close(ready)
+            self._setbacks.pop(uid, None)
+        except LedgerConflict:
+            self._log.info("study.late_image", study=uid)
+        except LedgerBusy:
+            raise
+        except Exception as error:  # noqa: BLE001 - one study must not keep the others waiting
+            self._log.error("study.stopped", study=uid, reason="INTERNAL", exc_info=error)
+            self._set_back(ready)
+
+    def _set_back(self, ready: Ready) -> None:
+        """The study is tried again in a while; the third time it is held back."""
+        uid = ready.study.study_instance_uid
+        tries = 1 + self._setbacks.pop(uid, (0, 0.0))[0]
+        if tries < MAX_ATTEMPTS:
+            self._setbacks[uid] = (tries, self._clock())
+            return
+        with suppress(LedgerConflict):
+            self._hold_back(ready, Study(uid, ()), "INTERNAL")
 
     def _close(self, ready: Ready) -> None:
         uid = ready.study.study_instance_uid
@@ -115,6 +144,8 @@ class Sweep:
         )
         faults.point("sweep.closed")
         uid = study.study_instance_uid
+        if has_images(study) and not any(proposal.inputs for proposal in proposals):
+            self._log.info("study.note", study=uid, reason="UNSUPPORTED")
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
     def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
@@ -190,9 +221,17 @@ def notes(seen: OpenStudy, study: Study) -> list[str]:
     """
     found = study.attributes.get("Notes")
     codes = [str(code) for code in found] if isinstance(found, list) else []
-    read = [s for s in study.series if s.unreadable < len(s.instances)]
-    codes += ["NOT_IMAGE"] if any(s.attributes.get("Rows") is None for s in read) else []
+    codes += ["NOT_IMAGE"] if any(s.attributes.get("Rows") is None for s in _read(study)) else []
     return [*codes, *(["LATE"] if seen.generation else [])]
+
+
+def has_images(study: Study) -> bool:
+    """Whether a series is known to hold images."""
+    return any(s.attributes.get("Rows") is not None for s in _read(study))
+
+
+def _read(study: Study) -> list[Series]:
+    return [s for s in study.series if s.unreadable < len(s.instances)]
 
 
 def contradiction(study: Study) -> str | None:

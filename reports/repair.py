@@ -1,5 +1,6 @@
 """One attribute of a source, made to fit its value representation (PS3.5 section 6.2)."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ LIMITS: Mapping[str, int] = {
     "UT": 10240,
 }  # fmt: skip
 """Characters; of each component group for PN. UC and UT have none: ours keeps outputs small."""
+NUMBERS = frozenset({"DS", "IS"})
 LINES = frozenset({"ST", "LT", "UT"})
 """Text that may hold line breaks."""
 CODES: Mapping[str, frozenset[str]] = {
@@ -82,6 +84,8 @@ def _item(source: Dataset) -> Dataset:
 def _fixed(value: Any, vr: str, keyword: str) -> Any:
     fix = _FIXES.get(vr, _as_it_is)
     fixed = [fix("" if part is None else part, keyword) for part in _parts(value, vr)]
+    if vr in NUMBERS and "" in fixed:
+        return ""  # the others would move into its place
     if _single(keyword):
         return fixed[0] if fixed else ""
     return fixed[0] if len(fixed) == 1 else fixed
@@ -138,6 +142,22 @@ def _code(value: Any, keyword: str) -> str:
     return text if CODE.fullmatch(text) and (allowed is None or text in allowed) else ""
 
 
+def _number(value: Any, _keyword: str) -> Any:
+    """As it is, or empty where it is no finite number."""
+    return value if math.isfinite(_float(value)) else ""
+
+
+def _whole_number(value: Any, _keyword: str) -> Any:
+    return value if _float(value).is_integer() else ""
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+
+
 def _matching(pattern: re.Pattern[str]) -> Callable[[Any, str], str]:
     return lambda value, _: text if pattern.fullmatch(text := str(value).strip()) else ""
 
@@ -148,5 +168,7 @@ _FIXES: Mapping[str, Callable[[Any, str], Any]] = {
     "TM": _time,
     "CS": _code,
     "AS": _matching(AGE),
+    "DS": _number,
+    "IS": _whole_number,
     **{vr: _string(vr) for vr in ("AE", "SH", "LO", "ST", "LT", "UC", "UT")},
 }

@@ -1,12 +1,13 @@
 """A listener for tests, with its log lines and its ledger at hand."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catalogue import line_of
 from structlog.testing import capture_logs
 from wire import Wire
 
@@ -39,13 +40,24 @@ class Door:
 
     def said(self, reason: str, within_s: float = 3) -> dict[str, Any]:
         """The log line with a reason; fails when there is none in time."""
+        lines = self.lines
+        return self._line(
+            lambda: next((x for x in lines if x.get("reason") == reason), None), within_s
+        )
+
+    def told(self, number: int, within_s: float = 3) -> dict[str, Any]:
+        """The log line of a case of the catalogue; fails when there is none in time."""
+        return self._line(lambda: line_of(number, list(self.lines)), within_s)
+
+    def _line(
+        self, find: Callable[[], Mapping[str, Any] | None], within_s: float
+    ) -> dict[str, Any]:
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            for line in list(self.lines):
-                if line.get("reason") == reason:
-                    return dict(line)
+            if line := find():
+                return dict(line)
             time.sleep(0.02)
-        raise AssertionError(f"no line with reason {reason}: {self.lines}")
+        raise AssertionError(f"no such line: {self.lines}")
 
     def arrived(self, count: int, within_s: float = 5) -> list[OpenStudy]:
         """What receives, once so many instances have their rows."""

@@ -196,6 +196,7 @@ def every_state(ward: Ward) -> dict[str, str]:
         "held": _held,
         "postponed": _postponed,
         "failed": _failed,
+        "unusable images": _unusable_images,
         "quarantined job": _quarantined_job,
         "quarantined study": _quarantined_study,
         "no model": _no_model,
@@ -237,7 +238,14 @@ def _postponed(ward: Ward) -> str:
 def _failed(ward: Ward) -> str:
     uid = ward.receive("Failed^Fatima")
     (job_id,) = ward.close(uid, MODEL)
-    ward.ledger.jobs.fail(ward.claim(job_id), "GEOMETRY")
+    ward.ledger.jobs.fail(ward.claim(job_id), "BUNDLE_GONE")
+    return uid
+
+
+def _unusable_images(ward: Ward) -> str:
+    uid = ward.receive("Tilted^Tom")
+    (job_id,) = ward.close(uid, MODEL)
+    ward.ledger.jobs.quarantine(ward.claim(job_id), "GEOMETRY")
     return uid
 
 

@@ -12,6 +12,7 @@ from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.job import Claim, Job
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.succession import Row
+from dicom_node.observe import log
 from dicom_node.settings import Results, Settings
 from dicom_node.store import InstanceStore, StoredFile
 from reports import wording
@@ -49,7 +50,8 @@ class Worker:
     def run(self, claim: Claim) -> None:
         """Analyse a claimed job and hand its results to the ledger, all at once.
 
-        Raises ``Unusable``, ``Transient``, and ``LedgerConflict`` if the claim was lost meanwhile.
+        Raises ``Unusable``, ``ModelRefused``, ``Transient``, ``Refused`` if the store cannot write,
+        and ``LedgerConflict`` if the claim was lost meanwhile.
         """
         job = self.ledger.jobs.get(claim.id)
         analysis = self._analyse(job)
@@ -73,7 +75,7 @@ class Worker:
     def model(self, bundle: BundleFolder) -> Model:
         """Loaded once in a child. Raises what ``load_model`` raises."""
         if bundle.sha256 not in self._models:
-            self._models[bundle.sha256] = load_model(bundle)
+            self._models[bundle.sha256] = _loaded(bundle)
         return self._models[bundle.sha256]
 
     def provenance(self, job: Job) -> Provenance:
@@ -118,6 +120,14 @@ class Worker:
             sha256=kept.sha256,
             size_bytes=kept.size_bytes,
         )
+
+
+def _loaded(bundle: BundleFolder) -> Model:
+    try:
+        return load_model(bundle)
+    except CorruptBundle as error:
+        log("worker").error("bundle.reject", reason=error.code, model=bundle.id)
+        raise
 
 
 def in_order(results: Sequence[ResultInstance]) -> list[ResultInstance]:

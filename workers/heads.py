@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from dicom_node.domain.analysis import FloatArray
-from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.errors import UnsupportedModel, UnusableOutput
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Head
 
@@ -32,7 +32,7 @@ def heads(network: keras.Model, manifest: ModelManifest) -> Mapping[str, Tensor]
     """By name, in the order of the manifest's outputs.
 
     Raises UnsupportedModel for a layer that is not there, another activation than linear, sigmoid
-    or softmax before logits, and MODEL_OUTPUT for another shape than the manifest promises.
+    or softmax before logits, and UnusableOutput for another shape than the manifest promises.
     """
     found = {}
     for head in (head for output in manifest.outputs for head in output.heads):
@@ -57,10 +57,9 @@ def _check_shape(tensor: Tensor, head: Head, manifest: ModelManifest) -> None:
     deep = manifest.input.unit == "volume" and head.cells > 0
     shape = tensor.values.shape
     if (len(shape), shape[-1]) != (2 + head.cells + deep, head.channels):
-        raise UnsupportedModel(
+        raise UnusableOutput(
             f"the {head.name} output of {manifest.id} has the shape {shape}, and its manifest "
-            f"names {head.channels} of them",
-            code="MODEL_OUTPUT",
+            f"names {head.channels} of them"
         )
 
 

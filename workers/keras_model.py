@@ -9,7 +9,12 @@ import tensorflow as tf
 
 from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.analysis import FloatArray, Share
-from dicom_node.domain.errors import CorruptBundle, DeviceOutOfMemory, UnsupportedModel
+from dicom_node.domain.errors import (
+    CorruptBundle,
+    DeviceOutOfMemory,
+    UnsupportedModel,
+    UnusableOutput,
+)
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.calibration import by_curves
 from explain.explainer import Attribution, Explainer, Inputs
@@ -84,10 +89,7 @@ class KerasModel:
                 f"{self.manifest.input.batch} inputs at once: lower input.batch of its manifest"
             ) from error
         if not all(np.isfinite(output).all() for output in values):
-            raise UnsupportedModel(
-                f"{self.manifest.id} answered with numbers that are not finite",
-                code="MODEL_OUTPUT",
-            )
+            raise UnusableOutput(f"{self.manifest.id} answered with numbers that are not finite")
         return Output(dict(zip(self._heads, values, strict=True)), attribution)
 
     def probabilities(self, logits: FloatArray) -> FloatArray:

@@ -7,7 +7,8 @@ from workers.model import Model
 def load_model(bundle: BundleFolder) -> Model:
     """Verify a bundle once more and load it; imports TensorFlow, so call it after the fork.
 
-    Raises CorruptBundle (SIGNATURE, BUNDLE_CODE, BUNDLE_SIZE) and UnsupportedModel (MODEL).
+    Raises CorruptBundle (SIGNATURE, BUNDLE_CODE, BUNDLE_SIZE), UnsupportedModel (MODEL) and
+    UnusableOutput (MODEL_OUTPUT).
     """
     confirm(bundle)
     if (bundle.path / CLASSICAL).exists():

@@ -52,7 +52,7 @@ class Model(Protocol):
     def predict(self, batch: Inputs) -> Output:
         """Logits of all heads, and maps of all targets where the method makes them in one pass.
 
-        Raises UnsupportedModel (MODEL_OUTPUT), DeviceOutOfMemory.
+        Raises UnusableOutput, DeviceOutOfMemory.
         """
 
     def probabilities(self, logits: FloatArray) -> FloatArray:

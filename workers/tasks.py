@@ -12,8 +12,8 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from dicom_node import faults
 from dicom_node.broker import ANALYSE, DELIVER
-from dicom_node.domain.errors import LedgerConflict, Transient, Unusable
-from dicom_node.domain.job import MAX_ATTEMPTS
+from dicom_node.domain.errors import LedgerConflict, ModelRefused, Refused, Transient, Unusable
+from dicom_node.domain.job import MAX_ATTEMPTS, POISON
 from dicom_node.observe import log, set_up_logging
 from workers.heartbeat import Heartbeat
 
@@ -90,9 +90,12 @@ def _close(worker: Worker, claim: Claim) -> None:
     except LedgerConflict:
         raise
     except Unusable as error:
+        jobs.quarantine(claim, error.code)
+        _quarantined(claim, error.code, error)
+    except ModelRefused as error:
         _note(claim, error.code, error)
         jobs.fail(claim, error.code)
-    except Transient as error:
+    except (Transient, Refused) as error:
         _note(claim, error.code, error)
         _release(jobs, claim, error.code, TRANSIENT_PAUSE_S)
     except SoftTimeLimitExceeded as error:
@@ -111,7 +114,13 @@ def _close(worker: Worker, claim: Claim) -> None:
 def _release(jobs: Jobs, claim: Claim, reason: str, pause_s: float = 0) -> None:
     jobs.release(claim, reason, pause_s=pause_s)
     if claim.attempt >= MAX_ATTEMPTS:
-        log("worker").warning("job.quarantine", job=claim.id, reason="POISON")
+        _quarantined(claim, "POISON" if reason in POISON else reason)
+
+
+def _quarantined(claim: Claim, reason: str, error: BaseException | None = None) -> None:
+    log("worker").warning(
+        "job.quarantine", job=claim.id, attempt=claim.attempt, reason=reason, exc_info=error
+    )
 
 
 def _note(claim: Claim, reason: str, error: BaseException) -> None:

@@ -120,10 +120,10 @@ def _open(file: ImageFile, *, stop_before_pixels: bool = False) -> Dataset:
 
 def _refuse_mixtures(headers: Sequence[Dataset], same: Sequence[str]) -> None:
     """One patient, one series, one frame of reference, one matrix, and no flood of pixels."""
-    if len({header.get("PatientID") for header in headers}) > 1:
+    if len({str(header.get("PatientID")) for header in headers}) > 1:
         raise Unusable("the series mixes images of more than one patient", code="PATIENT_MIX")
     for keyword in same:
-        if len({header.get(keyword) for header in headers}) > 1:
+        if len({str(header.get(keyword)) for header in headers}) > 1:
             raise UnsupportedGeometry(
                 f"series {_series(headers)}: its images differ in {keyword} and are no one volume",
                 code="SLICE_SET",

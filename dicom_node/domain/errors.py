@@ -14,8 +14,10 @@
     │ └ ProcessingFailure    0x0110  processing failure
     ├ Transient            try again: PeerUnreachable, BrokerUnavailable, LedgerBusy,
     │                      DeviceOutOfMemory
-    ├ Unusable             fail and keep the evidence: IncompleteStudy, UnsupportedGeometry,
-    │                      CorruptBundle, UndecodablePixels, UnsupportedModel
+    ├ Unusable             quarantine, and keep the evidence
+    │ ├ IncompleteStudy, UnsupportedGeometry, UndecodablePixels   the images are to blame
+    │ └ UnusableOutput                                            the model is
+    ├ ModelRefused         fail until the installation is mended: CorruptBundle, UnsupportedModel
     ├ DeliveryRefused      the peer's final no, with its status
     └ LedgerConflict       someone else has it: skip
 
@@ -129,7 +131,7 @@ class DeviceOutOfMemory(Transient):
 
 
 class Unusable(DicomNodeError):
-    """No further try will help; the job fails and keeps its evidence."""
+    """No further try will help: the images are not what the analysis needs."""
 
     code = "UNUSABLE"
 
@@ -152,16 +154,26 @@ class UndecodablePixels(Unusable):
     code = "DECODER"
 
 
-class CorruptBundle(Unusable):
+class UnusableOutput(Unusable):
+    """A model answered with no numbers, or not in the shape that its manifest promises."""
+
+    code = "MODEL_OUTPUT"
+
+
+class ModelRefused(DicomNodeError):
+    """The node cannot use this model; no study of it is read until that is mended."""
+
+    code = "MODEL"
+
+
+class CorruptBundle(ModelRefused):
     """A model bundle is not what its checksums say, or not allowed to be loaded."""
 
     code = "BUNDLE"
 
 
-class UnsupportedModel(Unusable):
+class UnsupportedModel(ModelRefused):
     """A model cannot be run or explained as its manifest asks."""
-
-    code = "MODEL"
 
 
 class DeliveryRefused(DicomNodeError):

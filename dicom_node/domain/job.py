@@ -6,8 +6,9 @@
                       ▼                                           │
     (opened) ──▶ READY ──claim──▶ ANALYSING ──complete──▶ ANALYSED
                   │ ▲                 │
-                  │ └── retry ──┐     ├──fail──▶ FAILED        (no further try will help)
-                  │             │     └──lease lost, 3 attempts──▶ QUARANTINED
+                  │ └── retry ──┐     ├──fail──▶ FAILED             (the model cannot be used here)
+                  │             │     ├──quarantine──▶ QUARANTINED  (no further try will help)
+                  │             │     └──third try ended badly──▶ QUARANTINED
                   └──cancel──▶ CANCELLED        (superseded by a later generation, or by a person)
 
     (opened) ──▶ DECLINED    no model may read the study: the row carries the node's own answer
@@ -31,7 +32,13 @@ class JobState(StrEnum):
     ANALYSING = "ANALYSING"
     ANALYSED = "ANALYSED"
     FAILED = "FAILED"
+    """The model is missing, changed, or cannot be run or explained here (``ModelRefused``): mend
+    the installation, then retry. It says nothing of the study."""
     QUARANTINED = "QUARANTINED"
+    """This study and this model do not go together: the images are unusable (pixels, geometry,
+    values, an incomplete set), the model's answer is (MODEL_OUTPUT), or three tries ended badly.
+    All but the last is known at the first try. ``breaker`` holds only the model's part against
+    it."""
     CANCELLED = "CANCELLED"
     DECLINED = "DECLINED"
 
@@ -58,6 +65,8 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 MAX_ATTEMPTS = 3
 """Claims of one job before it is quarantined; a crash counts, for the claim is committed first."""
+POISON = frozenset({"LEASE_LOST", "TIME_LIMIT", "MEMORY", "DEVICE_MEMORY", "INTERNAL"})
+"""Reasons of a try that a crash, a hang or a lack of memory ended."""
 
 
 @dataclass(frozen=True, slots=True)

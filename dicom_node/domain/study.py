@@ -18,7 +18,8 @@ class StudyState(StrEnum):
     NO_MODEL = "NO_MODEL"
     """No model wants it; ``reason`` and the selection trace say why."""
     QUARANTINED = "QUARANTINED"
-    """It contradicts itself; ``reason`` says how, the instances are kept."""
+    """It contradicts itself, or the node failed on it three times (INTERNAL: tried again when the
+    sweep starts anew); ``reason`` says which, the instances are kept."""
 
 
 @dataclass(frozen=True, slots=True)

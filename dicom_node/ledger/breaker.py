@@ -1,7 +1,9 @@
-"""The circuit breaker of each model: five studies in a row in quarantine pause it.
+"""The circuit breaker of each model: five studies in a row that it is to blame for pause it.
 
-A strike is a study that a model's job left in quarantine since its last success, or since a person
-had one of these jobs tried again. The jobs of a paused model wait; nothing of them is lost.
+A strike is a study that left the model's job in quarantine by a crash, a hang, a lack of memory or
+an answer that means nothing, since its last success, or since a person had one of its jobs tried
+again. Unusable images say nothing of the model: they are no strike, and end no row of strikes. The
+jobs of a paused model wait; nothing of them is lost.
 """
 
 from dataclasses import dataclass
@@ -9,12 +11,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, delete, func, select
 
-from dicom_node.domain.job import JobState
+from dicom_node.domain.errors import UnusableOutput
+from dicom_node.domain.job import POISON, JobState
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import job, strike
 
 MOST_STRIKES = 5
 REASON = "MODEL_PAUSED"
+TO_BLAME = POISON | {UnusableOutput.code}
+"""Reasons of a quarantine that are held against the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +63,16 @@ def of_paused_models() -> Select[Any]:
     )
 
 
-def count(connection: Connection, database: Database, job_id: str, state: JobState) -> None:
-    """A job has ended: a strike for its model, or the end of all its strikes."""
+def count(
+    connection: Connection, database: Database, job_id: str, state: JobState, reason: str
+) -> None:
+    """A job has ended: a strike for its model, the end of all its strikes, or neither."""
     columns = job.c.bundle_sha256, job.c.study_instance_uid
     bundle, uid = connection.execute(select(*columns).where(job.c.id == job_id)).one()
-    if state is JobState.QUARANTINED:
+    if state is JobState.QUARANTINED and reason in TO_BLAME:
         values = {"bundle_sha256": bundle, "study_instance_uid": uid, "job_id": job_id}
         connection.execute(database.insert_or_skip(strike).values(values))
-    elif state in (JobState.ANALYSED, JobState.FAILED):
+    elif state is JobState.ANALYSED:
         forgive(connection, bundle)
 
 

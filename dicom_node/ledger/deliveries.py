@@ -23,9 +23,10 @@ from dicom_node.domain.delivery import (
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.ledger import events
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.pauses import LONGEST_PAUSE_S, due
 from dicom_node.ledger.schema import delivery, job, result
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
+FIRST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Deliveries:
         """(job id, destination) of every shipment that may be claimed now, oldest first."""
         query = (
             select(delivery.c.job_id, delivery.c.destination)
-            .where(delivery.c.state == DeliveryState.READY, _due())
+            .where(delivery.c.state == DeliveryState.READY, due(delivery.c.next_at))
             .group_by(delivery.c.job_id, delivery.c.destination)
         )
         with self._database.read() as connection:
@@ -191,17 +192,11 @@ def _of_kind(*kinds: ResultKind) -> Any:
     )
 
 
-def _due() -> Any:
-    """Due by the clock, or paused beyond the longest pause: then the clock was moved."""
-    now = time.time()
-    return (delivery.c.next_at <= now) | (delivery.c.next_at > now + LONGEST_PAUSE_S)
-
-
 def _may_claim(connection: Connection, of_shipment: Any) -> bool:
     """Whether nobody holds the shipment and the first of what waits is due."""
     held = select(delivery.c.id).where(of_shipment, delivery.c.state == DeliveryState.SENDING)
     first = (
-        select(_due())
+        select(due(delivery.c.next_at))
         .select_from(
             delivery.join(result, result.c.sop_instance_uid == delivery.c.sop_instance_uid)
         )

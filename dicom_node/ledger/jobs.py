@@ -22,6 +22,7 @@ from dicom_node.domain.job import (
 )
 from dicom_node.ledger import breaker, events
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.pauses import due
 from dicom_node.ledger.schema import delivery, job, result, selection
 from dicom_node.ledger.succession import supersede
 
@@ -43,7 +44,7 @@ class Jobs:
     def waiting(self) -> list[str]:
         """Ids of the jobs that may be claimed now, oldest first."""
         query = select(job.c.id).where(
-            job.c.state == JobState.READY, job.c.next_at <= time.time(), _may_run()
+            job.c.state == JobState.READY, due(job.c.next_at), _may_run()
         )
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
@@ -59,7 +60,7 @@ class Jobs:
         token = str(uuid.uuid4())
         values = {"attempt": job.c.attempt + 1, "token": token, "beat": 0, "reason": ""}
         change = _move(JobState.READY, JobState.ANALYSING, values).where(
-            job.c.id == job_id, job.c.next_at <= time.time(), _may_run()
+            job.c.id == job_id, due(job.c.next_at), _may_run()
         )
         with self._database.write() as connection:
             row = connection.execute(
@@ -104,9 +105,14 @@ class Jobs:
             add_results(connection, claim.id, results, destinations)
 
     def fail(self, claim: Claim, reason: str) -> None:
-        """ANALYSING -> FAILED: no further try will help."""
+        """ANALYSING -> FAILED: the model cannot be used here."""
         with self._database.write() as connection:
             self._leave(connection, claim, JobState.FAILED, reason, {})
+
+    def quarantine(self, claim: Claim, reason: str) -> None:
+        """ANALYSING -> QUARANTINED at once: no further try will help."""
+        with self._database.write() as connection:
+            self._leave(connection, claim, JobState.QUARANTINED, reason, {})
 
     def release(self, claim: Claim, reason: str, *, pause_s: float = 0) -> None:
         """ANALYSING -> READY, or QUARANTINED when the attempts are used up.
@@ -166,7 +172,7 @@ class Jobs:
         uid = connection.scalar(change.returning(job.c.study_instance_uid))
         if uid is None:
             raise LedgerConflict(f"the claim on job {claim.id} was lost")
-        breaker.count(connection, self._database, claim.id, state)
+        breaker.count(connection, self._database, claim.id, state, reason)
         action = f"job.{state.lower()}"
         events.write(connection, uid, action, job_id=claim.id, reason=reason)
 

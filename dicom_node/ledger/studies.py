@@ -156,6 +156,20 @@ class Studies:
             connection.execute(update(study).where(where).values(values))
             events.write(connection, seen.study_instance_uid, "study.quarantined", reason=reason)
 
+    def reopen(self, reason: str) -> list[str]:
+        """QUARANTINED for a reason -> RECEIVING, to be closed anew; the UIDs of these studies."""
+        change = (
+            update(study)
+            .where(study.c.state == StudyState.QUARANTINED, study.c.reason == reason)
+            .values(state=StudyState.RECEIVING, reason="")
+            .returning(study.c.study_instance_uid)
+        )
+        with self._database.write() as connection:
+            uids = list(connection.scalars(change))
+            for uid in uids:
+                events.write(connection, uid, "study.reopened")
+            return uids
+
     def _settle(
         self, connection: Connection, seen: OpenStudy, contents: Study, wanted: bool
     ) -> RowMapping:

@@ -116,6 +116,11 @@ def check_supported(sop_class_uid: str, transfer_syntax_uid: str) -> None:
         raise UnsupportedSyntax("this install cannot decode it: see `dicom-node doctor`")
 
 
+def storage_classes() -> frozenset[str]:
+    """The SOP classes that are kept."""
+    return frozenset(_welcome())
+
+
 @cache
 def _welcome() -> dict[str, frozenset[str]]:
     """Transfer syntaxes by storage SOP class."""

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -22,6 +23,7 @@ from dicom_node.receive.admission import begins_with_meta, check_command, suppor
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import checked_uid, identify
 from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.negotiation import refused
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.relay import Relay
@@ -80,11 +82,17 @@ class Library:
         acceptor.address_info = AddressInformation(self._settings.host, self._settings.port)
         acceptor.supported_contexts = self._contexts
         association.requestor.address_info = AddressInformation(connection.peer, 0)
+        association.bind(evt.EVT_ACCEPTED, self._on_accepted)
         association.bind(evt.EVT_C_STORE, self._on_store)
         association.bind(evt.EVT_C_ECHO, lambda _: SUCCESS)
         association.bind(evt.EVT_N_CREATE, self._notices.on_create)
         association.bind(evt.EVT_N_SET, self._notices.on_set)
         return association
+
+    def _on_accepted(self, event: Event) -> None:
+        peer = event.assoc.requestor.address
+        for code, abstract in refused(event.assoc.rejected_contexts):
+            self._log.warning("assoc.note", reason=code, peer=peer, sop_class=UID(abstract).name)
 
     def _on_store(self, event: Event) -> int:
         request: Any = event.request

@@ -87,7 +87,7 @@ def accept(request: Request, supported: list[PresentationContext], max_pdu: int)
     primitive.user_information = _user_information(max_pdu)
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(primitive)
-    return Answer(pdu.encode(), _accepted(results), _refused(results))
+    return Answer(pdu.encode(), _accepted(results), refused(results))
 
 
 def reject(result: int, source: int, reason: int) -> bytes:
@@ -123,7 +123,8 @@ def _accepted(results: Sequence[PresentationContext]) -> dict[int, Syntax]:
     return found
 
 
-def _refused(results: Sequence[PresentationContext]) -> list[tuple[str, str]]:
+def refused(results: Sequence[PresentationContext]) -> list[tuple[str, str]]:
+    """(reason code, abstract syntax) of each context that a peer does not get."""
     codes = {NO_CONTEXT: "NO_CONTEXT", NO_SYNTAX: "NO_SYNTAX"}
     return [
         (codes[context.result], str(context.abstract_syntax))

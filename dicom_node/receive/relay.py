@@ -11,8 +11,10 @@ import socket
 from collections.abc import Callable
 from struct import unpack_from
 
+from dicom_node.domain.errors import InvalidUID
 from dicom_node.receive import dimse
 from dicom_node.receive.connection import HEADER, P_DATA_TF, Connection, ProtocolError, State
+from dicom_node.receive.dataset import checked_uid
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import MOST_BYTES
 from dicom_node.receive.store_scp import IS_COMMAND, IS_LAST, MOST_COMMAND_BYTES
@@ -82,9 +84,21 @@ class Messages:
             raise ProtocolError("BAD_COMMAND", 6) from None
         if command.field not in LIMITS:
             raise ProtocolError("BAD_COMMAND", 2)
+        _check_uids(command)
         self._raw.clear()
         self._command = command if command.has_data_set else None
         return not command.has_data_set
+
+
+def _check_uids(command: Command) -> None:
+    """The library gives a C-STORE with a wrong UID no answer that a sender could understand."""
+    if command.field != dimse.C_STORE_RQ:
+        return
+    try:
+        checked_uid(command.sop_class)
+        checked_uid(command.sop_instance)
+    except InvalidUID as error:
+        raise ProtocolError(error.code, 6) from None
 
 
 class Relay:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from dicom_node.domain.analysis import Presence, Trust
-from dicom_node.domain.job import MAX_ATTEMPTS, JobState
+from dicom_node.domain.job import MAX_ATTEMPTS, POISON, JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.worklist import Progress, Row, current_jobs
 from dicom_node.web.words import Reason, reason
@@ -118,10 +118,10 @@ def _state(job: Row, summary: Mapping[str, Any], findings: Sequence[FindingLine]
         return _said(str(summary.get("line") or ""), {f.state.tone for f in findings})
     why = reason(job["reason"])
     if job["state"] == JobState.FAILED:
-        return State(Tone.FAILED, "Failed", "No result: the analysis failed.", why)
+        return State(Tone.FAILED, "Failed", "No result: the model cannot be used.", why)
     if job["state"] == JobState.QUARANTINED:
-        line = f"No result: given up after {job['attempt']} tries."
-        return State(Tone.FAILED, "Failed", line, why)
+        after = f" after {job['attempt']} tries" if job["reason"] in POISON else ""
+        return State(Tone.FAILED, "Failed", f"No result: given up{after}.", why)
     if job["state"] == JobState.DECLINED:
         return State(Tone.NONE, "No result", NOT_ANALYSED, why)
     if job["state"] == JobState.CANCELLED:

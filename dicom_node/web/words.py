@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicom_node.domain.delivery import DeliveryState, ResultKind
-from dicom_node.domain.job import MAX_ATTEMPTS
 
 _STATUS = re.compile(r"STATUS_([0-9A-F]{4})")
 
@@ -123,7 +122,8 @@ _TOLD = {
     ),
     "POISON": ("Every try ended with a crash of the worker.", _AGAIN),
     "MODEL_PAUSED": (
-        "The last five studies of this model ended in quarantine: it is paused, its jobs wait.",
+        "The model crashed, hung or gave no usable answer on five studies in a row: it is paused, "
+        "its jobs wait.",
         "Read the worker's log for one of them; then retry it, and the model runs again.",
     ),
     "LEASE_LOST": (
@@ -186,12 +186,13 @@ _STATUSES = (
 _TASKS: Mapping[str, str] = {
     "study.closed": "Study complete: images frozen, models asked",
     "study.quarantined": "Study held back",
+    "study.reopened": "The node started anew and tries the study again",
     "job.opened": "Analysis ordered",
     "job.claimed": "Analysis started",
     "job.analysed": "Analysis finished, results stored",
     "job.failed": "Analysis failed",
     "job.ready": "Analysis stopped, will be tried again",
-    "job.quarantined": f"Analysis given up after {MAX_ATTEMPTS} tries",
+    "job.quarantined": "Analysis given up, images kept",
     "job.retried": "Analysis ordered again by a person",
     "job.cancelled": "Analysis cancelled",
     "job.declined": "No model was asked",

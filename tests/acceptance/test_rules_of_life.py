@@ -64,7 +64,8 @@ UNREAD = {
         "DECLINED", ["NO_MODEL", "Not Attempted", "Object Types not supported"],
     ),
     "a series with a gap": (
-        DROPPED, "FAILED", ["SLICE_SET", "Not Attempted", "Object Set incomplete", "Undetermined"],
+        DROPPED, "QUARANTINED",
+        ["SLICE_SET", "Not Attempted", "Object Set incomplete", "Undetermined"],
     ),
 }  # fmt: skip
 

@@ -55,7 +55,8 @@ def unread(seed: int) -> list[Any]:
     return study
 
 
-ENDS = {"ANALYSED": whole, "FAILED": tilted, "QUARANTINED": mixed, "DECLINED": unread}
+ENDS = (whole, tilted, mixed, unread)
+STATES = {"ANALYSED", "QUARANTINED", "DECLINED"}
 REASONS = ("GEOMETRY", "PATIENT_MIX", "NO_MODEL", "UID_MISMATCH", "UNPARSEABLE")
 """Of the studies above, of two refusals at the door."""
 
@@ -152,11 +153,11 @@ def told_by(node: Node, folder: Path) -> dict[str, bytes]:
     """All that a running node tells while studies come to every end."""
     watch = Watch(node)
     with Redis.from_url(watch.redis_url()) as redis, monitored(redis, watch.commands):
-        for seed, (end, make) in enumerate(ENDS.items(), 32_000):
-            watch.send(make(seed), folder / "sent" / end)
+        for seed, make in enumerate(ENDS, 32_000):
+            watch.send(make(seed), folder / "sent" / make.__name__)
         refused_at_the_door(node.settings.listen.port)
         wait_until(watch.settled, "the ends", 240)
-        assert watch.states() >= set(ENDS)
+        assert watch.states() >= STATES
         redis.save()
         keys = list(redis.scan_iter("*"))
         watch.said["redis"] = b"\n".join([*keys, *map(redis.dump, keys), *watch.commands])

@@ -1,28 +1,41 @@
 """The content part of the bad-input catalogue: what can be stored is acknowledged, and ends in a
 state with a reason that the log and the page show."""
 
+import copy
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from clinic import Clinic
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     RLELossless,
 )
 from structlog.testing import capture_logs
 from ward import Visitor, Ward
 from world import QUIET_S
 
+from dicom_node.catalog import BundleFolder, Catalog
+from dicom_node.domain.errors import OutOfSpace
+from dicom_node.sandbox import Sandbox
 from dicom_node.testing.phantom import phantom
-from dicom_node.testing.study import file_bytes, make_study
-from workers import tasks
+from dicom_node.testing.study import file_bytes, make_study, save_study
+from workers import pixels, tasks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -40,16 +53,29 @@ def study() -> list[Dataset]:
 
 
 def ends(clinic: Clinic, study: list[Any], files: list[Any] | None = None) -> str:
-    """Send, close, analyse; the state and the reason of the study's only job, and in the log."""
+    """Send, close, analyse; the state and the reason of the study's only job, at its first try.
+
+    The log says so in one line, and an SR says it in the PACS.
+    """
     with capture_logs() as lines:
         assert {outcome.status for outcome in clinic.send(files or study)} == {0}
         clinic.answer()
     (job,) = clinic.page(study).jobs
-    stopped = [line for line in lines if line["event"] == "job.stopped"]
-    assert [line["reason"] for line in stopped] == [job["reason"]]
+    said = [line for line in lines if line["log_level"] == "warning"]
+    assert [(x["event"], x["reason"]) for x in said] == [("job.quarantine", job["reason"])]
     assert "Phantom" not in str(lines)
     assert str(study[0].PatientName) not in str(lines)
+    assert (job["attempt"], clinic.ledger.jobs.waiting()) == (1, [])
+    assert job["reason"] in answered(clinic, study, job["id"])
     return f"{job['state']} {job['reason']}"
+
+
+def answered(clinic: Clinic, study: list[Any], job_id: str) -> str:
+    """The SR that tells of a job without a result."""
+    tasks.analyse(clinic.worker, job_id)
+    row = clinic.page(study).results[0]
+    assert row["kind"] == "STRUCTURED_REPORT"
+    return pydicom.dcmread(clinic.world.store.path(row["sha256"])).to_json()
 
 
 def compressed(data: Dataset) -> Dataset:
@@ -62,38 +88,90 @@ class TestPixels:
         for data in study:
             data.Rows = data.Columns = 65535
             data.NumberOfFrames = 1000
-        assert ends(clinic, study) == "FAILED PIXEL_LIMIT"
+        assert ends(clinic, study) == "QUARANTINED PIXEL_LIMIT"
 
     @pytest.mark.parametrize("extra", [-2, 2, 2048], ids=["short", "long", "a frame more"])
     def test_47_another_length_than_the_header_says(self, clinic, study, extra):
         raw = study[2].PixelData
         study[2].PixelData = raw[:extra] if extra < 0 else raw + bytes(extra)
-        assert ends(clinic, study) == "FAILED PIXEL_LENGTH"
+        assert ends(clinic, study) == "QUARANTINED PIXEL_LENGTH"
 
     def test_48_another_number_of_fragments_than_of_frames(self, clinic, study):
         frame = generate_fragments(compressed(study[2]).PixelData, endianness="<")
         parts = list(frame)[1:] * 2
         study[2].PixelData = encapsulate(parts, has_bot=True)
-        assert ends(clinic, study) == "FAILED FRAME_COUNT"
+        assert ends(clinic, study) == "QUARANTINED FRAME_COUNT"
 
     @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
     @pytest.mark.parametrize("stream", [b"\x05" * 700, b"\xff\x4f\xff\x51" + b"\xff" * 700])
     def test_49_a_corrupt_codestream(self, clinic, study, syntax, stream):
         compressed(study[2]).PixelData = encapsulate([stream])
         study[2].file_meta.TransferSyntaxUID = syntax
-        assert ends(clinic, study) == "FAILED DECODER"
+        assert ends(clinic, study) == "QUARANTINED DECODER"
+
+    def test_49_a_codestream_that_kills_its_decoder(self, clinic, study, tmp_path, monkeypatch):
+        (tmp_path / "dying.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        dying = Sandbox("dying", memory_mib=512, timeout_s=10)
+        monkeypatch.setattr(pixels._decoder, "_sandbox", dying)
+        compressed(study[2])
+        assert ends(clinic, study) == "QUARANTINED DECODER"
 
     @pytest.mark.parametrize(
         ("keyword", "value"), [("HighBit", 14), ("BitsStored", 17), ("SamplesPerPixel", 3)]
     )
     def test_50_bits_that_contradict_each_other(self, clinic, study, keyword, value):
         setattr(study[2], keyword, value)
-        assert ends(clinic, study) == "FAILED PIXEL_ATTR"
+        assert ends(clinic, study) == "QUARANTINED PIXEL_ATTR"
 
     @pytest.mark.parametrize("photometric", ["RGB", "PALETTE COLOR", "YBR_FULL"])
     def test_66_colour(self, clinic, study, photometric):
         study[2].PhotometricInterpretation = photometric
-        assert ends(clinic, study) == "FAILED UNSUPPORTED"
+        assert ends(clinic, study) == "QUARANTINED UNSUPPORTED"
+
+
+class TestSyntaxes:
+    """However the pixels came, they are the same study."""
+
+    @pytest.mark.parametrize(
+        "syntax",
+        [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
+        ids=lambda uid: uid.keyword,
+    )
+    def test_uncompressed(self, clinic, study, syntax):
+        raws = []
+        for data in study:
+            data.file_meta.TransferSyntaxUID = syntax
+            raws.append(
+                written(data, implicit=syntax.is_implicit_VR, little=syntax.is_little_endian)
+            )
+        assert noted(clinic, study, raws) == set()
+
+    @pytest.mark.parametrize(
+        "syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.keyword
+    )
+    def test_compressed(self, clinic, study, syntax):
+        for data in study:
+            data.compress(syntax, generate_instance_uid=False)
+        assert noted(clinic, study) == set()
+
+    @pytest.mark.dcmtk
+    def test_compressed_by_another_s_encoder(self, clinic, study, tool, tmp_path):
+        raws = []
+        for path in save_study(study, tmp_path):
+            subprocess.run([tool("dcmcjpeg"), "+e1", path, path], check=True, capture_output=True)
+            raws.append(path.read_bytes())
+        assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+        assert noted(clinic, study, raws) == set()
+
+
+def written(data: Dataset, *, implicit: bool, little: bool) -> bytes:
+    if not little:
+        data["PixelData"].value = np.frombuffer(data.PixelData, "<u2").astype(">u2").tobytes()
+    buffer = BytesIO()
+    data.save_as(buffer, implicit_vr=implicit, little_endian=little, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 class TestGeometry:
@@ -102,19 +180,19 @@ class TestGeometry:
     )
     def test_51_no_place_in_the_patient(self, clinic, study, keyword):
         delattr(study[2], keyword)
-        assert ends(clinic, study) == "FAILED GEOMETRY"
+        assert ends(clinic, study) == "QUARANTINED GEOMETRY"
 
     def test_52_a_gap(self, clinic, study):
         del study[2]
-        assert ends(clinic, study) == "FAILED SLICE_SET"
+        assert ends(clinic, study) == "QUARANTINED SLICE_SET"
 
     def test_52_a_position_twice(self, clinic, study):
         study[1].ImagePositionPatient = study[2].ImagePositionPatient
-        assert ends(clinic, study) == "FAILED SLICE_SET"
+        assert ends(clinic, study) == "QUARANTINED SLICE_SET"
 
     def test_52_two_orientations(self, clinic, study):
         study[0].ImageOrientationPatient = [0.995, 0.0995, 0, -0.0995, 0.995, 0]
-        assert ends(clinic, study) == "FAILED SLICE_SET"
+        assert ends(clinic, study) == "QUARANTINED SLICE_SET"
 
 
 class TestValues:
@@ -123,7 +201,7 @@ class TestValues:
         raw, tag, digits = file_bytes(study[2]), b"\x28\x00\x08\x00IS", b"9" * 40_000
         at = raw.index(tag) + len(tag)
         raw = raw[:at] + len(digits).to_bytes(2, "little") + digits + raw[at + 4 :]
-        assert ends(clinic, study, [*study[:2], raw, *study[3:]]) == "FAILED VALUE"
+        assert ends(clinic, study, [*study[:2], raw, *study[3:]]) == "QUARANTINED VALUE"
 
     @pytest.mark.parametrize(
         ("keyword", "value"),
@@ -137,7 +215,7 @@ class TestValues:
     )
     def test_61_numbers_that_are_none(self, clinic, study, keyword, value):
         setattr(study[2], keyword, value)
-        assert ends(clinic, study) in ("FAILED VALUE", "FAILED SLICE_SET")
+        assert ends(clinic, study) in ("QUARANTINED VALUE", "QUARANTINED SLICE_SET")
         assert clinic.page(study).jobs[0]["reason"] == "VALUE"
 
 
@@ -218,6 +296,22 @@ class TestText:
 
 
 class TestStudies:
+    def test_39_one_uid_with_two_contents(self, clinic, study):
+        changed = copy.deepcopy(study[2])
+        changed.SeriesDescription = "changed"
+        with capture_logs() as lines:
+            clinic.send(study)
+            assert [(o.status, o.code) for o in clinic.send([changed])] == [(0, "UID_CONFLICT")]
+            clinic.answer()
+        page = clinic.page(study)
+        assert (page.study["state"], page.study["reason"]) == ("QUARANTINED", "UID_CONFLICT")
+        assert len(clinic.ledger.studies.instances(study[0].StudyInstanceUID)) == len(study) + 1
+        told = [(x["event"], x.get("reason")) for x in lines]
+        assert ("store.note", "UID_CONFLICT") in told
+        assert ("study.quarantine", "UID_CONFLICT") in told
+        (job,) = page.jobs
+        assert "UID_CONFLICT" in answered(clinic, study, job["id"])
+
     def test_53_a_part_of_a_study_at_its_deadline(self, clinic, study):
         """The rest of it: tests/unit/test_completeness.py."""
         world = clinic.world
@@ -232,6 +326,7 @@ class TestStudies:
                 world.pass_time(250)
         assert clinic.page(study).study["reason"] == "INCOMPLETE"
         assert "INCOMPLETE" in {x["reason"] for x in lines if x["event"] == "study.quarantine"}
+        assert "INCOMPLETE" in answered(clinic, study, clinic.page(study).jobs[0]["id"])
 
     def test_54_a_slice_that_comes_late(self, clinic, study):
         assert noted(clinic, study[:4]) == set()
@@ -286,16 +381,18 @@ class TestStudies:
             clinic.answer()
         page = clinic.page(study)
         assert page.study["state"] == "NO_MODEL"
-        assert not [job for job in page.jobs if job["state"] in ("ANALYSED", "FAILED")]
-        assert "NOT_IMAGE" in {line.get("reason") for line in lines}
+        assert {job["state"] for job in page.jobs} <= {"DECLINED"}
+        assert {x["reason"] for x in lines if x["event"] == "study.note"} == {"NOT_IMAGE"}
 
     def test_66_a_modality_that_no_model_reads(self, clinic, study):
         for data in study:
             data.Modality = "US"
-        clinic.send(study)
-        clinic.answer()
+        with capture_logs() as lines:
+            clinic.send(study)
+            clinic.answer()
         page = clinic.page(study)
         assert page.study["state"] == "NO_MODEL"
+        assert {x["reason"] for x in lines if x["event"] == "study.note"} == {"UNSUPPORTED"}
         reasons = {choice["reason"] for choice in page.selection}
         assert reasons == {"modality US, not CT", "modality US, not MR"}
 
@@ -351,20 +448,43 @@ class TestWork:
         assert (job["state"], job["reason"]) == ("QUARANTINED", "LEASE_LOST")
         assert [x["reason"] for x in lines if x["event"] == "job.quarantine"] == ["POISON"]
 
+    def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch):
+        def full(_: Any) -> None:
+            raise OutOfSpace("the store is full")
+
+        clinic.send(study)
+        monkeypatch.setattr(clinic.world.store, "keep", full)
+        with capture_logs() as lines:
+            clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"]) == ("READY", "NO_SPACE")
+        assert job["next_at"] > job["updated_at"] + 20
+        assert [x["reason"] for x in lines if x["event"] == "job.stopped"] == ["NO_SPACE"]
+
+    def test_a_model_that_is_gone_is_no_fault_of_the_study(self, clinic, study):
+        clinic.worker.catalog = Catalog(())
+        clinic.send(study)
+        clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"]) == ("FAILED", "BUNDLE_GONE")
+        assert "BUNDLE_GONE" in answered(clinic, study, job["id"])
+
     @pytest.mark.tensorflow
     @pytest.mark.slow
-    def test_67_an_answer_that_is_no_number(self, clinic, study):
+    @pytest.mark.parametrize(("bias", "numbers"), [("nan", 1), ("0", 2)], ids=["NaN", "shape"])
+    def test_67_an_answer_that_means_nothing(self, clinic, study, monkeypatch, bias, numbers):
         keras = pytest.importorskip("keras")
         from workers.keras_model import KerasModel
 
-        bundle = next(b for b in clinic.catalog.bundles if b.manifest.name == "phantom-lesion")
-        image = keras.Input(bundle.manifest.input.shape)
-        features = keras.layers.Conv2D(2, 3, padding="same", name="features")(image)
-        pooled = keras.layers.GlobalAveragePooling2D()(features)
-        head = keras.layers.Dense(
-            1, name="lesion_logit", bias_initializer=keras.initializers.Constant(float("nan"))
-        )
-        masks = keras.layers.Conv2D(2, 1, name="mask_logits")
-        network = keras.Model(image, [head(pooled), masks(image)])
-        clinic.worker._models[bundle.sha256] = KerasModel(bundle.manifest, network)
-        assert ends(clinic, study) == "FAILED MODEL_OUTPUT"
+        def load(bundle: BundleFolder) -> KerasModel:
+            image = keras.Input(bundle.manifest.input.shape)
+            features = keras.layers.Conv2D(2, 3, padding="same", name="features")(image)
+            pooled = keras.layers.GlobalAveragePooling2D()(features)
+            start = keras.initializers.Constant(float(bias))
+            head = keras.layers.Dense(numbers, name="lesion_logit", bias_initializer=start)
+            masks = keras.layers.Conv2D(2, 1, name="mask_logits")
+            return KerasModel(bundle.manifest, keras.Model(image, [head(pooled), masks(image)]))
+
+        monkeypatch.setattr("workers.bootstrap.load_model", load)
+        clinic.worker._models.clear()
+        assert ends(clinic, study) == "QUARANTINED MODEL_OUTPUT"

@@ -102,33 +102,33 @@ class TestBeforeAnAssociation:
         with door.wire() as wire:
             wire.send(b"\xff\xfe\xfd\xfc\xfb\xfa rest")
             assert_aborts(wire)
-        door.said("PDU_TYPE")
+        door.told(1)
 
     @pytest.mark.parametrize("kind", [1, 4])
     def test_2_a_pdu_of_4_gib_is_not_read(self, door, kind):
         with door.wire() as wire:
             wire.send(struct.pack(">BxI", kind, 0xFFFFFFFF))
             assert wire.is_closed(3)
-        assert door.said("PDU_SIZE")["bytes"] == 6
+        assert door.told(2)["bytes"] == 6
 
     def test_3_an_association_request_over_64_kib(self, door):
         with door.wire() as wire:
             wire.send(struct.pack(">BxI", 1, 100_000))
             assert wire.is_closed(3)
-        door.said("RQ_SIZE")
+        door.told(3)
 
     def test_4_a_header_and_then_silence(self, door, monkeypatch):
         monkeypatch.setattr(connection_module, "FIRST_PDU_S", 0.5)
         with door.wire() as wire:
             wire.send(request()[:6])
             assert wire.is_closed(3)
-        door.said("PDU_DEADLINE")
+        door.told(4)
 
     def test_5_a_connection_and_silence(self, door, monkeypatch):
         monkeypatch.setattr(connection_module, "FIRST_PDU_S", 0.5)
         with door.wire() as wire:
             assert wire.is_closed(3)
-        door.said("NO_REQUEST")
+        door.told(5)
 
     def test_6_one_byte_at_a_time(self, door, monkeypatch):
         monkeypatch.setattr(connection_module, "FIRST_PDU_S", 1.0)
@@ -136,13 +136,13 @@ class TestBeforeAnAssociation:
         with door.wire() as wire, pytest.raises(ConnectionError):
             wire.trickle(request() * 10)
         assert time.monotonic() - started < 5
-        door.said("PDU_DEADLINE")
+        door.told(6)
 
     def test_18_data_before_an_association(self, door):
         with door.wire() as wire:
             wire.send(pdv(b"x"))
             assert_aborts(wire)
-        door.said("BAD_STATE")
+        door.told(18)
 
     def test_a_request_that_cannot_be_decoded(self, door):
         body = request()[6:74] + b"\x10\0\xff\xff1.2"
@@ -158,7 +158,7 @@ class TestLimits:
             held = [door.wire() for _ in range(5)]
             with door.wire() as wire:
                 assert wire.is_closed(3)
-            door.said("CONN_LIMIT")
+            door.told(7)
             with door.wire(source="127.0.0.2") as wire:
                 assert wire.associate() == AC
             for wire in held:
@@ -170,7 +170,7 @@ class TestLimits:
             with door.wire() as wire:
                 wire.send(request())
                 assert wire.receive() == (RJ, bytes([0, 2, 3, 2]))
-            door.said("ASSOC_LIMIT")
+            door.told(8)
             held[0].socket.close()
             time.sleep(0.2)
             with door.wire() as wire:
@@ -189,23 +189,25 @@ class TestLimits:
 
 
 class TestWhoIsWelcome:
-    def rejected(self, door: Door, reason: int, code: str, **names: str) -> None:
+    def rejected(self, door: Door, reason: int, **names: str) -> None:
         with door.wire() as wire:
             wire.send(request(**names))
             assert wire.receive() == (RJ, bytes([0, 1, 1, reason]))
-        door.said(code)
 
     def test_9_the_wrong_called_title(self, door):
-        self.rejected(door, 7, "CALLED_AE", called="OTHER")
+        self.rejected(door, 7, called="OTHER")
+        door.told(9)
 
     def test_10_an_unknown_calling_title(self, tmp_path):
         with open_door(tmp_path, callers=["CT1"]) as door:
-            self.rejected(door, 3, "CALLING_AE", calling="STRANGER")
+            self.rejected(door, 3, calling="STRANGER")
+            door.told(10)
 
     def test_11_a_known_title_from_the_wrong_address(self, tmp_path):
         callers = [{"ae_title": "CT1", "networks": ["127.0.0.2/32"]}]
         with open_door(tmp_path, callers=callers) as door:
-            self.rejected(door, 3, "AE_IP", calling="CT1")
+            self.rejected(door, 3, calling="CT1")
+            door.told(11)
             with door.wire(source="127.0.0.2") as wire:
                 assert wire.associate(calling="CT1") == AC
 
@@ -216,7 +218,7 @@ class TestWhoIsWelcome:
         with door.wire() as wire:
             wire.send(bytes(pdu))
             assert wire.receive() == (RJ, bytes([0, 1, 1, 3]))
-        line = door.said("AE_INVALID")
+        line = door.told(12)
         assert line["peer"] == "127.0.0.1"
 
 
@@ -227,17 +229,17 @@ class TestNegotiation:
         assert kind == AC
         return [body[i + 6] for i in range(len(body) - 8) if body[i : i + 2] == b"\x21\0"]
 
-    def test_16_a_class_that_is_not_supported(self, fast):
-        with fast.wire() as wire:
+    def test_16_a_class_that_is_not_supported(self, door):
+        with door.wire() as wire:
             unknown = ("1.2.3.4.5", [ExplicitVRLittleEndian])
             known = (CTImageStorage, [ExplicitVRLittleEndian])
-            # another service goes through the library, which answers the same
             assert sorted(self.results(wire, known, unknown)) == [0, 3]
+        assert door.told(16)["sop_class"] == "1.2.3.4.5"
 
-    def test_17_a_syntax_that_is_not_supported(self, fast):
-        with fast.wire() as wire:
+    def test_17_a_syntax_that_is_not_supported(self, door):
+        with door.wire() as wire:
             assert self.results(wire, (CTImageStorage, [DeflatedExplicitVRLittleEndian])) == [4]
-        line = fast.said("NO_SYNTAX")
+        line = door.told(17)
         assert line["sop_class"] == "CT Image Storage"
 
 
@@ -246,20 +248,20 @@ class TestEstablished:
         with fast.associated() as wire:
             wire.send(pdv(command(), command=True, context=99))
             assert_aborts(wire)
-        fast.said("BAD_CONTEXT")
+        fast.told(19)
 
     def test_20_a_pdu_over_the_negotiated_size(self, door):
         with door.associated() as wire:
             wire.send(struct.pack(">BxI", 4, 200_000))
             assert wire.is_closed(3)
-        door.said("PDU_SIZE")
+        door.told(20)
 
     def test_4_a_header_and_then_silence(self, door, monkeypatch):
         monkeypatch.setattr(connection_module, "PDU_S", 0.5)
         with door.associated() as wire:
             wire.send(pdv(command(), command=True)[:8])
             assert wire.is_closed(4)
-        door.said("PDU_DEADLINE")
+        door.told(4)
 
     def test_an_association_that_says_nothing(self, door, monkeypatch):
         monkeypatch.setattr(connection_module, "IDLE_S", 0.5)
@@ -275,7 +277,7 @@ class TestEstablished:
         time.sleep(0.3)
         assert len(fast.files()) == 1
         wire.socket.close()
-        fast.said("ASSOC_ABORT")
+        fast.told(21)
         assert fast.files() == []
         assert fast.ledger.studies.receiving() == []
 
@@ -313,14 +315,14 @@ class TestStore:
         with door.associated() as wire:
             assert wire.store(instance()) == 0
             assert wire.store(instance()) == 0
-        door.said("DUP_SAME")
+        door.told(22)
         assert door.arrived(1)[0].arrivals == 1
 
     def test_23_no_data_set_at_all(self, fast):
         with fast.associated() as wire:
             wire.send(pdv(command(data_set=False), command=True))
             assert wire.status() == 0xC000
-        fast.said("NO_DATASET")
+        fast.told(23)
 
     @pytest.mark.parametrize(
         ("case", "status", "code"),
@@ -345,19 +347,29 @@ class TestStore:
         with door.associated() as wire:
             for data in REFUSED[case]:
                 assert wire.send_large(data) == status
-                line = door.said(code)
+                line = door.told(case)
                 door.lines.clear()
-                assert (line["event"], line["status"]) == ("store.reject", f"{status:04X}")
+                assert (line["reason"], line["status"]) == (code, f"{status:04X}")
                 assert line["bytes"] == len(data) or not data
             assert wire.store(instance("1.2.3.4")) == 0
         door.arrived(1)
+        assert not list(tmp_path.rglob("*escaped*"))
+
+    @pytest.mark.parametrize("uid", ["../../escaped", "/escaped", "1." + "1" * 64, ""])
+    def test_36_a_command_whose_uid_is_none(self, door, uid, tmp_path):
+        """The library's door aborts."""
+        with door.associated() as wire:
+            answer = wire.store(instance(), sop_instance=uid)
+        assert answer == (0x0117 if door.settings.fast_path else None)
+        door.said("UID_INVALID")
+        assert door.ledger.studies.receiving() == []
         assert not list(tmp_path.rglob("*escaped*"))
 
     def test_38_a_padded_uid(self, door):
         padded = instance().replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")
         with door.associated() as wire:
             assert wire.store(padded) == 0
-        door.said("UID_PADDED")
+        door.told(38)
         (study,) = door.arrived(1)
         (kept,) = door.ledger.studies.instances(study.study_instance_uid)
         assert kept.sop_instance_uid == "1.2.3.4"
@@ -372,7 +384,7 @@ class TestStore:
     def test_40_meta_information_in_the_data_set(self, door):
         with door.associated() as wire:
             assert wire.store(element(2, 0x10, "UI", b"1.2.840.10008.1.2.4.50") + instance()) == 0
-        assert door.said("GROUP2")["event"] == "store.note"
+        assert door.told(40)["event"] == "store.note"
 
     @pytest.mark.parametrize("durability", ["full", "os"])
     def test_41_a_disk_that_is_full(self, tmp_path, monkeypatch, durability):
@@ -399,7 +411,7 @@ class TestStore:
             wire.send(pdv(b"\0"))
             assert wire.status() == 0xA700
             assert wire.is_closed(3)
-        fast.said("INSTANCE_SIZE")
+        fast.told(32)
         assert fast.files() == []
 
     def test_42_the_reserve_is_reached(self, tmp_path):
@@ -407,7 +419,7 @@ class TestStore:
             time.sleep(0.7)
             with door.associated() as wire:
                 assert wire.store(instance()) == 0xA700
-            door.said("HIGH_WATER")
+            door.told(42)
 
     def test_43_a_sync_that_fails_refuses_this_and_all_that_follows(self, fast, monkeypatch):
         monkeypatch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "EIO")))
@@ -416,7 +428,7 @@ class TestStore:
         monkeypatch.undo()
         with fast.associated() as wire:
             assert wire.store(instance("1.2.3.9"), sop_instance="1.2.3.9") == 0x0110
-        fast.said("STORAGE_IO")
+        fast.told(43)
         assert fast.ledger.studies.receiving() == []
 
     @pytest.mark.slow
@@ -436,7 +448,7 @@ class TestStore:
         monkeypatch.setattr(store_scp, "identify", lambda *_, **__: 1 / 0)
         with fast.associated() as wire:
             assert wire.store(instance()) == 0x0110
-        fast.said("INTERNAL")
+        fast.told(45)
         monkeypatch.undo()
         with fast.associated() as wire:
             assert wire.store(instance()) == 0

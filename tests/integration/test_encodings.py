@@ -14,11 +14,15 @@ from pydicom.uid import (
 )
 from wire import AC, command, pdv
 
+from dicom_node.decoders import COMPRESSED, NATIVE
+from dicom_node.doctor import Health, examine
 from dicom_node.domain.errors import Unusable
 from dicom_node.ledger import Ledger
+from dicom_node.receive.admission import supported_contexts
 from dicom_node.receive.intake import Intake, Outcome
 from dicom_node.receive.part10 import check_file
 from dicom_node.send.cstore import Answer, Peer, send
+from dicom_node.settings import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
@@ -86,6 +90,17 @@ def take(intake: Intake, raw: bytes) -> Outcome:
     draft = intake.draft()
     draft.write(raw)
     return intake.take(draft, source="IMPORT")
+
+
+def test_the_doctor_lists_what_the_door_accepts(tmp_path):
+    said = list(examine(Settings(data_dir=tmp_path)))
+    (storage,) = (check.found for check in said if check.what == "storage")
+    sound = {check.what for check in said if check.health is Health.OK}
+    listed = [uid for uid, name in COMPRESSED.items() if f"decode {name}" in sound]
+    listed += [uid for uid in NATIVE if uid.name in storage]
+    contexts = {c.abstract_syntax: c.transfer_syntax for c in supported_contexts()}
+    assert set(contexts[CTImageStorage]) == set(listed)
+    assert storage.startswith(f"{len(contexts) - 1} SOP classes"), "all but Verification"
 
 
 @pytest.mark.shared

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from catalogue import line_of
 from pydantic import SecretStr
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -74,6 +75,12 @@ class Site:
         found = [line for line in self.lines if line.get("reason") == reason]
         assert found, self.lines
         return dict(found[-1])
+
+    def told(self, number: int) -> dict[str, Any]:
+        """The log line of a case of the catalogue."""
+        found = line_of(number, self.lines)
+        assert found, self.lines
+        return found
 
     def leftovers(self) -> list[Path]:
         return [p for p in (self.store.root / "incoming").rglob("*") if p.is_file()]
@@ -160,7 +167,7 @@ class TestTaken:
         for magic in (b"MZ\x90\0", b"\x7fELF"):
             raw = magic + file_bytes(study[0])[4:]
             assert site.post(multipart(raw)).status == 200
-            assert site.said("PREAMBLE")["aet"] == "STOW-RS"
+            assert site.told(63)["aet"] == "STOW-RS"
         (instance,) = site.ledger.studies.instances(study[0].StudyInstanceUID)
         assert site.store.path(instance.sha256).read_bytes()[:132] == bytes(128) + b"DICM"
 
@@ -230,7 +237,7 @@ class TestRefused:
         with open_site(tmp_path, listen=Listen(reserve_mib=1 << 40)) as site:
             answer = site.post(multipart(*map(file_bytes, study)))
             assert (answer.status, answer.reasons(UNNAMED)) == (409, [0xA700] * 3)
-            assert site.said("HIGH_WATER")["status"] == "A700"
+            assert site.told(42)["status"] == "A700"
 
     def test_44_a_ledger_that_is_locked(self, site, study, monkeypatch):
         def busy(*_: Any) -> None:
@@ -276,13 +283,13 @@ class TestTheRequest:
     )
     def test_69_one_that_is_no_multipart_is_400(self, site, kind, body):
         assert site.post(body, Content_Type=kind).status == 400
-        line = site.said("MULTIPART")
+        line = site.told(69)
         assert (line["event"], line["status"]) == ("web.reject", 400)
         assert site.leftovers() == []
 
     def test_70_one_of_4_gb_is_413_before_it_is_read(self, site):
         assert site.post(b"", Content_Length="4294967296").status == 413
-        line = site.said("BODY_SIZE")
+        line = site.told(70)
         assert (line["event"], line["status"], line["peer"]) == ("web.reject", 413, "127.0.0.1")
 
     def test_70_one_that_grows_beyond_the_limit_is_413(self, site, study, monkeypatch):
@@ -290,7 +297,7 @@ class TestTheRequest:
         head, tail = multipart(b"x").split(b"x\r\n")
         chunks = iter([head, *[bytes(10_000)] * 20, b"\r\n" + tail])
         assert site.post(chunks).status == 413
-        assert site.said("BODY_SIZE")["status"] == 413
+        assert site.told(70)["status"] == 413
         assert site.leftovers() == []
 
     def test_a_body_that_comes_no_more_is_408_and_leaves_nothing(self, site, monkeypatch):
@@ -309,7 +316,7 @@ class TestTheRequest:
     def test_70_a_compressed_body_is_415(self, site, study):
         body = gzip.compress(multipart(file_bytes(study[0])))
         assert site.post(body, Content_Encoding="gzip").status == 415
-        assert site.said("BODY_SIZE")["status"] == 415
+        assert site.told(70)["status"] == 415
 
     @pytest.mark.parametrize(
         "kind", ["application/dicom", "multipart/form-data; boundary=cut", "text/plain"]
@@ -335,7 +342,7 @@ class TestTheRequest:
     )
     def test_71_one_of_another_site_is_403(self, site, study, headers):
         assert site.post(multipart(file_bytes(study[0])), **headers).status == 403
-        line = site.said("CSRF")
+        line = site.told(71)
         assert (line["event"], line["status"]) == ("web.reject", 403)
         assert kept(site, study) == set()
 

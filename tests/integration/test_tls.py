@@ -89,13 +89,13 @@ def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
     with connect(door, certificates.client("ct2")) as wire:
         wire.send(request(calling="CT1"))
         assert wire.receive() == (RJ, bytes([0, 1, 1, 3]))
-    door.said("AE_CERT")
+    door.told(13)
 
 
 @pytest.mark.parametrize("name", [None, "foreign"])
 def test_14_no_certificate_or_one_that_nobody_signed(door, certificates, name):
     assert is_turned_away(door, certificates.client(name))
-    door.said("TLS_CERT")
+    door.told(14)
 
 
 def is_turned_away(door, context) -> bool:
@@ -112,7 +112,7 @@ def test_14_plain_dicom_on_the_tls_port(door):
     with door.wire() as wire:
         wire.send(request(calling="CT1"))
         assert wire.is_closed(3)
-    door.said("TLS_CERT")
+    door.told(14)
 
 
 def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
@@ -125,7 +125,7 @@ def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
         assert wire.associate(calling="CT1") == AC
     assert time.monotonic() - started < 2
     assert all(wire.is_closed(4) for wire in silent)
-    door.said("TLS_DEADLINE")
+    door.told(15)
 
 
 def test_old_tls_is_refused(door, certificates):

@@ -20,7 +20,8 @@ SAID_OF_STATE = {
     "negative": ["Negative", "Lesion absent, highest probability 4%", "Analysed", "4 of 4"],
     "held": ["Positive", "2 of 4", "2 held:", "The destination"],
     "postponed": ["Negative", "0 of 4", "Postponed", "cannot be reached"],
-    "failed": ["Failed", "No result: the analysis failed", "no regular volume", "axial series"],
+    "failed": ["Failed", "No result: the model cannot be used", "does not have the very model"],
+    "unusable images": ["Failed", "No result: given up.", "no regular volume", "axial series"],
     "quarantined job": ["Failed", "given up after 3 tries", "stopped without a word"],
     "quarantined study": ["No result", "Held back", "more than one patient", "Correct the patient"],
     "no model": ["No result", "not a negative result", "No model reads this kind of study"],
@@ -198,7 +199,7 @@ def test_the_search_finds_by_words_and_never_puts_them_in_an_address(
 def test_the_worklist_is_filtered_by_state(ward: Ward, visitor: Visitor) -> None:
     studies = every_state(ward)
     expected = {
-        "attention": {"failed", "quarantined job", "quarantined study", "held"},
+        "attention": {"failed", "unusable images", "quarantined job", "quarantined study", "held"},
         "progress": {"receiving", "waiting", "analysing", "two models", "late image"},
         "no-result": {"no model"},
         "result": {"sent", "negative", "postponed"},

@@ -1,11 +1,13 @@
-"""Five studies in a row in quarantine pause a model; its jobs wait, and a person lets it go on."""
+"""Five studies in a row that a model is to blame for pause it; its jobs wait, and a person lets it
+go on."""
 
 import pytest
 from structlog.testing import capture_logs
 from ward import POSITIVE, Visitor, Ward
 from world import World
 
-from dicom_node.domain.job import MAX_ATTEMPTS
+from dicom_node.domain.errors import OutOfSpace, UnusableOutput
+from dicom_node.domain.job import MAX_ATTEMPTS, POISON
 from dicom_node.ledger.breaker import MOST_STRIKES
 
 BAD, GOOD = "bad", "good"
@@ -31,6 +33,12 @@ def poison(ward, model, times):
     return jobs
 
 
+def hold_back(ward, model, reason, times=MOST_STRIKES):
+    """So many studies that are quarantined at the first try."""
+    for _ in range(times):
+        ward.ledger.jobs.quarantine(ward.claim(study(ward, model)), reason)
+
+
 def paused(ward):
     return [model.name for model in ward.ledger.breaker.paused()]
 
@@ -51,6 +59,37 @@ def test_a_success_in_between_begins_the_count_anew(ward):
     ward.complete(study(ward, BAD), POSITIVE)
     poison(ward, BAD, MOST_STRIKES - 1)
     assert paused(ward) == []
+
+
+def test_bad_studies_of_a_scanner_pause_no_model(ward):
+    for reason in ("GEOMETRY", "DECODER", "VALUE", "INCOMPLETE"):
+        hold_back(ward, GOOD, reason)
+    assert paused(ward) == []
+
+
+def test_answers_that_mean_nothing_pause_their_model(ward):
+    hold_back(ward, BAD, UnusableOutput.code)
+    assert paused(ward) == [BAD]
+
+
+@pytest.mark.parametrize("reason", sorted(POISON))
+def test_every_bad_end_of_a_try_is_held_against_the_model(ward, reason):
+    for _ in range(MOST_STRIKES):
+        ward.crash(study(ward, BAD), MAX_ATTEMPTS, reason)
+    assert paused(ward) == [BAD]
+
+
+def test_a_full_disk_is_not(ward):
+    for _ in range(MOST_STRIKES):
+        ward.crash(study(ward, GOOD), MAX_ATTEMPTS, OutOfSpace.code)
+    assert paused(ward) == []
+
+
+def test_a_bad_study_in_between_hides_no_crashing_model(ward):
+    poison(ward, BAD, MOST_STRIKES - 1)
+    hold_back(ward, BAD, "GEOMETRY", times=1)
+    poison(ward, BAD, 1)
+    assert paused(ward) == [BAD]
 
 
 def test_one_study_counts_once(ward):

@@ -183,6 +183,7 @@ class TestClaiming:
         for act in (
             lambda: complete(ledger, first),
             lambda: ledger.jobs.fail(first, "X"),
+            lambda: ledger.jobs.quarantine(first, "X"),
             lambda: ledger.jobs.beat(first),
             lambda: ledger.jobs.release(first, "X"),
         ):
@@ -200,10 +201,27 @@ class TestClaiming:
         ledger.jobs.release(ledger.jobs.claim(job_id), "SIGSEGV")
         assert ledger.jobs.get(job_id).state is JobState.QUARANTINED
 
+    def test_what_no_try_can_help_is_quarantined_at_once_and_a_person_may_try_again(
+        self, ledger, job_id
+    ):
+        ledger.jobs.quarantine(ledger.jobs.claim(job_id), "GEOMETRY")
+        job = ledger.jobs.get(job_id)
+        assert (job.state, job.attempt, job.reason) == (JobState.QUARANTINED, 1, "GEOMETRY")
+        assert ledger.jobs.waiting() == []
+        assert ledger.jobs.retry(job_id)
+        assert ledger.jobs.claim(job_id)
+
     def test_a_pause_is_kept(self, ledger, job_id):
         ledger.jobs.release(ledger.jobs.claim(job_id), "MEMORY", pause_s=60)
         assert ledger.jobs.waiting() == []
         assert ledger.jobs.claim(job_id) is None
+
+    def test_a_pause_that_a_moved_clock_made_endless_is_ignored(self, ledger, job_id):
+        ledger.jobs.release(ledger.jobs.claim(job_id), "MEMORY", pause_s=60)
+        with ledger.database.write() as connection:
+            connection.execute(text("UPDATE job SET next_at = next_at + 86400"))
+        assert ledger.jobs.waiting() == [job_id]
+        assert ledger.jobs.claim(job_id) is not None
 
     def test_a_finished_job_cannot_be_retried(self, ledger, job_id):
         complete(ledger, ledger.jobs.claim(job_id))

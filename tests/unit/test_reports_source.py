@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from reports.part10 import dataset_bytes
 from reports.source import repaired_sources
@@ -58,6 +59,20 @@ def test_a_value_of_the_wrong_representation_becomes_text() -> None:
     dataset = header()
     dataset.add(DataElement("PatientID", "UN", b"ID-7"))
     assert repaired_sources([dataset]).first.PatientID == "ID-7"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("value", [b"x ", b"= ", b"1\\x ", b"1e999 "])
+@pytest.mark.parametrize(("keyword", "vr"), [("WindowCenter", "DS"), ("InstanceNumber", "IS")])
+def test_what_is_no_number_is_left_empty_and_named(keyword, vr, value) -> None:
+    tag = Tag(keyword)
+    data = header()
+    data[tag] = RawDataElement(tag, vr, len(value), value, 0, is_implicit_VR=False,
+                               is_little_endian=True)  # fmt: skip
+    sources = repaired_sources([data])
+    assert sources.repairs == (keyword,)
+    assert "x" not in str(sources.first.get(keyword))
+    sources.first.to_json()
 
 
 def test_a_valid_header_needs_no_repair_and_loses_nothing() -> None:

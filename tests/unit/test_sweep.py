@@ -1,10 +1,12 @@
 """The sweep finds in the ledger all that is due, however often it or anyone else was killed."""
 
 import pytest
+from structlog.testing import capture_logs
 from world import World, receive_all, state_of
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.job import JobState
+from dicom_node.headers import read_study
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 
@@ -123,6 +125,41 @@ def test_one_uid_with_two_contents_is_quarantined_and_both_are_kept(world, study
     world.pass_time(60)
     assert state_of(world, study)["reason"] == "UID_CONFLICT"
     assert len(world.ledger.studies.instances(study[0].StudyInstanceUID)) == 4
+
+
+class TestAStudyThatBreaksTheSweep:
+    """By whatever nobody thought of."""
+
+    @pytest.fixture
+    def broken(self, world, study, monkeypatch):
+        def read(uid, *rest):
+            if uid == study[0].StudyInstanceUID:
+                raise ZeroDivisionError
+            return read_study(uid, *rest)
+
+        with monkeypatch.context() as patched:
+            patched.setattr("dicom_node.sweep.read_study", read)
+            yield patched
+
+    def test_others_are_closed_and_it_is_held_back_after_three_tries(self, world, study, broken):
+        other = make_study(phantom(2, slices=3, size=32))
+        receive_all(world, study)
+        receive_all(world, other)
+        with capture_logs() as lines:
+            world.pass_time(150)
+        assert state_of(world, other)["state"] == "ROUTED"
+        held = state_of(world, study)
+        assert (held["state"], held["reason"]) == ("QUARANTINED", "INTERNAL")
+        told = [(x["event"], x["reason"]) for x in lines if x["log_level"] in ("error", "warning")]
+        assert told == [("study.stopped", "INTERNAL")] * 3 + [("study.quarantine", "INTERNAL")]
+
+    def test_a_sweep_that_starts_anew_tries_it_again(self, world, study, broken):
+        receive_all(world, study)
+        world.pass_time(150)
+        broken.undo()
+        assert world.ledger.studies.reopen("INTERNAL") == [study[0].StudyInstanceUID]
+        world.pass_time(150)
+        assert state_of(world, study)["state"] == "ROUTED"
 
 
 def test_results_are_rung_for_and_a_dead_sender_gives_them_back(world, study):

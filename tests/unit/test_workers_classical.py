@@ -19,11 +19,14 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from dicom_node.domain.errors import CorruptBundle
+import workers.bundles
+from dicom_node.catalog import open_bundle
+from dicom_node.domain.errors import CorruptBundle, UnusableOutput
 from workers.classical.features import FEATURES, features, region
-from workers.classical.model import load_estimator
+from workers.classical.model import ClassicalModel, load_estimator
 from workers.classical.shapley import shapley
 
+BUNDLE = Path(workers.bundles.__file__).parent / "tasks" / "qa-features"
 RNG = np.random.default_rng(0)
 CASES = RNG.normal(size=(120, len(FEATURES)))
 CLASSES = (CASES[:, 0] + CASES[:, 5] > 0).astype(int)
@@ -70,6 +73,16 @@ def test_a_type_that_brings_code_along_is_refused_by_name(tmp_path):
 
 def _doubled(values):
     return 2 * values
+
+
+def test_67_an_answer_that_is_no_number_is_refused(monkeypatch):
+    model = ClassicalModel.load(open_bundle(BUNDLE))
+    images = np.zeros((1, *model.manifest.input.shape), np.float32)
+    assert np.isfinite(model.predict(images).heads["classification"]).all()
+    nothing = np.full((1, len(FEATURES)), np.nan)
+    monkeypatch.setattr(model._estimator, "predict_proba", lambda _: nothing, raising=False)
+    with pytest.raises(UnusableOutput):
+        model.predict(images)
 
 
 def test_shapley_values_add_up_and_name_the_features_that_count():

@@ -1,13 +1,16 @@
 """A Keras model is asked for logits, whatever its heads end in, and brings no code along."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
-from dicom_node.catalog import BundleFolder
-from dicom_node.domain.errors import CorruptBundle, UnsupportedModel
+from dicom_node.catalog import BundleFolder, Catalog
+from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
+from workers.bootstrap import Worker
 from workers.bundle import write_bundle
 from workers.loading import load_model
 from workers.training.phantom_text import manifest_text
@@ -107,9 +110,8 @@ def test_a_layer_that_is_not_there_is_refused_by_name():
 
 
 def test_67_another_number_of_targets_is_refused():
-    with pytest.raises(UnsupportedModel) as caught:
+    with pytest.raises(UnusableOutput):
         model(network(units=2))
-    assert caught.value.code == "MODEL_OUTPUT"
 
 
 def test_another_input_is_refused():
@@ -122,9 +124,8 @@ def test_another_input_is_refused():
 def test_67_an_answer_that_is_no_number_is_refused():
     net = network()
     net.get_layer("head").bias.assign([np.nan])
-    with pytest.raises(UnsupportedModel) as caught:
+    with pytest.raises(UnusableOutput):
         model(net).predict(BATCH)
-    assert caught.value.code == "MODEL_OUTPUT"
 
 
 def test_a_saved_bundle_gives_the_numbers_of_the_network_in_memory(tmp_path):
@@ -156,6 +157,61 @@ def test_74_a_custom_layer_is_refused_even_where_it_is_registered(tmp_path):
     with pytest.raises(CorruptBundle) as caught:
         load_model(bundle(tmp_path, keras.Model(net.inputs[0], [doubled, net.outputs[1]])))
     assert caught.value.code == "BUNDLE_CODE"
+
+
+def changed(folder: Path) -> BundleFolder:
+    written = bundle(folder, network())
+    (written.path / "card.md").write_text("another card")
+    return written
+
+
+def crowded(folder: Path) -> BundleFolder:
+    written = bundle(folder, network())
+    (written.path / "setup.py").touch()
+    return written
+
+
+def coded(folder: Path) -> BundleFolder:
+    net = network()
+    doubled = keras.layers.Lambda(lambda values: values * 2)(net.outputs[0])
+    return bundle(folder, keras.Model(net.inputs[0], [doubled, net.outputs[1]]))
+
+
+def rewritten(folder: Path, **members: bytes) -> BundleFolder:
+    """With other contents of ``config`` or ``weights``."""
+    saved = bundle(folder, network()).path / "model.keras"
+    with zipfile.ZipFile(saved) as archive:
+        whole = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(folder / "other.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in whole.items():
+            archive.writestr(name, members.get(name.split(".")[-2], content))
+    return write_bundle(folder / "other", manifest_text(), folder / "other.keras", "")
+
+
+def weightless(folder: Path) -> BundleFolder:
+    return rewritten(folder, weights=b"weights")
+
+
+def bomb(folder: Path) -> BundleFolder:
+    return rewritten(folder, config=bytes(32 << 20))
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (changed, "SIGNATURE"),
+        (crowded, "BUNDLE_PATH"),
+        (bomb, "BUNDLE_SIZE"),
+        (coded, "BUNDLE_CODE"),
+        (weightless, "BUNDLE_WEIGHTS"),
+    ],
+)
+def test_72_to_75_what_a_worker_does_not_load_stands_in_the_log(tmp_path, make, code):
+    made = make(tmp_path)
+    with capture_logs() as lines, pytest.raises(CorruptBundle):
+        Worker(None, None, None, Catalog((made,))).model(made)
+    (line,) = lines
+    assert (line["event"], line["reason"], line["model"]) == ("bundle.reject", code, made.id)
 
 
 def test_a_broken_weights_file_is_refused(tmp_path):

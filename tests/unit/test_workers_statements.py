@@ -46,10 +46,10 @@ class Place(World):
             analyse(self.worker, job_id)
         return rung
 
-    def fail(self, reason):
-        """Fail the job that waits."""
+    def quarantine(self, reason):
+        """Give up the job that waits."""
         (job_id,) = self.ledger.jobs.waiting()
-        self.ledger.jobs.fail(self.ledger.jobs.claim(job_id), reason)
+        self.ledger.jobs.quarantine(self.ledger.jobs.claim(job_id), reason)
         self.broker.jobs.clear()
         self.pass_time(31)
         return job_id
@@ -90,7 +90,7 @@ def test_a_study_that_no_model_reads_is_answered_once_and_sent_everywhere(tmp_pa
 
 def test_a_failed_job_is_answered_with_its_reason(place):
     place.close_study()
-    job_id = place.fail("GEOMETRY")
+    job_id = place.quarantine("GEOMETRY")
     assert place.listen_to_rings() == [job_id]
     (document,) = place.documents()
     assert "GEOMETRY" in said(document)
@@ -111,15 +111,15 @@ def test_a_job_that_crashes_every_worker_is_answered(place):
 
 def test_the_same_failure_after_a_retry_is_not_answered_again_but_another_is(place):
     place.close_study()
-    job_id = place.fail("GEOMETRY")
+    job_id = place.quarantine("GEOMETRY")
     place.listen_to_rings()
     place.ledger.jobs.retry(job_id)
-    place.fail("GEOMETRY")
+    place.quarantine("GEOMETRY")
     place.listen_to_rings()
     assert len(place.documents()) == 1
     for reason in ("VALUE", "GEOMETRY"):
         place.ledger.jobs.retry(job_id)
-        place.fail(reason)
+        place.quarantine(reason)
         place.listen_to_rings()
     assert len(place.documents()) == 3
     standing = [row for row in place.page().results if not row["superseded_by"]]
@@ -132,13 +132,13 @@ def test_an_answer_has_every_form_of_sr_that_the_site_wants(tmp_path):
     results = place.settings.results.model_copy(update={"kinds": kinds})
     place.worker.settings = place.settings.model_copy(update={"results": results})
     place.close_study()
-    job_id = place.fail("GEOMETRY")
+    job_id = place.quarantine("GEOMETRY")
     place.listen_to_rings()
     names = [document.SOPClassUID.name for document in place.documents()]
     assert names == ["Comprehensive 3D SR Storage", "Comprehensive SR Storage"]
     assert all("GEOMETRY" in said(document) for document in place.documents())
     place.ledger.jobs.retry(job_id)
-    place.fail("VALUE")
+    place.quarantine("VALUE")
     place.listen_to_rings()
     for old, new in zip(
         *(sorted_by_form(place, reason) for reason in ("GEOMETRY", "VALUE")), strict=True
@@ -164,7 +164,7 @@ def replaced_by(document):
 
 def test_two_workers_that_hear_one_ring_answer_once(place):
     place.close_study()
-    job_id = place.fail("GEOMETRY")
+    job_id = place.quarantine("GEOMETRY")
     analyse(place.worker, job_id)
     analyse(place.worker, job_id)
     assert len(place.documents()) == 1
@@ -179,7 +179,7 @@ def test_a_site_may_want_fewer_answers(tmp_path, answers, modality, expected):
     place = Place(tmp_path, answers, Modality=modality)
     place.close_study()
     if modality == "CT":
-        place.fail("GEOMETRY")
+        place.quarantine("GEOMETRY")
     place.listen_to_rings()
     assert len(place.documents()) == expected
     place.close()
@@ -211,7 +211,7 @@ def test_a_study_that_a_model_reads_later_replaces_the_answer(tmp_path):
     })  # fmt: skip
     receive_all(place, more)
     place.pass_time(60)
-    place.fail("SLICE_SET")
+    place.quarantine("SLICE_SET")
     place.listen_to_rings()
     old, new = sorted(place.documents(), key=lambda d: "SLICE_SET" in said(d))
     (study,) = new.PredecessorDocumentsSequence
@@ -229,7 +229,7 @@ def test_a_job_of_which_no_header_can_be_read_is_given_up(place):
         path = place.store.path(instance.sha256)
         path.chmod(0o600)
         path.write_bytes(b"gone")
-    place.fail("UNPARSEABLE")
+    place.quarantine("UNPARSEABLE")
     place.listen_to_rings()
     assert place.documents() == []
     assert place.page().events[-1]["action"] == "job.unanswerable"

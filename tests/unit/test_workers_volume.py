@@ -135,6 +135,12 @@ def test_two_patients_in_one_series_are_refused(source, tmp_path):
     assert refused(instances, tmp_path) == "PATIENT_MIX"
 
 
+def test_a_patient_of_two_values_is_no_crash(source, tmp_path):
+    instances = make_study(source)
+    instances[2].PatientID = ["SOMEONE", "ELSE"]
+    assert refused(instances, tmp_path) == "PATIENT_MIX"
+
+
 def test_two_series_are_refused(source, tmp_path):
     instances = make_study(source)
     instances[2].SeriesInstanceUID = generate_uid(None)

@@ -49,7 +49,7 @@ def test_the_newest_study_comes_first_also_when_a_late_image_arrives(ward: Ward)
 def test_a_failure_that_a_later_analysis_took_the_place_of_needs_nobody(ward: Ward) -> None:
     uid = ward.receive("Doe^Jane")
     (job_id,) = ward.close(uid, MODEL)
-    ward.ledger.jobs.fail(ward.claim(job_id), "GEOMETRY")
+    ward.ledger.jobs.quarantine(ward.claim(job_id), "GEOMETRY")
     assert stage_of(ward, uid) is Stage.ATTENTION
     ward.add_images(uid, 1, first=90)
     (second,) = ward.close(uid, MODEL)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dicom_node.catalog import CLASSICAL, REFERENCE, BundleFolder
 from dicom_node.domain.analysis import FloatArray, Measurement, Share
-from dicom_node.domain.errors import CorruptBundle, UnsupportedModel
+from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Inputs
 from workers.arrays import Arrays, read_arrays
@@ -46,7 +46,10 @@ class ClassicalModel:
 
     @classmethod
     def load(cls, bundle: BundleFolder) -> Self:
-        """Load the estimator of a verified bundle. Raises CorruptBundle and UnsupportedModel."""
+        """Load the estimator of a verified bundle.
+
+        Raises CorruptBundle, UnsupportedModel and UnusableOutput.
+        """
         estimator = load_estimator(bundle.path / CLASSICAL)
         return cls(bundle.manifest, estimator, read_arrays(bundle.path / REFERENCE))
 
@@ -59,6 +62,8 @@ class ClassicalModel:
         """Log of the probabilities: a softmax of it gives them back."""
         vectors = self.vectors(np.asarray(batch, np.float32))
         likely = np.clip(self._estimator.predict_proba(vectors), CERTAIN, 1)
+        if not np.isfinite(likely).all():
+            raise UnusableOutput(f"{self.manifest.id} answered with numbers that are not finite")
         return Output({"classification": np.log(likely).astype(np.float32)})
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
@@ -102,18 +107,16 @@ class ClassicalModel:
         plan = self.manifest.classification
         wanted = plan.heads[0].channels if plan and plan.exclusive else 0
         if not wanted or len(getattr(self._estimator, "classes_", ())) != wanted:
-            raise UnsupportedModel(
+            raise UnusableOutput(
                 f"the estimator of {self.manifest.id} must be a classifier of {wanted} classes, in "
-                "the order of its exclusive targets (and the rest)",
-                code="MODEL_OUTPUT",
+                "the order of its exclusive targets (and the rest)"
             )
         rows, columns, channels = self.manifest.input.plane
         blank = np.zeros((1, rows, columns, channels), np.float32)
         background = self.reference.get("features", np.zeros((0, 0)))
         if background.shape[1:] != self.vectors(blank).shape[1:]:
             raise UnsupportedModel(
-                f"{REFERENCE} of {self.manifest.id} has other features than this version computes",
-                code="MODEL_OUTPUT",
+                f"{REFERENCE} of {self.manifest.id} has other features than this version computes"
             )
 
 

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def report_html(case: Case) -> str:
         return _environment().get_template("report.html").render(_values(case))
 
 
+@cache
 def _environment() -> Environment:
+    """Made once in a process: to compile the template takes longer than to fill it."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

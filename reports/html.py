@@ -1,6 +1,7 @@
 """The report page: one self-contained HTML document made from an analysis."""
 
 import base64
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 from pydicom.dataset import Dataset
 
@@ -30,6 +31,8 @@ from reports.text import clean, person
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONG_TEXT = 2000
+QUANTITY = re.compile(r"(?<=\d) (?=%|[^\W\d_]{1,3}\b)|(?<=\b[ALPRHF]) (?=\d)")
+"""The space in ``27.4 mm``, in ``92 %`` and in ``H 85.0``."""
 QUALIFICATIONS = {
     "RESEARCH": N_("for research"),
     "SERVICE": N_("for service"),
@@ -60,7 +63,7 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(_, _plural, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters.update(percent=percent, number=number, term=term)
+    environment.filters.update(percent=percent, number=number, term=term, bound=_bound)
     return environment
 
 
@@ -71,6 +74,11 @@ def _plural(one: str, many: str, count: int) -> str:
 def _printed(value: Any) -> Any:
     """What may reach the page: our own markup as it is, all else as one clean line."""
     return value if isinstance(value, Markup | int | float) else clean(str(value), LONG_TEXT)
+
+
+def _bound(text: str) -> Markup:
+    """One clean line that never breaks between a number and its unit or its direction."""
+    return escape(QUANTITY.sub("\u00a0", clean(text, LONG_TEXT)))
 
 
 def _values(case: Case) -> dict[str, Any]:

@@ -11,6 +11,7 @@
 ``case``      an analysis with what every output shares: repaired headers, key slices, pictures.
 ``multiframe``  what SEG and Parametric Map share; ``presentation``: what presentation states share.
 ``identity``  patient, study, series, equipment and UIDs of every object.
+``document``  what every SR shares; ``part10``, ``encoding``: the bytes of a file.
 ``answer``    the SR in place of a result; ``rejection``: the note that takes results back.
 ``language``  what all of them speak: gettext catalogues in ``locale``, numbers and dates.
 """

@@ -28,21 +28,19 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import Target
 from reports.causes import NOT_ATTEMPTED, cause
-from reports.identity import described, identify, instance_uid, series_uid
+from reports.document import document
+from reports.identity import described
 from reports.image_library import container
 from reports.language import _, speaking
 from reports.measurement_groups import PRESENCE, PRESENCE_OF_PROPERTY
-from reports.predecessors import name_predecessors
-from reports.references import Reference, hierarchical
+from reports.references import Reference
 from reports.settings import DISCLAIMER, ReportSettings
-from reports.source import UTF8, Sources
+from reports.source import Sources
 from reports.structured_report import (
-    FORMS,
     LANGUAGES,
     QUALITATIVE_EVALUATIONS,
     observer,
     procedures_reported,
-    stated_procedures,
 )
 from reports.subject import Maker, study_time
 from reports.terms import term
@@ -86,23 +84,7 @@ def answer_document(
 
 
 def _document(answer: Answer, kind: ResultKind) -> Dataset:
-    dataset: Dataset = FORMS[kind](
-        evidence=[answer.sources.first],
-        content=_content(answer),
-        series_instance_uid=series_uid(answer, kind),
-        series_number=1,
-        sop_instance_uid=instance_uid(answer, kind),
-        instance_number=1,
-        manufacturer=answer.maker.manufacturer,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        performed_procedure_codes=stated_procedures(answer.sources.first),
-        specific_character_set=UTF8,
-    )
-    dataset.CurrentRequestedProcedureEvidenceSequence = hierarchical(answer.images)
-    identify(dataset, answer, kind)
-    name_predecessors(dataset, answer.predecessors)
+    dataset = document(answer, kind, _content(answer), answer.images, answer.predecessors)
     dataset.SeriesDescription = described(answer.maker, _("no result"))
     return dataset
 

@@ -15,9 +15,11 @@ from highdicom.sr import (
     ContentSequence,
     RelationshipTypeValues,
 )
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.tag import BaseTag
 
 from reports.case import Case
 from reports.identity import code_item
@@ -118,10 +120,16 @@ def _entry(header: Dataset) -> Dataset:
 
 
 def _item(value_type: str, relationship: str, name: Code) -> Dataset:
+    """A new item; its elements are those of all items that begin like it, and stay as they are."""
+    return Dataset(dict(_opening(value_type, relationship, name)))
+
+
+@lru_cache(maxsize=256)
+def _opening(value_type: str, relationship: str, name: Code) -> dict[BaseTag, DataElement]:
     item = Dataset()
     item.RelationshipType, item.ValueType = relationship, value_type
     item.ConceptNameCodeSequence = [_code(name)]
-    return item
+    return {element.tag: element for element in item}
 
 
 @lru_cache(maxsize=256)
@@ -132,8 +140,14 @@ def _code(name: Code) -> Dataset:
 
 def _number(name: Code, value: Any, unit: Code) -> Dataset:
     item = _item("NUM", CONTEXT, name)
-    measured = Dataset()
-    measured.NumericValue = decimal(value)
-    measured.MeasurementUnitsCodeSequence = [_code(unit)]
-    item.MeasuredValueSequence = [measured]
+    item.MeasuredValueSequence = [_measured(decimal(value), unit)]
     return item
+
+
+@lru_cache(maxsize=256)
+def _measured(value: str, unit: Code) -> Dataset:
+    """Of a stack only one coordinate changes: the others are one data set for all images."""
+    measured = Dataset()
+    measured.NumericValue = value
+    measured.MeasurementUnitsCodeSequence = [_code(unit)]
+    return measured

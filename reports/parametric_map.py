@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ParametricMapStorage
@@ -94,9 +96,10 @@ def _map(case: Case, index: int, saliency: SaliencyMap) -> Dataset:
 
 
 def _floating(dataset: Dataset, shared: Dataset, values: FloatArray, saliency: SaliencyMap) -> None:
-    """Logit units as they are (PS3.3 C.7.6.24)."""
+    """Logit units as they are (PS3.3 C.7.6.24), shown and not copied: they fill the memory."""
     dataset.BitsAllocated = 32
-    dataset.FloatPixelData = values.astype("<f4", copy=False).tobytes()
+    shown = np.ascontiguousarray(values, "<f4").data.cast("B")
+    dataset.add(DataElement("FloatPixelData", "OF", shown, validation_mode=IGNORE))
     _meaning(shared, saliency, step=1.0)
     (mapping,) = shared.RealWorldValueMappingSequence
     mapping.DoubleFloatRealWorldValueFirstValueMapped = 0.0

@@ -1,34 +1,38 @@
-"""The bytes of a DICOM file (PS3.10): the same data set always gives the same bytes."""
+"""DICOM files (PS3.10) of results: the same data set always gives the same bytes."""
 
 import struct
-from io import BytesIO
 
-from pydicom import dcmwrite
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from reports.encoding import encoded
 
 PIXELS = frozenset({"FloatPixelData", "PixelData"})
-"""Hundreds of megabytes, which pydicom would copy three times."""
+"""Hundreds of megabytes, of an even number of bytes: handed on as they are, never copied."""
+PREAMBLE = b"\0" * 128 + b"DICM"
+
+Part = bytes | memoryview
+
+
+def file_parts(dataset: Dataset) -> list[Part]:
+    """What a DICOM file in Explicit VR Little Endian is made of, with our own file meta group."""
+    dataset.file_meta = _file_meta(dataset)
+    meta = DicomBytesIO()
+    write_file_meta_info(meta, dataset.file_meta)
+    last = dataset[max(dataset.keys())]
+    if last.keyword not in PIXELS:
+        return [PREAMBLE, meta.getvalue(), encoded(dataset)]
+    header = Dataset({tag: element for tag, element in dataset.items() if tag != last.tag})
+    return [PREAMBLE, meta.getvalue(), encoded(header), _start(last), last.value]
 
 
 def dataset_bytes(dataset: Dataset) -> bytes:
-    """Serialise as a DICOM file in Explicit VR Little Endian, with our own file meta group."""
-    dataset.file_meta = _file_meta(dataset)
-    last = dataset[max(dataset.keys())]
-    if last.keyword not in PIXELS:
-        return _written(dataset)
-    header = Dataset({tag: element for tag, element in dataset.items() if tag != last.tag})
-    header.file_meta = dataset.file_meta
-    return b"".join((_written(header), _start(last), last.value))
-
-
-def _written(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
+    """The file in one piece, for who does not write it."""
+    return b"".join(file_parts(dataset))
 
 
 def _start(pixels: DataElement) -> bytes:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, SegmentationStorage
@@ -87,7 +88,7 @@ def _label_map(dataset: Dataset, case: Case, segments: Segments) -> None:
     """The number of the segment at each voxel, and a frame for each slice that any touches."""
     dataset.SOPClassUID = LABEL_MAP_STORAGE
     dataset.SegmentSequence = [background(), *dataset.SegmentSequence]
-    dataset.PixelPaddingValue = 0
+    dataset.add(DataElement("PixelPaddingValue", "US", 0))
     touched = sorted({frame for segment in segments for frame in segment.frames})
     frames = [Derived(frame) for frame in touched]
     describe(dataset, case, frames, derivation=codes.cid7203.SegmentationImageDerivation)

@@ -7,10 +7,13 @@ need; what was changed is named by its keyword, never by its value.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY
@@ -18,6 +21,8 @@ from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
+UNREADABLE = object()
+"""Stands for a value that pydicom cannot read."""
 COSINES = 6
 """Values of Image Orientation (Patient)."""
 
@@ -42,48 +47,79 @@ def repaired_sources(datasets: Sequence[Dataset]) -> Sources:
 
     Raises nothing for bad values; ``IndexError`` without any data set.
     """
-    notes: list[str] = []
-    shared = _copied(datasets[0], (*PATIENT, *STUDY, *EQUIPMENT), notes)
+    shared = _copied(datasets[0], (*PATIENT, *STUDY, *EQUIPMENT), {})
+    known: dict[str, _Copy] = {}
+    images = [_copied(dataset, IMAGE, known) for dataset in datasets]
+    headers = tuple(_header(shared, image) for image in images)
+    noted = (keyword for each in (shared, *images) for keyword, copy in each.items() if copy.noted)
+    return Sources(headers, tuple(dict.fromkeys(noted)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One attribute, as a source states it and as results may hold it."""
+
+    stated: Any
+    element: DataElement | None
+    noted: bool
+
+
+Copies = dict[str, _Copy]
+"""By keyword, of one header."""
+
+
+def _header(shared: Copies, image: Copies) -> Dataset:
+    elements = [copy.element for copy in (*shared.values(), *image.values()) if copy.element]
+    header = Dataset({element.tag: element for element in elements})
     for keyword in REQUIRED:
-        if keyword not in shared:
-            setattr(shared, keyword, None)
-    headers = tuple(_header(dataset, shared, notes) for dataset in datasets)
-    return Sources(headers, tuple(dict.fromkeys(notes)))
-
-
-def _header(dataset: Dataset, shared: Dataset, notes: list[str]) -> Dataset:
-    header = Dataset()
-    header.update(shared)
-    header.update(_copied(dataset, IMAGE, notes))
-    _straighten(header, notes)
+        if keyword not in header:
+            setattr(header, keyword, None)
     header.SpecificCharacterSet = UTF8
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return header
 
 
-def _straighten(header: Dataset, notes: list[str]) -> None:
-    """Direction cosines that a scanner rounded, made of unit length and square again."""
-    stated = header.get("ImageOrientationPatient")
-    if not stated or len(stated) != COSINES:
-        return
-    straight = unit_cosines(stated)
-    if not np.isfinite(straight).all():
-        del header.ImageOrientationPatient
-        notes.append("ImageOrientationPatient")
-        return
-    if abs(straight - [float(value) for value in stated]).max() > NOTICEABLE:
-        notes.append("ImageOrientationPatient")
-    header.ImageOrientationPatient = [decimal(value) for value in straight]
-
-
-def _copied(dataset: Dataset, keywords: Iterable[str], notes: list[str]) -> Dataset:
-    copy = Dataset()
+def _copied(dataset: Dataset, keywords: Iterable[str], known: Copies) -> Copies:
+    """``known`` holds what was copied of other images: most is the same, and is then shared."""
+    copies = {}
     for keyword in keywords:
-        if keyword in dataset:
-            element = repaired(dataset, keyword)
-            if element.note:
-                notes.append(keyword)
-            if element.value is not None:
-                copy.add(DataElement(keyword, element.vr, element.value))
-    return copy
+        tag = _tag(keyword)
+        if tag in dataset:
+            stated = _stated(dataset, tag)
+            if keyword not in known or known[keyword].stated != stated:
+                known[keyword] = _copy(dataset, keyword, stated)
+            copies[keyword] = known[keyword]
+    return copies
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
+
+
+def _stated(dataset: Dataset, tag: BaseTag) -> Any:
+    try:
+        return dataset[tag].value
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds on bytes it cannot read
+        return UNREADABLE
+
+
+def _copy(dataset: Dataset, keyword: str, stated: Any) -> _Copy:
+    new = repaired(dataset, keyword)
+    if new.value is None:
+        return _Copy(stated, None, new.note)
+    element = DataElement(keyword, new.vr, new.value)
+    if keyword == "ImageOrientationPatient" and element.VM == COSINES:
+        return _straightened(stated, element, new.note)
+    return _Copy(stated, element, new.note)
+
+
+def _straightened(stated: Any, element: DataElement, noted: bool) -> _Copy:
+    """Direction cosines that a scanner rounded, made of unit length and square again."""
+    straight = unit_cosines(element.value)
+    if not np.isfinite(straight).all():
+        return _Copy(stated, None, noted=True)
+    moved = abs(straight - [float(value) for value in element.value]).max() > NOTICEABLE
+    facing = DataElement(element.tag, "DS", [decimal(value) for value in straight])
+    return _Copy(stated, facing, noted or bool(moved))

@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
-    Comprehensive3DSR,
-    ComprehensiveSR,
     ContentItem,
     DeviceObserverIdentifyingAttributes,
-    EnhancedSR,
     LanguageOfContentItemAndDescendants,
     MeasurementReport,
     ObservationContext,
@@ -26,13 +22,13 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from reports.case import Case
-from reports.identity import LONG_STRING, identify, instance_uid, series_uid
+from reports.document import FORMS, document, stated_procedures
+from reports.identity import LONG_STRING
 from reports.image_library import container, image_library
 from reports.language import _
 from reports.measurement_groups import measurement_group
-from reports.predecessors import name_predecessors
+from reports.references import Reference
 from reports.settings import DISCLAIMER
-from reports.source import UTF8
 from reports.subject import Maker
 from reports.terms import term
 from reports.verdict import COMMENT, name_our_codes
@@ -56,12 +52,6 @@ PROCEDURES: Mapping[str, Code] = {
 }
 """CID 100, where the source states no procedure code of that group."""
 
-FORMS: Mapping[ResultKind, type[Dataset]] = {
-    ResultKind.STRUCTURED_REPORT: Comprehensive3DSR,
-    ResultKind.FLAT_REPORT: ComprehensiveSR,
-    ResultKind.ENHANCED_REPORT: EnhancedSR,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class StructuredReportWriter:
@@ -74,14 +64,14 @@ class StructuredReportWriter:
         """Return one instance; everything in ``earlier`` but its other form is evidence."""
         others = [r for r in earlier if r.kind not in FORMS]
         written = [r.dataset for r in earlier if r.kind in FORMS]
-        dataset = _document(case, others, self.kind)
+        content = _content(case, others, flat=self.kind is not ResultKind.STRUCTURED_REPORT)[0]
+        evidence = map(Reference.to, [*case.sources.headers, *(r.dataset for r in others)])
+        dataset = document(case, self.kind, content, evidence, case.predecessors)
         *context, measurements, remarks = dataset.ContentSequence
         library = next(map(_library, written), None) or image_library(case)
         dataset.ContentSequence = [*context, library, measurements, remarks]
-        identify(dataset, case, self.kind)
         if any(finding.explanation for finding in case.analysis.answers):
             name_our_codes(dataset)
-        name_predecessors(dataset, case.predecessors)
         return [ResultInstance(self.kind, dataset)]
 
 
@@ -89,23 +79,6 @@ def _library(report: Dataset) -> Dataset:
     """Of another form of the same report: it holds thousands of items, all the same."""
     library: Dataset = report.ContentSequence[-3]
     return library
-
-
-def _document(case: Case, earlier: Sequence[ResultInstance], kind: ResultKind) -> Dataset:
-    return FORMS[kind](
-        evidence=[*case.sources.headers, *(result.dataset for result in earlier)],
-        content=_content(case, earlier, flat=kind is not ResultKind.STRUCTURED_REPORT)[0],
-        series_instance_uid=series_uid(case, kind),
-        series_number=case.settings.series_number_base,
-        sop_instance_uid=instance_uid(case, kind),
-        instance_number=1,
-        manufacturer=case.analysis.manifest.manufacturer,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-        performed_procedure_codes=stated_procedures(case.sources.first),
-        specific_character_set=UTF8,
-    )
 
 
 def _content(case: Case, earlier: Sequence[ResultInstance], *, flat: bool) -> MeasurementReport:
@@ -143,19 +116,6 @@ def procedures_reported(source: Dataset) -> Sequence[Code]:
     """What was done, in the words of CID 100: a site's own codes stand in the header instead."""
     known = [code for code in stated_procedures(source) if code in codes.cid100]
     return known or [PROCEDURES.get(source.get("Modality"), codes.cid100.ImagingProcedure)]
-
-
-def stated_procedures(source: Dataset) -> list[Code]:
-    """The codes of the procedure that the source states."""
-    items = source.get("ProcedureCodeSequence") or ()
-    return [code for code in map(_code, items) if code is not None]
-
-
-def _code(item: Dataset) -> Code | None:
-    values: list[Any] = [
-        item.get("CodeValue"), item.get("CodingSchemeDesignator"), item.get("CodeMeaning"),
-    ]  # fmt: skip
-    return Code(*(str(value) for value in values)) if all(values) else None
 
 
 def _remarks(case: Case) -> ContentItem:

@@ -18,7 +18,7 @@ from dicom_node.store import InstanceStore, StoredFile
 from reports import wording
 from reports.case import Case
 from reports.html import report_html
-from reports.part10 import dataset_bytes
+from reports.part10 import file_parts
 from reports.references import Reference
 from reports.settings import ReportSettings
 from reports.writer import WRITERS, write_results
@@ -109,7 +109,7 @@ class Worker:
     def keep(self, result: ResultInstance, position: int) -> StoredResult:
         """Store the bytes of a result; ``position`` is its place in the order of sending."""
         data = result.dataset
-        kept = self.store.keep([dataset_bytes(data)])
+        kept = self.store.keep(file_parts(data))
         return StoredResult(
             sop_instance_uid=str(data.SOPInstanceUID),
             sop_class_uid=str(data.SOPClassUID),
@@ -182,7 +182,8 @@ def write_folder(case: Case, folder: Path, kinds: Sequence[ResultKind]) -> list[
         kinds = [kind for kind in kinds if kind not in REPORT_FORMS[1:]]
     for number, result in enumerate(in_order(write_results(case, writers(kinds))), 1):
         path = folder / f"{number:02d}-{result.kind.lower().replace('_', '-')}.dcm"
-        path.write_bytes(dataset_bytes(result.dataset))
+        with path.open("wb") as file:
+            file.writelines(file_parts(result.dataset))
         written.append(path)
     page = folder / "report.html"
     page.write_text(report_html(case), "utf-8")

@@ -15,10 +15,10 @@ from dicom_node.domain.manifest import ModelManifest, Target
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
 from reports.answer import Answer, answer_document
+from reports.document import FORMS
 from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
 from reports.source import Sources, repaired_sources
-from reports.structured_report import FORMS
 from reports.subject import Maker
 from workers.bootstrap import Worker, references, report_settings
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
-from io import BytesIO
 from multiprocessing import get_context
+from tempfile import TemporaryFile
 from typing import Any
 
 import analyses
@@ -26,7 +26,7 @@ from dicom_node.domain.analysis import Analysis
 from dicom_node.testing.phantom import Phantom
 from reports.case import Case
 from reports.parametric_map import ParametricMapWriter
-from reports.part10 import dataset_bytes
+from reports.part10 import file_parts
 from reports.segmentation import SegmentationWriter
 from reports.structured_report import StructuredReportWriter
 from reports.writer import DEFAULT_WRITERS, ResultWriter, write_results
@@ -78,8 +78,10 @@ def _ball(grid: Any, z: int, y: int, radius: int) -> np.ndarray:
 
 
 def ours(writers: tuple[ResultWriter, ...]) -> None:
-    for result in write_results(Case(study()), writers):
-        dataset_bytes(result.dataset)
+    """As ``dicom-worker analyse`` does."""
+    with TemporaryFile() as file:
+        for result in write_results(Case(study()), writers):
+            file.writelines(file_parts(result.dataset))
 
 
 def theirs() -> None:
@@ -134,8 +136,9 @@ def theirs() -> None:
     document = hd.sr.Comprehensive3DSR(
         [*sources, segmentation], report[0], hd.UID(), sop_instance_uid=hd.UID(), **made
     )
-    for dataset in (segmentation, heat, document):
-        dcmwrite(BytesIO(), dataset, enforce_file_format=True)
+    with TemporaryFile() as file:
+        for dataset in (segmentation, heat, document):
+            dcmwrite(file, dataset, enforce_file_format=True)
 
 
 def _referenced(given: Analysis, segmentation: Dataset, number: int) -> hd.sr.ReferencedSegment:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 
 import analyses
 import numpy as np
@@ -53,7 +54,7 @@ def _finding(
 
 
 def words(page: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", page)).split())
 
 
 def test_table_legend_and_places_call_a_box_by_the_same_number() -> None:

@@ -2,13 +2,16 @@
 
 import http.server
 import itertools
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from typing import Any
 
 import analyses
+import pikepdf
 import pytest
 
 from dicom_node.domain.analysis import Analysis, Presence
@@ -17,6 +20,7 @@ from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.html import report_html
 from reports.pdf import html_to_pdf
+from reports.settings import ReportSettings
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = "\"><img src=x onerror='alert(2)'>"
@@ -198,3 +202,20 @@ def test_the_pdf_engine_fetches_nothing(server: tuple[str, list[str]], tmp_path:
     pdf = html_to_pdf(text, analyses.AT)
     assert pdf.startswith(b"%PDF")
     assert asked == []
+
+
+def test_a_number_stays_on_the_line_of_its_unit_and_direction() -> None:
+    text = report_html(Case(analyses.analysis(), ReportSettings(language="de")))
+    measured = analyses.analysis().findings[0].measurements
+    assert "27,4\u00a0mm" in text
+    assert "92\u00a0%" in text
+    assert len(re.findall(r"H\u00a0-?[\d,]+\u00a0mm", text)) >= len(measured) - 1
+    assert not re.findall(r">[^<]*\d (?:mm|ml|HU)\b[^<]*</span>", text)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh-Hans"])
+def test_a_report_of_one_finding_is_printed_on_two_pages(language: str) -> None:
+    """A third would hold two lines of hashes, and paper."""
+    given = Case(analyses.analysis(), ReportSettings(language=language))
+    pages = pikepdf.open(BytesIO(html_to_pdf(report_html(given), given.made_at))).pages
+    assert len(pages) == 2

@@ -107,6 +107,74 @@ def test_every_font_is_embedded_and_nothing_acts(made):
     assert names & forbidden == set()
 
 
+def of_type(pdf, name):
+    kinds = (pikepdf.Dictionary, pikepdf.Stream)
+    return [o for o in pdf.objects if isinstance(o, kinds) and o.get("/Type") == name]
+
+
+def test_every_transparency_group_has_a_space_to_blend_in(made):
+    """ISO 19005-3, 6.2.10: else the output intent's, so an intent must be there and of RGB."""
+    _, pdf = made
+    (intent,) = pdf.Root.OutputIntents
+    assert intent.DestOutputProfile.N == 3
+    assert bytes(intent.DestOutputProfile.read_bytes())[16:20] == b"RGB "
+    groups = [p.Group for p in pdf.pages if "/Group" in p] + [
+        o.Group for o in of_type(pdf, "/XObject") if "/Group" in o
+    ]
+    assert all(pikepdf.Name.Transparency == g.S for g in groups)
+    states = [s for p in pdf.pages for s in p.Resources.get("/ExtGState", {}).values()]
+    assert {str(s.get("/BM", "/Normal")) for s in states} <= {"/Normal", "/Compatible"}
+    assert not any(key in s for s in states for key in ("/TR", "/HTP"))
+
+
+def test_glyphs_are_those_of_the_fonts_and_can_be_read_back(made):
+    """ISO 19005-3, 6.2.11: composite fonts with a map of glyphs, and text by Unicode."""
+    _, pdf = made
+    fonts = of_type(pdf, "/Font")
+    composite = [f for f in fonts if f.Subtype == "/Type0"]
+    assert composite
+    assert {str(f.Subtype) for f in fonts} <= {"/Type0", "/CIDFontType0", "/CIDFontType2"}
+    for each in composite:
+        assert each.Encoding == pikepdf.Name("/Identity-H")
+        assert "/ToUnicode" in each
+        (descendant,) = each.DescendantFonts
+        assert descendant.Subtype == "/CIDFontType0" or descendant.CIDToGIDMap == "/Identity"
+
+
+def test_annotations_and_actions_are_of_a_kind_that_lasts(made):
+    """ISO 19005-3, 6.3 and 6.5: neither sound nor film, no form, no script; nothing hidden."""
+    _, pdf = made
+    assert not {"/AcroForm", "/OpenAction", "/AA", "/Requirements"} & set(pdf.Root.keys())
+    assert not {"/JavaScript", "/AlternatePresentations"} & set(pdf.Root.Names.keys())
+    for page in pdf.pages:
+        assert not {"/AA", "/PresSteps"} & set(page.keys())
+        for note in page.get("/Annots", []):
+            assert note.Subtype == pikepdf.Name.Link
+
+
+def test_the_header_the_end_and_the_metadata_are_as_archives_ask(made):
+    """ISO 19005-3, 6.1.2 to 6.1.4 and 6.6.2: XMP as it is, and a file that ends at its end."""
+    _, pdf = made
+    metadata = pdf.Root.Metadata
+    assert metadata.Subtype == pikepdf.Name.XML
+    assert "/Filter" not in metadata
+    packet = metadata.read_bytes()
+    assert packet.startswith(b"<?xpacket begin=")
+    assert b"bytes=" not in packet
+    assert b"encoding=" not in packet
+    assert len(pdf.trailer.ID) == 2
+
+
+def test_the_file_starts_with_four_high_bytes_and_ends_with_its_end_marker():
+    data = html_to_pdf(report_html(case()), AT)
+    first, second = data.split(b"\n", 2)[:2]
+    assert first == b"%PDF-1.7"
+    assert second.startswith(b"%")
+    assert all(byte > 127 for byte in second[1:5])
+    assert data.rstrip().endswith(b"%%EOF")
+    assert data.count(b"%%EOF") == 1
+
+
 def pictures_in(pdf):
     return {i.objgen: i for page in pdf.pages for i in page.get_images().values()}.values()
 

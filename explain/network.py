@@ -11,6 +11,7 @@ from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 from explain.explainer import Inputs
 from explain.layers import PLANE
+from explain.lean import lean
 
 
 def functional(network: keras.Model) -> keras.Model:
@@ -38,7 +39,8 @@ def outputs(network: keras.Model, tensors: Sequence[tf.Tensor]) -> list[tf.Tenso
         wanted = zip(tensors, network.inputs, strict=True)
         cast = [tf.cast(tensor, each.dtype) for tensor, each in wanted]
         taken = tf.nest.pack_sequence_as(network.input, cast)
-    return list(tf.nest.flatten(network(taken, training=False)))
+    with lean(network):
+        return list(tf.nest.flatten(network(taken, training=False)))
 
 
 def image_of(arrays: Sequence[FloatArray | keras.KerasTensor]) -> int:

@@ -13,6 +13,7 @@ from dicom_node.domain.errors import UnsupportedModel
 from explain.explainer import Inputs
 from explain.layers import Place, refuse_flat
 from explain.network import flat, functional, outputs, specs
+from explain.replaced import replaced
 
 
 class Taps:
@@ -40,8 +41,7 @@ class Taps:
 
     @contextmanager
     def _tapped(self, place: Place) -> Iterator[None]:
-        operation = place.operation
-        before, original = vars(operation).get("call"), operation.call
+        original = place.operation.call
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = original(*args, **kwargs)
@@ -50,14 +50,8 @@ class Taps:
             self._made[place].append(tensor)
             return result
 
-        operation.call = call
-        try:
+        with replaced(place.operation, "call", call):
             yield
-        finally:
-            if before is None:
-                del vars(operation)["call"]
-            else:
-                operation.call = before
 
     def _only(self, place: Place) -> tf.Tensor:
         made = self._made[place]

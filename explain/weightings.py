@@ -26,9 +26,9 @@ def gradcam_plus_plus(a: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     The paper's factor exp(score) scales the whole map, and is left out; so is its overflow.
     """
     total = tf.reduce_sum(a, _cells(a), keepdims=True)
-    alphas = tf.math.divide_no_nan(g**2, 2 * g**2 + g**3 * total)
-    alphas = tf.math.divide_no_nan(alphas, tf.reduce_sum(alphas, _cells(g), keepdims=True))
-    weights = tf.reduce_sum(alphas * tf.nn.relu(g), _cells(g), keepdims=True)
+    alphas = tf.math.divide_no_nan(g, g * (2 + g * total))
+    raised = tf.reduce_sum(alphas * tf.nn.relu(g), _cells(g), keepdims=True)
+    weights = tf.math.divide_no_nan(raised, tf.reduce_sum(alphas, _cells(g), keepdims=True))
     return tf.reduce_sum(a * weights, -1) * _count(g)
 
 

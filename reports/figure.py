@@ -22,6 +22,7 @@ from reports.case import Case
 from reports.colormap import colors
 from reports.html import data_url
 from reports.key_slices import segments_in
+from reports.language import percent
 from reports.overlay import Scene, add_outlines, scene, to_image
 from reports.settings import DISCLAIMER
 
@@ -90,7 +91,7 @@ def _values(case: Case, figure: Figure) -> dict[str, Any]:
         "style": Markup((TEMPLATES / "figure.css").read_text("utf-8")),  # noqa: S704
         "script": Markup((TEMPLATES / "figure.js").read_text("utf-8")),  # noqa: S704
         "title": f"{finding.target.finding.meaning}, {finding.presence.value.lower()}, "
-        f"probability {finding.probability:.0%}",
+        f"probability {percent(finding.probability)}",
         "place": view.place,
         "model": case.analysis.manifest.id,
         "where": wording.place_text(finding),

@@ -78,14 +78,14 @@ def _explained(
     """With a map, those that the manifest's method explains."""
     images, level = asked.prepared.source, asked.model.manifest.explanation.region_level
     return [
-        explained(each, _saliency(each, maps, asked), images, level)
+        explained(each, saliency_of(each, maps, asked), images, level)
         if asked.explains(each)
         else each
         for each in answers
     ]
 
 
-def _saliency(answer: Answer, maps: Mapping[str, SaliencyMap], asked: Asked) -> SaliencyMap:
+def saliency_of(answer: Answer, maps: Mapping[str, SaliencyMap], asked: Asked) -> SaliencyMap:
     """Of the target in all frames; of a box, or where that costs many passes, a map of its own."""
     whole = maps.get(answer.label)
     return whole if whole is not None and answer.box is None else _own_map(answer, asked)

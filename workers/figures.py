@@ -9,6 +9,7 @@ import numpy as np
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import BoolArray, Explanation, Finding
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.manifest import ExplanationPlan
 from dicom_node.settings import Settings
 from explain.explainer import Explainer
 from explain.gradcam import WEIGHTINGS
@@ -43,7 +44,11 @@ NAMES = {
 }
 SHOWN = [method for method in METHODS if method != "scorecam"]
 """Full Score-CAM takes minutes, and its pruned form gives the same map."""
+ADDING = {"hirescam", "layercam"}
+"""Of the class activation maps, those whose cells add up to the logit; see ``explain.weightings``.
+A scale for them does not fit the others."""
 UNITS = {
+    **dict.fromkeys(ADDING, "logits that a cell adds"),
     "saliency": "logits per unit of input",
     "smoothgrad": "logits per unit of input",
     "integrated-gradients": "logits at each input pixel",
@@ -92,6 +97,7 @@ def figure(finding: Finding, asked: Asked, methods: Mapping[str, Explainer | str
     shown = Map(
         f"{NAMES[manifest.explanation.method]} of {saliency.layer}",
         main,
+        UNITS.get(manifest.explanation.method, "logits"),
         full_scale=saliency.full_scale,
         note="the map of the report",
     )
@@ -138,7 +144,11 @@ def _map(name: str, by: Explainer | str, named: BoolArray, finding: Finding, ask
     maps = by.explain(batch, [targets.index(finding.target)]).maps
     values = asked.prepared.on_source(np.moveaxis(maps, 1, -1))[0, ..., 0]
     note = f"shares {overlap(values, named):.0%} with the place that the first map names"
-    if name in WEIGHTINGS:
-        scale = asked.model.manifest.explanation.full_scale
-        return Map(NAMES[name], values, full_scale=scale, note=note)
-    return Map(NAMES[name], values, UNITS[name], note=note)
+    scale = _scale(name, asked.model.manifest.explanation)
+    return Map(NAMES[name], values, UNITS.get(name, "logits"), full_scale=scale, note=note)
+
+
+def _scale(name: str, own: ExplanationPlan) -> float:
+    """The model's, where its own method gives maps of the same unit; else 0."""
+    alike = {name, own.method} <= ADDING or {name, own.method} <= WEIGHTINGS.keys() - ADDING
+    return own.full_scale if alike else 0.0

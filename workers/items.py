@@ -61,6 +61,11 @@ class Items:
             return [values[view] for view in places.T]
         return values[places]
 
+    def stacked(self, values: FloatArray, chosen: NDArray[np.intp]) -> FloatArray:
+        """(items, [planes,] rows, columns, channels): the same of any items, as one array."""
+        frames = self.frames[chosen]
+        return np.asarray(values[frames[:, 0] if self.unit == "slice" else frames])
+
     def spread(self, said: FloatArray, *, by_plane: bool) -> FloatArray:
         """(frames, ...): what was said of each frame, or of the read one next to it.
 

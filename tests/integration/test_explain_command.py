@@ -33,5 +33,7 @@ def test_one_figure_a_finding_with_all_methods(tmp_path, monkeypatch):
     assert page.name == "figure-1.html"
     assert all(f"<b>{figures.NAMES[method]}</b>" in text for method in shown)
     assert "needs a head that averages" in text  # CAM: this head is a log-sum-exp
+    assert "probability 100%" not in text  # no model is certain
+    assert "logits that a cell adds; its own scale" in text  # LayerCAM, beside Grad-CAM's scale
     areas = dict(re.findall(r"(insertion|deletion), area (-?[\d.]+)", text))
     assert float(areas["insertion"]) > float(areas["deletion"])

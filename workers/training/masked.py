@@ -13,6 +13,7 @@ import numpy as np
 
 from dicom_node.domain.analysis import BoolArray, FloatArray, SourceImages, Trust
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
+from workers.items import Items
 from workers.model import Model
 from workers.preprocess import prepare
 from workers.progress import Progress
@@ -115,32 +116,37 @@ def checked(
         centre=_part([each.centre for each in tries]),
         average=_part([each.average for each in tries]),
         randomised=cascade(model, network, lesson.shown(RANDOMISED))[0].similarity,
-        shuffled=shuffled(model, network, lesson, partial(progress, "shuffled labels")),
+        shuffled=shuffled(model, network, lesson, partial(progress, "shuffled labels"))
+        if lesson.varied
+        else None,
         cases=len(tries),
     )
 
 
 def lesson_of(model: Model, cases: Cases, progress: Callable[[float], None]) -> Lesson:
-    """The slices that show what was looked for, and as many others of the same cases."""
+    """The items that show what was looked for, and as many others of the same cases."""
     targets = [target.label.casefold() for target in model.manifest.targets]
     values, answers = [], []
     for each in cases.read(progress):
         prepared = prepare(each.images, model.manifest)
-        shown = _shown(prepared, each.mask)
+        items = Items.of(model.manifest.input, prepared)
+        shown = showing(items, prepared, each.mask)
         labels = {label.casefold() for label in each.example.labels}
         row = np.array([label in labels for label in targets])
         others = np.flatnonzero(~shown)
         others = others[:: max(1, len(others) // max(1, shown.sum()))]
         chosen = np.concatenate([np.flatnonzero(shown), others])
-        values.append(prepared.values[chosen])
+        values.append(items.stacked(prepared.values, chosen))
         answers.append(shown[chosen, None] & row)
     return Lesson(np.concatenate(values), np.concatenate(answers))
 
 
-def _shown(prepared: Prepared, mask: BoolArray) -> BoolArray:
-    """(frames,)."""
+def showing(items: Items, prepared: Prepared, mask: BoolArray) -> BoolArray:
+    """(items,): those that show something of a mask, (frames, rows, columns) of the source."""
     on_model: FloatArray = prepared.grid.sample(mask.astype(np.float32))
-    return np.asarray((on_model >= 0.5).any(axis=(1, 2)))
+    frames = np.zeros(items.count, bool)
+    frames[prepared.nearest[(on_model >= 0.5).any(axis=(1, 2))]] = True
+    return np.asarray(frames[items.frames].any(axis=1))
 
 
 def _patient(example: Example) -> str:

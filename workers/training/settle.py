@@ -19,16 +19,18 @@ from tomlkit.items import Table
 from dicom_node.domain.analysis import FloatArray
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.outputs import Regression
 from explain import outliers
 from workers.arrays import Arrays
 from workers.asked import AVERAGE_MASK
 from workers.bundle import refuse_code
+from workers.items import Items
 from workers.keras_model import KerasModel
 from workers.model import Model
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.training.localise import Found, compared
-from workers.training.masked import Cases, Trusted, trust
+from workers.training.masked import Cases, Trusted, showing, trust
 from workers.training.measures import Figure
 
 FEWEST_PATIENTS = 4
@@ -53,8 +55,8 @@ def settle(
     """``manifest`` is the text of ``manifest.toml``; ``data`` is what the cases are called.
 
     What the text says of method, layer, colour bar, verdict and check is written anew; the rest,
-    comments too, stays. Raises ConfigurationError for a model that does not answer slice by slice,
-    or for masks of fewer than four patients.
+    comments too, stays. Raises ConfigurationError for a model whose answers a table of cases does
+    not know, or for masks of fewer than four patients.
     """
     draft = ModelManifest.model_validate(tomllib.loads(manifest))
     cases = fit_for_it(draft, cases)
@@ -80,10 +82,10 @@ def settle(
 
 def fit_for_it(manifest: ModelManifest, cases: Cases) -> Cases:
     """Those with masks. Raises ConfigurationError as ``settle`` does."""
-    if manifest.classification is None or manifest.input.unit != "slice":
+    if not manifest.targets or manifest.input.unit == "views":
         raise ConfigurationError(
-            f"{manifest.id} does not name findings slice by slice: its maps are measured case by "
-            "case, and cannot be settled beforehand; package it without cases"
+            f"{manifest.id} {_other(manifest)}, and cases say which findings one series shows: "
+            "package it without cases"
         )
     with_masks = replace(cases, examples=[e for e in cases.examples if e.mask is not None])
     patients = len(with_masks.patients)
@@ -93,6 +95,12 @@ def fit_for_it(manifest: ModelManifest, cases: Cases) -> Cases:
             f"{FEWEST_PATIENTS}; add a column mask to the table, or package without cases"
         )
     return with_masks
+
+
+def _other(manifest: ModelManifest) -> str:
+    if manifest.input.unit == "views":
+        return "reads the views of a side together"
+    return "measures numbers" if isinstance(manifest.explained, Regression) else "names no finding"
 
 
 def load_network(weights: Path) -> keras.Model:
@@ -140,16 +148,18 @@ def _reference(model: Model, to_fit: Cases, to_test: Cases, progress: Progress) 
 def _learnt(
     model: Model, cases: Cases, show: Callable[[float], None]
 ) -> tuple[FloatArray, FloatArray]:
-    """(slices, channels) and (slices, rows, columns) of the slices that show something."""
+    """(items, channels) and (slices, rows, columns) of those that show something."""
     features, masks = [], []
     for each in cases.read(show):
         prepared = prepare(each.images, model.manifest)
+        items = Items.of(model.manifest.input, prepared)
+        chosen = np.flatnonzero(showing(items, prepared, each.mask))
         on_model = prepared.grid.sample(each.mask.astype(np.float32))
-        shown = on_model.max(axis=(1, 2)) >= 0.5
-        attribution = model.predict(prepared.values[shown]).attribution if shown.any() else None
+        batch = items.stacked(prepared.values, chosen)
+        attribution = model.predict(batch).attribution if len(chosen) else None
         if attribution is not None:
             features.append(attribution.features)
-            masks.append(on_model[shown])
+            masks.append(on_model[on_model.max(axis=(1, 2)) >= 0.5])
     return np.concatenate(features), np.concatenate(masks)
 
 

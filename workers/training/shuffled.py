@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.manifest import ModelManifest
 from explain.measures import similarity
+from explain.network import scores
 from workers.heads import heads
 from workers.keras_model import KerasModel
 from workers.model import Model
@@ -25,19 +27,24 @@ IMAGES = 12
 
 @dataclass(frozen=True)
 class Lesson:
-    """Slices, and what they show."""
+    """Slices, blocks or sequences, and what they show."""
 
     values: FloatArray
-    """(slices, rows, columns, channels), as the model is given them."""
+    """(items, [planes,] rows, columns, channels), as the model is given them."""
     answers: BoolArray
-    """(slices, targets)."""
+    """(items, targets)."""
+
+    @property
+    def varied(self) -> bool:
+        """Whether some show what others do not: else there is nothing to shuffle."""
+        return bool((self.answers != self.answers[:1]).any())
 
     def shown(self, count: int) -> FloatArray:
-        """At most so many of the slices that show anything, evenly drawn."""
+        """At most so many of those that show anything, evenly drawn."""
         return self.values[self.rows(count)]
 
     def rows(self, count: int) -> BoolArray:
-        """(slices,): which of them."""
+        """(items,): which of them."""
         positive = np.flatnonzero(self.answers.any(axis=1))
         chosen = np.zeros(len(self.values), bool)
         chosen[positive[:: max(1, -(-len(positive) // count))]] = True
@@ -47,9 +54,9 @@ class Lesson:
 def shuffled(
     model: Model, network: keras.Model, lesson: Lesson, progress: Callable[[float], None]
 ) -> float:
-    """Structural similarity (SSIM) of maps to those of the twin, mean over slices.
+    """Structural similarity (SSIM) of maps to those of the twin, mean over items.
 
-    Each slice is explained for what it truly shows. The twin starts from other random weights.
+    Each is explained for what it truly shows. The twin starts from other random weights.
     """
     twin = KerasModel(model.manifest, _taught(model, network, lesson, progress))
     rows = np.flatnonzero(lesson.rows(IMAGES))
@@ -66,7 +73,7 @@ def _taught(
     random = np.random.default_rng(0)
     keras.utils.set_random_seed(0)
     twin = keras.models.clone_model(network)
-    logits = keras.Model(twin.inputs, heads(twin, model.manifest)["classification"].values)
+    logits = keras.Model(twin.inputs, _explained(twin, model.manifest))
     optimizer = keras.optimizers.Adam(RATE)
     optimizer.build(logits.trainable_variables)
     step = tf.function(_step, reduce_retracing=True)
@@ -78,19 +85,26 @@ def _taught(
     return twin
 
 
+def _explained(network: keras.Model, manifest: ModelManifest) -> keras.KerasTensor:
+    """The head that is explained."""
+    if manifest.explained is None:
+        raise ValueError(f"{manifest.id} has nothing to explain")
+    return heads(network, manifest)[manifest.explained.kind].values
+
+
 def _step(
     logits: keras.Model, optimizer: keras.Optimizer, images: tf.Tensor, answers: tf.Tensor
 ) -> None:
     variables = logits.trainable_variables
     with tf.GradientTape() as tape:
-        said = tf.cast(logits(images, training=True), tf.float32)[:, : answers.shape[1]]
+        said = scores(logits(images, training=True))[:, : answers.shape[1]]
         loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(answers, said))
     gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
 
 def _maps(model: Model, images: FloatArray) -> FloatArray:
-    """(images, targets, rows, columns)."""
+    """(items, targets, *cells)."""
     explainer = model.explainer()
     if explainer is None:
         raise ValueError(f"{model.manifest.id} has nothing to explain")

@@ -17,10 +17,10 @@ from dicom_node.domain.analysis import (
 )
 from dicom_node.domain.trust import Number, VerdictPlan
 from explain.evidence import Seen, weigh
-from explain.region import find_region
 from explain.verdict import MEANINGS, fit, judge
+from workers.analysis import saliency_of
 from workers.asked import Asked
-from workers.findings import Case
+from workers.findings import Case, explained
 from workers.model import Model
 from workers.prediction import answer, predict
 from workers.steps.prepared import Prepared
@@ -60,16 +60,15 @@ def tried(
     for finding in answer(Case(model.manifest, provenance, images, prediction)).findings:
         if finding.presence is not Presence.PRESENT:
             continue
-        saliency = maps[finding.target.label]
-        outline = finding.segment.mask[finding.frame] if finding.segment else None
-        region = find_region(saliency, finding.frame, images, level=level, outline=outline)
+        saliency = saliency_of(finding, maps, asked)
+        told = explained(finding, saliency, images, level).explanation
+        if told is None or told.region is None:
+            continue
         seen = asked.seen(finding, saliency)
         mask, again = on_model[finding.frame], partial(asked.again, finding)
-        if region is None:
-            continue
         yield Tried(
             numbers=weigh(seen, level, again).numbers,
-            hit=bool(truth[tuple(round(index) for index in region.centroid)]),
+            hit=bool(truth[tuple(round(index) for index in told.region.centroid)]),
             precision=precision(seen.values, mask) if mask.any() else 0.0,
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
             average=_average_hits(seen, mask),

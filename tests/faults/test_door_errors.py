@@ -10,12 +10,13 @@ from tracing import Trace, injecting, traced
 from wire import Wire
 
 pytestmark = pytest.mark.slow
-SMALL, LARGE = 20_000, 1_400_000
+SMALL, MIDDLE, LARGE = 20_000, 600_000, 1_400_000
 ORDER = "trace=pwritev,pwritev2,fdatasync,fsync,sendto,sendmsg,write"
 WAYS = {"durable": "", "os": 'durability = "os"'}
 CALLS = {
     # what fails: (the calls, in which way of keeping, size of the images)
     "write to a pack": (["pwritev", "pwritev2"], "durable", SMALL),
+    "write to a pack while it comes": (["pwritev", "pwritev2"], "os", MIDDLE),
     "write to a pack of its own": (["pwritev", "pwritev2"], "durable", LARGE),
     "write to a pack that is not synced": (["pwritev", "pwritev2"], "os", SMALL),
     "sync of a pack": (["fdatasync"], "durable", SMALL),
@@ -28,18 +29,19 @@ CALLS = {
 WHEN = ("1", "2+") if often(0, 1) == 0 else ("1", "2", "3", "5", "1+", "3+")
 
 
-def test_an_answer_leaves_after_the_sync_of_its_pack(tool, campaign, tmp_path):
+@pytest.mark.parametrize("size", [SMALL, MIDDLE])
+def test_an_answer_leaves_after_the_sync_of_its_pack(size, tool, campaign, tmp_path):
     """One association, one instance after the other: written, synced, answered, each time."""
     front = Front(tmp_path, campaign, "door")
     listener = front.listen()
     assert listener.ready()
-    images = front.images(20, SMALL)
+    images = front.images(20, size)
     with traced(tool("strace"), listener.pid, tmp_path / "trace", "-e", ORDER) as trace:
         assert front.send(images, senders=1) == []
         front.settled()
     listener.kill()
     steps = "".join(filter(None, map(_answer_step, trace.calls())))
-    assert re.fullmatch(r"(WS+A){20}", steps), steps
+    assert re.fullmatch(r"(W+S+A){20}", steps), steps
     assert_bytes_before_rows(trace)
 
 

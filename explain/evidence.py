@@ -43,6 +43,8 @@ class Seen:
     its point is as far below it as 0 is away, and what goes of the score is its relative fall."""
     outline: BoolArray | None = None
     """(rows, columns): what the model outlined as the target; none if it outlines no such thing."""
+    likely: FloatArray | None = None
+    """(rows, columns): the probability that the outline was cut from; none of a box."""
     expected: FloatArray | None = None
     """(rows, columns): where the training cases had it, 0 to 1."""
     outside: float | None = None
@@ -114,6 +116,8 @@ def free(seen: Seen) -> Mapping[str, float]:
     if seen.outline is not None:
         numbers["inside"] = evidence_within(values, seen.outline) or 0.0
         numbers["overlap"] = overlap(values, seen.outline)
+    if seen.likely is not None:
+        numbers["sure"] = _weighted(seen.values, seen.likely)
     if seen.outside is not None:
         numbers["outside"] = min(seen.outside, FAR)
     if seen.expected is not None:
@@ -158,6 +162,11 @@ def _spread(values: FloatArray) -> float:
 
 def _expected(values: FloatArray, expected: FloatArray) -> float:
     """How likely the training cases had it where the evidence is, against their likeliest place."""
-    total = float(values.sum())
     top = float(expected.max())
-    return float((values * expected).sum()) / (total * top) if total > 0 and top > 0 else 0.0
+    return _weighted(values, expected) / top if top > 0 else 0.0
+
+
+def _weighted(values: FloatArray, likely: FloatArray) -> float:
+    """The mean of what is likely, where the evidence lies."""
+    total = float(values.sum())
+    return float((values * likely).sum()) / total if total > 0 else 0.0

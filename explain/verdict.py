@@ -44,6 +44,12 @@ MEANINGS: Mapping[Number, Meaning] = {
         "overlap of the hottest part of the map, of equal area, with what the model outlined",
         "The hottest part of the map is not what the model itself outlined.",
     ),
+    "sure": Meaning(
+        concepts.OUTLINE_SURE,
+        1,
+        "probability of what the model outlines, where the heat map's evidence lies",
+        "The model itself is not sure of its outline where the map's evidence lies.",
+    ),
     "outline_drop": Meaning(
         concepts.OUTLINE_DROP,
         1,

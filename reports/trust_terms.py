@@ -4,6 +4,7 @@ from reports.language import N_
 
 TERMS = (
     N_("Overlap with the outline"),
+    N_("Certainty of the outline"),
     N_("Fall of the score without the outline"),
     N_("Fall of the score without the map's place"),
     N_("Stability when the image is moved"),
@@ -23,6 +24,7 @@ TERMS = (
     N_("Completeness error"),
     N_("part of the heat map's evidence on the key slice that lies inside what the model outlined"),
     N_("overlap of the hottest part of the map, of equal area, with what the model outlined"),
+    N_("probability of what the model outlines, where the heat map's evidence lies"),
     N_(
         "part of the score above the operating point that goes when what the model "
         "outlined is removed from the image"
@@ -64,6 +66,7 @@ TERMS = (
     ),
     N_("Much of the map's evidence lies outside of what the model itself outlined."),
     N_("The hottest part of the map is not what the model itself outlined."),
+    N_("The model itself is not sure of its outline where the map's evidence lies."),
     N_("The score stays high without what the model outlined: something else drives it."),
     N_("The score stays high without the place that the map names: the map misses what drives it."),
     N_("The map changes when the image is moved by a few pixels."),

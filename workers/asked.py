@@ -19,7 +19,7 @@ from dicom_node.domain.analysis import (
     Prediction,
     SaliencyMap,
 )
-from dicom_node.domain.outputs import Classification, Detection, Regression
+from dicom_node.domain.outputs import Classification, Detection, Regression, Segment
 from dicom_node.domain.prediction import Box
 from explain import evidence
 from explain.evidence import Seen
@@ -75,6 +75,7 @@ class Asked:
                 else float(log_odds(answer.target.threshold))
             ),
             outline=self._outline(answer),
+            likely=self._likely(answer),
             expected=self._expected,
             outside=None if self.unfamiliar is None else float(self.unfamiliar[held.frame]),
             moves=answer.box is None,
@@ -181,16 +182,27 @@ class Asked:
 
     def _outline(self, answer: Answer) -> BoolArray | None:
         """What the model drew of it, or its box."""
+        located = self._located(answer)
         if answer.box is not None:
-            return np.asarray(self._on_model(_drawn(answer.box, self.prepared.grid.outer)) >= 0.5)
+            drawn = _drawn(answer.box, self.prepared.grid.outer)
+        elif located is not None:
+            drawn = (located[1] >= located[0].threshold).astype(np.float32)
+        else:
+            return None
+        return np.asarray(self._on_model(drawn) >= 0.5)
+
+    def _likely(self, answer: Answer) -> FloatArray | None:
+        located = self._located(answer)
+        return None if located is None else self._on_model(located[1])
+
+    def _located(self, answer: Answer) -> tuple[Segment, FloatArray] | None:
+        """The segment that says where a finding is, and its probabilities on the source's frame."""
         plan = self.model.manifest.segmentation
         label = answer.target.located_by if isinstance(answer, Finding) else None
         if plan is None or label is None:
             return None
         channel = [segment.label for segment in plan.segments].index(label)
-        likely = self.prediction.masks[answer.frame, ..., channel]
-        mask = (likely >= plan.segments[channel].threshold).astype(np.float32)
-        return np.asarray(self._on_model(mask) >= 0.5)
+        return plan.segments[channel], self.prediction.masks[answer.frame, ..., channel]
 
     def _on_model(self, values: FloatArray) -> FloatArray:
         return np.asarray(self.prepared.grid.sample(values[None])[0], np.float32)

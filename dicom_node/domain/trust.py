@@ -9,6 +9,7 @@ from dicom_node.domain.part import Part
 Number = Literal[
     "inside",
     "overlap",
+    "sure",
     "outline_drop",
     "region_drop",
     "shift",

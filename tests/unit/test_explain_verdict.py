@@ -106,6 +106,13 @@ def test_the_usual_place_counts_for_a_map():
     assert free(seen(LETTER, expected=usual))["expected"] == pytest.approx(0.1)
 
 
+def test_a_map_where_the_model_itself_doubts_its_outline_is_unsure():
+    likely = np.where(SPOT, 0.6, 0.02).astype(np.float32)
+    assert free(seen(SPOT, outline=SPOT, likely=likely))["sure"] == pytest.approx(0.6)
+    assert free(seen(LETTER, outline=SPOT, likely=likely))["sure"] == pytest.approx(0.02)
+    assert "sure" not in free(seen(SPOT, outline=SPOT))
+
+
 def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers whose chance of a hit is known: log-odds 8 · inside - 6 · beyond - 1."""
     numbers = RANDOM.random((count, 2))

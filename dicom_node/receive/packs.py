@@ -39,6 +39,8 @@ PACK = Struct("<8s4sI")
 """Magic, state, and, once it is sealed, the number of rows that name it."""
 RECORD = Struct("<4sIQQ")
 MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN", b"SEAL", b"INST"
+MOST_OPEN = 4
+"""Packs with room that wait for more: what is not sealed is read at the next start."""
 ALIGN = 8
 ROOM = 1024
 """Of the header of an instance that is written as it comes."""
@@ -302,7 +304,7 @@ class Packs:
         return self._open.pop() if self._open else Pack.begin(self._next_path())
 
     def _release(self, pack: Pack) -> None:
-        pack.full = pack.full or pack.end >= self._pack_bytes
+        pack.full |= pack.end >= self._pack_bytes or len(self._open) >= MOST_OPEN
         if pack.is_empty:
             pack.remove()
         elif not pack.full:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.receive.packs import PACK, Packs, named_by
+from dicom_node.receive.packs import MOST_OPEN, PACK, Packs, named_by
 from dicom_node.store import EndsEarly
 
 PACK_BYTES = 1 << 20
@@ -146,6 +146,20 @@ def test_what_comes_side_by_side_lies_in_packs_of_their_own(packs):
     assert [r.file.open().read() for r in records] == [payload(n) for n in (2, 1, 3)]
     assert [r.sha256() for r in records] == [r.file.sha256() for r in records]
     assert len({append(packs, n).pack.path for n in range(4, 7)}) < 3, "packs that have room go on"
+
+
+def test_few_packs_stay_open_however_many_senders_there_were(packs):
+    """A pack that is not sealed is read at the next start."""
+    records = [growing.finish(b"{}") for growing in filled(packs, 20)]
+    packs.settle((record, True) for record in records)
+    assert sum(not is_sealed(path) for path in files(packs)) <= MOST_OPEN
+
+
+def filled(packs, count):
+    growing = [packs.grow() for _ in range(count)]
+    for each in growing:
+        each.write([payload(1)[:100]])
+    return growing
 
 
 def forged(packs) -> bytes:

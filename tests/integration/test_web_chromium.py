@@ -129,7 +129,7 @@ def test_the_worklist_is_filtered_by_a_click_and_asked_for_once_a_period(
 ) -> None:
     browser.goto(served.url())
     browser.evaluate("document.querySelector('[name=state][value=attention]').click()")
-    browser.wait_for("document.querySelectorAll('.list tbody tr').length === 4")
+    browser.wait_for("document.querySelectorAll('.list tbody tr').length === 5")
     assert browser.evaluate("location.search") == "?state=attention&page=1"
     browser.evaluate(
         "window.asked = 0; document.addEventListener('htmx:before:request', () => window.asked++)"

@@ -116,9 +116,7 @@ def checked(
         centre=_part([each.centre for each in tries]),
         average=_part([each.average for each in tries]),
         randomised=cascade(model, network, lesson.shown(RANDOMISED))[0].similarity,
-        shuffled=shuffled(model, network, lesson, partial(progress, "shuffled labels"))
-        if lesson.varied
-        else None,
+        shuffled=shuffled(model, network, lesson, partial(progress, "shuffled labels")),
         cases=len(tries),
     )
 

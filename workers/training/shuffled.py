@@ -34,10 +34,11 @@ class Lesson:
     answers: BoolArray
     """(items, targets)."""
 
-    @property
-    def varied(self) -> bool:
-        """Whether some show what others do not: else there is nothing to shuffle."""
-        return bool((self.answers != self.answers[:1]).any())
+    def shuffled(self, random: np.random.Generator) -> FloatArray:
+        """Answers in another order; drawn by lot where all are alike, which no order changes."""
+        if (self.answers == self.answers[:1]).all():
+            return random.integers(0, 2, self.answers.shape).astype(np.float32)
+        return random.permutation(self.answers).astype(np.float32)
 
     def shown(self, count: int) -> FloatArray:
         """At most so many of those that show anything, evenly drawn."""
@@ -77,7 +78,7 @@ def _taught(
     optimizer = keras.optimizers.Adam(RATE)
     optimizer.build(logits.trainable_variables)
     step = tf.function(_step, reduce_retracing=True)
-    answers = random.permutation(lesson.answers).astype(np.float32)
+    answers = lesson.shuffled(random)
     for done in range(STEPS):
         rows = random.integers(0, len(answers), BATCH)
         step(logits, optimizer, tf.constant(lesson.values[rows]), tf.constant(answers[rows]))

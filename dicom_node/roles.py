@@ -104,9 +104,9 @@ def run_sweep(settings: Settings) -> None:
     catalog = configured(settings.models)
     ledger = Ledger.open(settings.ledger_url)
     sweep = Sweep(settings, ledger, InstanceStore(settings.store_dir), broker, catalog.bundles)
+    log("sweep").info("sweep.ready", count=len(catalog.bundles))
     for uid in ledger.studies.reopen("INTERNAL"):
         log("sweep").info("study.reopened", study=uid)
-    log("sweep").info("sweep.ready", count=len(catalog.bundles))
     with SignOfLife(ledger, "sweep"), inquiring(settings, ledger):
         while not stop.wait(settings.sweep.interval_s):
             try:

@@ -67,6 +67,7 @@ def test_told_to_stop_on_a_full_disk(way, campaign, tmp_path):
     with small_disk(tmp_path / "data") as disk:
         listener = front.listen("recorder.recording:1:STOP")
         assert listener.ready()
+        wait_until(lambda: empties_journal(disk / "ledger.sqlite3"), "an empty journal")
         front.send(front.images(1))
         wait_until(lambda: is_stopped(listener.pid), "the moment before the rows")
         fill(disk / "filler")
@@ -80,10 +81,11 @@ def test_told_to_stop_on_a_full_disk(way, campaign, tmp_path):
         front.recovered("SIGTERM on a full disk", front.images(4))
 
 
-def empty_journal(ledger: Path) -> None:
-    """Else a row may find room in what the journal took before."""
+def empties_journal(ledger: Path) -> bool:
+    """Whether nobody held it; else a row may find room in what the journal took before."""
     with closing(sqlite3.connect(ledger)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy
 
 
 def fill(path: Path) -> None:

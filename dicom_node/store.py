@@ -1,6 +1,6 @@
 """InstanceStore: what was received and what was made, on stable storage before anyone hears of it.
 
-Layout: ``<root>/packs/<door>/`` for what comes by C-STORE (see ``receive.packs``; the ledger says
+Layout: ``<root>/packs/<door>/`` for what comes by C-STORE (see ``receive.pack``; the ledger says
 which instance lies where), ``<root>/ab/<sha256>`` for other files, ``<root>/incoming/<door>/`` for
 those while they are written. No name comes from the wire.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.inventory import Filed
-from dicom_node.receive.packs import SUFFIX, named_by
+from dicom_node.receive.pack import SUFFIX, named_by
 from dicom_node.store import EndsEarly, InstanceStore, StoredFile
 
 Progress = Callable[[int, int], None]

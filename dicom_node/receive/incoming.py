@@ -9,7 +9,8 @@ from struct import Struct
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.receive.packs import Growing, Packs, Record
+from dicom_node.receive.pack import Record
+from dicom_node.receive.packs import Growing, Packs
 from dicom_node.store import FULL
 
 IN_MEMORY = 1 << 20

@@ -19,7 +19,8 @@ from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger, Recording
 from dicom_node.observe import log
 from dicom_node.receive.dataset import Identity
-from dicom_node.receive.packs import Packs, Record
+from dicom_node.receive.pack import Record
+from dicom_node.receive.packs import Packs
 
 IDLE_S, LONGEST_WAIT_S = 0.05, 1.0
 """Rows are written when nothing came for a moment, and at the latest after a second."""

@@ -16,7 +16,8 @@ from dicom_node.domain.errors import LedgerBusy, OutOfSpace, ProcessingFailure, 
 from dicom_node.observe import log
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming, as_refusal
-from dicom_node.receive.packs import Pack, Packs, Record
+from dicom_node.receive.pack import Pack, Record
+from dicom_node.receive.packs import Packs
 from dicom_node.receive.recorder import Arrival, Recorder, or_die
 
 Done = Callable[[Refused | None], None]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.receive.packs import MOST_OPEN, PACK, Packs, named_by
+from dicom_node.receive.pack import PACK, named_by
+from dicom_node.receive.packs import MOST_OPEN, Packs
 from dicom_node.store import EndsEarly
 
 PACK_BYTES = 1 << 20

@@ -1,0 +1,227 @@
+"""A pack: a file to which instances are appended as they arrive, and in which they stay.
+
+It is a header and records behind it. A record is a header, a JSON object (who the instance is, who
+sent it) and the instance as a DICOM file: one sync makes the bytes and what is known of them
+durable together, and nothing is written twice. A checksum tells a record that was cut off, which
+nobody was told about, from a whole one. A full pack whose records all have their rows in the ledger
+is sealed: nothing need be recovered from it, as long as the ledger still has as many rows of it as
+the seal says.
+"""
+
+import ctypes
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from struct import Struct
+from typing import Self
+
+from xxhash import xxh3_64
+
+from dicom_node import faults
+from dicom_node.store import EndsEarly, StoredFile, sync_folder
+
+Bytes = bytes | bytearray | memoryview
+CHUNK = 256 << 10
+"""Read at once, to be hashed."""
+PACK = Struct("<8s4sI")
+"""Magic, state, and, once it is sealed, the number of rows that name it."""
+RECORD = Struct("<4sIQQ")
+MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN", b"SEAL", b"INST"
+ALIGN = 8
+SUFFIX = ".pack"
+PUNCH_HOLE, KEEP_SIZE = 2, 1
+"""Of fallocate(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An instance in a pack."""
+
+    pack: "Pack"
+    offset: int
+    """Of the instance's bytes."""
+    size: int
+    about: bytes
+    """JSON: who the instance is, who sent it."""
+    is_whole: bool = True
+    """Whether its checksum is right; not, once its room was given back."""
+
+    @property
+    def file(self) -> StoredFile:
+        """Where it can be read."""
+        return StoredFile(self.pack.path, self.offset, self.size)
+
+    def sha256(self) -> str:
+        """Of its bytes, while the pack is open. Raises ``OSError``."""
+        digest, buffer = hashlib.sha256(), memoryview(bytearray(min(self.size, CHUNK)))
+        for done in range(0, self.size, CHUNK):
+            chunk = buffer[: min(CHUNK, self.size - done)]
+            if os.preadv(self.pack.handle, [chunk], self.offset + done) < len(chunk):
+                raise EndsEarly(errno.EIO, "the pack ends before the instance does")
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+class Pack:
+    """One file. ``waiting`` counts the records whose rows are not written yet."""
+
+    def __init__(
+        self, path: Path, handle: int, end: int, *, is_new: bool, is_sealed: bool = False
+    ) -> None:
+        self.path = path
+        self.handle = handle
+        self.end = end
+        self.is_sealed = is_sealed
+        self.waiting = 0
+        self.full = False
+        self._kept = 0
+        self._garbage: list[Record] = []
+        self._is_new = is_new
+
+    @property
+    def name(self) -> str:
+        """Of the pack within the store."""
+        return f"{self.path.parent.name}/{self.path.name}"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written to it."""
+        return self.end == PACK.size
+
+    @classmethod
+    def begin(cls, path: Path) -> Self:
+        """Make the file."""
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        pack = cls(path, handle, PACK.size, is_new=True)
+        try:
+            if os.pwrite(handle, PACK.pack(MAGIC, OPEN, 0), 0) < PACK.size:
+                raise OSError(errno.ENOSPC, "there is no room for a pack")
+        except OSError:
+            pack.remove()
+            raise
+        faults.point("pack.begun")
+        return pack
+
+    def append(self, about: bytes, parts: Sequence[Bytes]) -> Record:
+        """Write a record behind the last one; not durable before ``sync``."""
+        size = sum(len(part) for part in parts)
+        header = RECORD.pack(RECORD_MAGIC, len(about), size, _checksum([*parts, about]))
+        try:
+            write_at(self.handle, [header, about, *parts], self.end)
+        except OSError:
+            self.cut()
+            raise
+        record = Record(self, self.end + len(header) + len(about), size, about)
+        self.end = aligned(record.offset + size)
+        self.waiting += 1
+        return record
+
+    def sync(self) -> None:
+        """Put all records on stable storage, and the file's name."""
+        os.fdatasync(self.handle)
+        if self._is_new:
+            sync_folder(self.path.parent)
+            self._is_new = False
+
+    def cut(self) -> None:
+        """Nothing stays behind the last record: a sender's bytes must not pass for one."""
+        try:
+            os.ftruncate(self.handle, self.end)
+        except OSError:
+            self.full = True
+
+    def settle(self, record: Record, *, keep: bool) -> None:
+        """A record has its row, or, not kept, needs none."""
+        self.waiting -= 1
+        if keep:
+            self._kept += 1
+        else:
+            self._garbage.append(record)
+
+    def seal(self) -> None:
+        """Close it for good; give back the room of what is not kept."""
+        if not self._kept:
+            self.remove()
+            return
+        os.pwrite(self.handle, PACK.pack(MAGIC, SEALED, self._kept), 0)
+        faults.point("pack.sealed")
+        for record in self._garbage:
+            _punch(self.handle, record.offset, record.size)
+        os.close(self.handle)
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        os.close(self.handle)
+        self.path.unlink(missing_ok=True)
+
+    def recover(self) -> list[Record]:
+        """The whole records of a pack that was found; of one that is not sealed, up to the first
+        that is not whole.
+
+        They are written anew: after a sync that failed the system may hold bytes that the disk
+        does not, and would never write them again.
+        """
+        records = []
+        while (record := self._read(self.end)) and (record.is_whole or self.is_sealed):
+            records += [record] if record.is_whole else []
+            self.end = aligned(record.offset + record.size)
+        self.waiting = len(records)
+        self.full = True
+        if records and not self.is_sealed:
+            os.ftruncate(self.handle, self.end)
+            for offset in range(0, self.end, 1 << 20):
+                write_at(self.handle, [os.pread(self.handle, 1 << 20, offset)], offset)
+            self.sync()
+        return records
+
+    def _read(self, position: int) -> Record | None:
+        header = os.pread(self.handle, RECORD.size, position)
+        if len(header) < RECORD.size:
+            return None
+        magic, about_size, size, checksum = RECORD.unpack(header)
+        if magic != RECORD_MAGIC:
+            return None
+        about = os.pread(self.handle, about_size, position + RECORD.size)
+        start = position + RECORD.size + about_size
+        if start + size > os.fstat(self.handle).st_size:
+            return None
+        content = StoredFile(self.path, start, size).chunks()
+        is_whole = _checksum(chain(content, [about])) == checksum
+        return Record(self, start, size, about, is_whole)
+
+
+def named_by(path: Path) -> int | None:
+    """How many rows named a pack when it was sealed; none if it is not sealed."""
+    with path.open("rb") as file:
+        head = file.read(PACK.size)
+    magic, state, count = PACK.unpack(head.ljust(PACK.size))
+    return count if (magic, state) == (MAGIC, SEALED) else None
+
+
+def write_at(handle: int, parts: Sequence[Bytes], offset: int) -> None:
+    """Write all of it, or raise ``OSError``: a full disk takes what fits and says nothing."""
+    wanted = sum(len(part) for part in parts)
+    if os.pwritev(handle, parts, offset) < wanted:
+        raise OSError(errno.ENOSPC, "not all of it was written")
+
+
+def _checksum(parts: Iterable[Bytes]) -> int:
+    digest = xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.intdigest()
+
+
+def aligned(position: int) -> int:
+    """Where the next record begins."""
+    return -(-position // ALIGN) * ALIGN
+
+
+def _punch(handle: int, offset: int, size: int) -> None:
+    """Give back the room of a part of a file, where the file system can (fallocate(2))."""
+    fallocate = ctypes.CDLL(None).fallocate
+    fallocate(handle, PUNCH_HOLE | KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(size))

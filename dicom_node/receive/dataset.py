@@ -6,6 +6,7 @@ identify the instance are picked up on the way. Pixel data is stepped over, not 
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
@@ -31,6 +32,7 @@ READ = WANTED | {SPECIFIC_CHARACTER_SET}
 READ_ELEMENTS = frozenset(tag & 0xFFFF for tag in READ)
 TEXT = frozenset({None, b"CS", b"LO", b"SH", b"UI", b"UN"})
 """Value representations in which UIDs and the character set may come."""
+ENCAPSULATED_VRS = frozenset({None, b"OB", b"OW"})
 DELIMITERS = 0xFFFE
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = 0x7FE00010
@@ -68,41 +70,20 @@ def identify(data: Bytes, transfer_syntax_uid: str, *, implicit: bool, little: b
     NO_DELIMITER, DEPTH_LIMIT, ITEM_LIMIT, ELEMENT_LIMIT; ``DatasetMismatch`` (UID_MISSING);
     ``InvalidUID`` (UID_INVALID).
     """
-    return Head(b"", implicit=implicit, little=little).identify(data, transfer_syntax_uid)
+    return identified(Walk(b"", implicit, little), data, 0, transfer_syntax_uid)
 
 
-class Head:
-    """What comes before the pixel data, checked while these still come."""
-
-    def __init__(self, first: Bytes, *, implicit: bool, little: bool) -> None:
-        self._walk = _Walk(first, implicit, little, is_whole=False)
-        self._position = 0
-        try:
-            self._position = self._walk.elements(0, len(first), 0, undefined=False)
-        except UnreadableDataset:
-            self._walk = _Walk(b"", implicit, little)
-        self._walk.data, self._walk.is_whole = b"", True
-
-    @property
-    def native_bytes(self) -> int:
-        """Of the data set up to the end of native pixel data, which need no look; 0: no such."""
-        return self._walk.native_end
-
-    def is_all(self, size: int) -> bool:
-        """Whether native pixel data end the data set of so many bytes, so that no more is read."""
-        return self._walk.native_end == size > 0
-
-    def identify(self, data: Bytes | None, transfer_syntax_uid: str) -> Identity:
-        """As ``identify`` does, of the whole data set; of none where this ``is_all``."""
-        if data is not None:
-            if not len(data):
-                _refuse("NO_DATASET", "the data set is empty")
-            self._walk.data = data
-            self._walk.elements(self._position, len(data), 0, undefined=False)
-        return _identity(self._walk.uids, transfer_syntax_uid)
+def identified(walk: "Walk", data: Bytes, position: int, transfer_syntax_uid: str) -> Identity:
+    """As ``identify``, by a walk that has come to this position of the data set."""
+    if not len(data):
+        _refuse("NO_DATASET", "the data set is empty")
+    walk.data = data
+    walk.elements(position, len(data), 0, undefined=False)
+    return identity_of(walk.uids, transfer_syntax_uid)
 
 
-def _identity(found: dict[int, bytes], transfer_syntax_uid: str) -> Identity:
+def identity_of(found: Mapping[int, bytes], transfer_syntax_uid: str) -> Identity:
+    """Of the UIDs as they came. Raises ``DatasetMismatch``, ``InvalidUID``."""
     if WANTED - found.keys():
         raise DatasetMismatch("a UID that every instance needs is missing", code="UID_MISSING")
     uids = {tag: checked_uid(raw) for tag, raw in found.items()}
@@ -119,7 +100,7 @@ def _identity(found: dict[int, bytes], transfer_syntax_uid: str) -> Identity:
 
 def check_structure(data: Bytes, *, implicit: bool, little: bool) -> None:
     """Check the structure of a data set that is no instance. Raises ``UnreadableDataset``."""
-    _Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
+    Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
 
 
 @lru_cache(maxsize=256)
@@ -140,7 +121,7 @@ def _refuse(code: str, why: str) -> NoReturn:
     raise UnreadableDataset(f"{why}; the sender must correct the data set", code=code)
 
 
-class _Walk:
+class Walk:
     """One pass over the elements; positions are bytes from the start of the data set.
 
     One of data that are not whole ends before the pixel data.
@@ -151,6 +132,9 @@ class _Walk:
         self.implicit = implicit
         self.is_whole = is_whole
         self.native_end = 0
+        """Of pixel data that go beyond the data that there are, where their length says it."""
+        self.items_at = 0
+        """Where the first item of encapsulated pixel data begins that go beyond them."""
         order = "<" if little else ">"
         self.header = Struct(f"{order}HHI" if implicit else f"{order}HH2sH").unpack_from
         self.tag = Struct(f"{order}HHI").unpack_from
@@ -192,7 +176,7 @@ class _Walk:
                     (length,) = length_at(data, position + 8)
                     value = position + 12
                 if value + length > end and tag == PIXEL_DATA and not (depth or self.is_whole):
-                    self.native_end = 0 if length == UNDEFINED else value + length
+                    self._ends_early(vr, value, length)
                     count -= 1
                     break
                 if length == UNDEFINED or vr == b"SQ" or (implicit and tag in _SEQUENCES):
@@ -209,6 +193,12 @@ class _Walk:
             _refuse("NO_DELIMITER", "an item of undefined length is not closed")
         self._count(count)
         return position
+
+    def _ends_early(self, vr: bytes | None, value: int, length: int) -> None:
+        if length != UNDEFINED:
+            self.native_end = value + length
+        elif vr in ENCAPSULATED_VRS:
+            self.items_at = value
 
     def _note(self, tag: int, raw: bytes, depth: int) -> None:
         if tag == SPECIFIC_CHARACTER_SET:
@@ -234,7 +224,7 @@ class _Walk:
         if stop > end:
             _overrun(tag, depth, value, end)
         if tag == PIXEL_DATA and not depth:
-            if vr not in (None, b"OB", b"OW"):
+            if vr not in ENCAPSULATED_VRS:
                 _refuse("UNPARSEABLE", "encapsulated pixel data is neither OB nor OW")
             return self._fragments(value, stop)
         if vr == b"UN" and not self.implicit:
@@ -243,7 +233,7 @@ class _Walk:
 
     def _unknown(self, value: int, stop: int, length: int, depth: int) -> int:
         """UN of undefined length holds implicit VR little endian items (PS3.5 section 6.2.2)."""
-        inner = _Walk(self.data, implicit=True, little=True)
+        inner = Walk(self.data, implicit=True, little=True)
         inner.count, inner.items_seen = self.count, self.items_seen
         position = inner._items(value, stop, depth, undefined=length == UNDEFINED)
         self.count, self.items_seen = inner.count, inner.items_seen

@@ -1,7 +1,6 @@
 """The instance that an association is receiving: in memory, or in its pack already."""
 
 import hashlib
-import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from struct import Struct
@@ -9,14 +8,14 @@ from struct import Struct
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.domain.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.receive.pack import Record
+from dicom_node.receive.pack import Record, mapped
 from dicom_node.receive.packs import Growing, Packs
 from dicom_node.store import FULL
 
 IN_MEMORY = 1 << 20
 """More than that is written to its pack as it comes, whatever the receiver would like."""
-AT_ONCE = 256 << 10
-"""So much is worth to be written while it comes."""
+AT_ONCE = 64 << 10
+"""So much is worth to be written while more comes."""
 HASHED_AT_ONCE = 256 << 10
 """Larger instances are hashed behind the answers, side by side with what comes next."""
 MOST_BYTES = 2 << 30
@@ -51,12 +50,11 @@ class Incoming:
         self.discard()
         self.head = file_head(sop_class, sop_instance, transfer_syntax)
 
-    def write(self, fragment: memoryview, *, last: bool = False, native_bytes: int = 0) -> None:
+    def write(self, fragment: memoryview, *, last: bool = False, is_known: bool = False) -> None:
         """Take the next fragment; an I/O error becomes the ``refusal``.
 
         One that is first and last is not copied: it must stay as it is until ``keep`` is over.
-        ``native_bytes``: how much will come, where the first one says that it is native pixel data,
-        in which nobody need look for anything: they may go to their pack at once.
+        ``is_known``: nobody need look for anything in what comes, so that it may go to its pack.
         """
         end = self.size + len(fragment)
         if self.refusal is None and end > MOST_BYTES:
@@ -64,14 +62,14 @@ class Incoming:
         if self.refusal is None:
             if last and not self.size and self._growing is None:
                 self._whole = fragment
-            elif self._is_written(end, native_bytes):
+            elif self._is_written(end, more=is_known and not last):
                 self._spill(fragment)
             else:
                 self._collect(fragment, end)
         self.size = end
 
-    def _is_written(self, end: int, native_bytes: int) -> bool:
-        at_once = native_bytes > AT_ONCE and not self.size and self._as_it_comes()
+    def _is_written(self, end: int, *, more: bool) -> bool:
+        at_once = more and end > AT_ONCE and self._growing is None and self._as_it_comes()
         return at_once or self._growing is not None or end > IN_MEMORY
 
     def _collect(self, fragment: memoryview, end: int) -> None:
@@ -103,13 +101,7 @@ class Incoming:
             yield self._whole or self._buffer[: self.size]
             return
         begin = self._growing.offset + len(self.head)
-        page = begin - begin % mmap.ALLOCATIONGRANULARITY
-        handle, length = self._growing.pack.handle, begin - page + self.size
-        with (
-            mmap.mmap(handle, length, prot=mmap.PROT_READ, offset=page) as mapped,
-            memoryview(mapped) as whole,
-            whole[begin - page :] as view,
-        ):
+        with mapped(self._growing.pack.handle, begin, self.size) as view:
             yield view
 
     def keep(self, about: bytes) -> Record:

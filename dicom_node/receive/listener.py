@@ -5,7 +5,7 @@ import gc
 import shutil
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
+from dicom_node.receive.pack import AHEAD
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.spool import Spool, Ticket
@@ -73,6 +74,9 @@ class Listener:
         )
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
+        self._safe: deque[Callable[[], None]] = deque()
+        """The answers to what has become safe."""
+        self._answering = False
         self._refusal: Refused | None = None
         self._on_failure = on_failure
         self._log = log("listen")
@@ -242,7 +246,16 @@ class Listener:
     def _committed(self, done: Callable[[Refused | None], None], failure: Refused | None) -> None:
         """From the spool's thread."""
         self._look_at_spool()
-        self._loop.call_soon_threadsafe(done, failure)
+        self._safe.append(partial(done, failure))
+        if not self._answering:
+            self._answering = True
+            self._loop.call_soon_threadsafe(self._answer_safe)
+
+    def _answer_safe(self) -> None:
+        """One call of the loop for all that became safe together."""
+        self._answering = False
+        while self._safe:
+            self._loop.call_soon(self._safe.popleft())
 
     def note(
         self, connection: Connection, event: str, code: str, *, status: int, size: int
@@ -263,4 +276,5 @@ def _packs(store: InstanceStore, settings: Listen, index: int) -> Packs:
     """The packs of one process; the first takes over those of processes that there are no more."""
     names = [f"listen-{number}" for number in range(settings.processes)]
     others = [f for f in store.packs.glob("*") if f.name not in names] if index == 0 else []
-    return Packs(store.packs / f"listen-{index}", others)
+    ahead = AHEAD if settings.durability == "full" else 0
+    return Packs(store.packs / f"listen-{index}", others, ahead=ahead)

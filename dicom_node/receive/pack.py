@@ -11,8 +11,10 @@ the seal says.
 import ctypes
 import errno
 import hashlib
+import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,15 +27,15 @@ from dicom_node import faults
 from dicom_node.store import EndsEarly, StoredFile, sync_folder
 
 Bytes = bytes | bytearray | memoryview
-CHUNK = 256 << 10
-"""Read at once, to be hashed."""
 PACK = Struct("<8s4sI")
 """Magic, state, and, once it is sealed, the number of rows that name it."""
 RECORD = Struct("<4sIQQ")
 MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN", b"SEAL", b"INST"
 ALIGN = 8
 SUFFIX = ".pack"
-PUNCH_HOLE, KEEP_SIZE = 2, 1
+AHEAD = 4 << 20
+"""Room taken at once: a sync of bytes that fall into it need not write where the file ends, too."""
+ALLOCATE, PUNCH_HOLE, KEEP_SIZE = 0, 2, 1
 """Of fallocate(2)."""
 
 
@@ -57,20 +59,25 @@ class Record:
 
     def sha256(self) -> str:
         """Of its bytes, while the pack is open. Raises ``OSError``."""
-        digest, buffer = hashlib.sha256(), memoryview(bytearray(min(self.size, CHUNK)))
-        for done in range(0, self.size, CHUNK):
-            chunk = buffer[: min(CHUNK, self.size - done)]
-            if os.preadv(self.pack.handle, [chunk], self.offset + done) < len(chunk):
-                raise EndsEarly(errno.EIO, "the pack ends before the instance does")
-            digest.update(chunk)
-        return digest.hexdigest()
+        with mapped(self.pack.handle, self.offset, self.size) as content:
+            return hashlib.sha256(content).hexdigest()
 
 
 class Pack:
-    """One file. ``waiting`` counts the records whose rows are not written yet."""
+    """One file. ``waiting`` counts the records whose rows are not written yet.
+
+    ``ahead``: bytes of room that are taken at once, where the file is to be synced often.
+    """
 
     def __init__(
-        self, path: Path, handle: int, end: int, *, is_new: bool, is_sealed: bool = False
+        self,
+        path: Path,
+        handle: int,
+        end: int,
+        *,
+        is_new: bool,
+        is_sealed: bool = False,
+        ahead: int = 0,
     ) -> None:
         self.path = path
         self.handle = handle
@@ -78,6 +85,9 @@ class Pack:
         self.is_sealed = is_sealed
         self.waiting = 0
         self.full = False
+        self._ahead = ahead
+        self._reserved = end
+        """Where the room that was taken ends."""
         self._kept = 0
         self._garbage: list[Record] = []
         self._is_new = is_new
@@ -93,10 +103,10 @@ class Pack:
         return self.end == PACK.size
 
     @classmethod
-    def begin(cls, path: Path) -> Self:
+    def begin(cls, path: Path, *, ahead: int = 0) -> Self:
         """Make the file."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        pack = cls(path, handle, PACK.size, is_new=True)
+        pack = cls(path, handle, PACK.size, is_new=True, ahead=ahead)
         try:
             if os.pwrite(handle, PACK.pack(MAGIC, OPEN, 0), 0) < PACK.size:
                 raise OSError(errno.ENOSPC, "there is no room for a pack")
@@ -111,7 +121,7 @@ class Pack:
         size = sum(len(part) for part in parts)
         header = RECORD.pack(RECORD_MAGIC, len(about), size, _checksum([*parts, about]))
         try:
-            write_at(self.handle, [header, about, *parts], self.end)
+            self.write([header, about, *parts], self.end)
         except OSError:
             self.cut()
             raise
@@ -119,6 +129,20 @@ class Pack:
         self.end = aligned(record.offset + size)
         self.waiting += 1
         return record
+
+    def write(self, parts: Sequence[Bytes], offset: int) -> None:
+        """Write all of it, or raise ``OSError``: a full disk takes what fits and says nothing."""
+        wanted = sum(len(part) for part in parts)
+        if self._ahead and offset + wanted > self._reserved:
+            self._reserve(offset + wanted)
+        if os.pwritev(self.handle, parts, offset) < wanted:
+            raise OSError(errno.ENOSPC, "not all of it was written")
+
+    def _reserve(self, end: int) -> None:
+        """Not every file system can, and none must: the write will tell."""
+        size = -(-(end - self._reserved) // self._ahead) * self._ahead
+        _allocate(self.handle, ALLOCATE, self._reserved, size)
+        self._reserved += size
 
     def sync(self) -> None:
         """Put all records on stable storage, and the file's name."""
@@ -131,6 +155,7 @@ class Pack:
         """Nothing stays behind the last record: a sender's bytes must not pass for one."""
         try:
             os.ftruncate(self.handle, self.end)
+            self._reserved = self.end
         except OSError:
             self.full = True
 
@@ -149,8 +174,10 @@ class Pack:
             return
         os.pwrite(self.handle, PACK.pack(MAGIC, SEALED, self._kept), 0)
         faults.point("pack.sealed")
+        if self._reserved > self.end:
+            self.cut()
         for record in self._garbage:
-            _punch(self.handle, record.offset, record.size)
+            _allocate(self.handle, PUNCH_HOLE | KEEP_SIZE, record.offset, record.size)
         os.close(self.handle)
 
     def remove(self) -> None:
@@ -174,7 +201,7 @@ class Pack:
         if records and not self.is_sealed:
             os.ftruncate(self.handle, self.end)
             for offset in range(0, self.end, 1 << 20):
-                write_at(self.handle, [os.pread(self.handle, 1 << 20, offset)], offset)
+                self.write([os.pread(self.handle, 1 << 20, offset)], offset)
             self.sync()
         return records
 
@@ -202,11 +229,19 @@ def named_by(path: Path) -> int | None:
     return count if (magic, state) == (MAGIC, SEALED) else None
 
 
-def write_at(handle: int, parts: Sequence[Bytes], offset: int) -> None:
-    """Write all of it, or raise ``OSError``: a full disk takes what fits and says nothing."""
-    wanted = sum(len(part) for part in parts)
-    if os.pwritev(handle, parts, offset) < wanted:
-        raise OSError(errno.ENOSPC, "not all of it was written")
+@contextmanager
+def mapped(handle: int, offset: int, size: int) -> Iterator[memoryview]:
+    """A part of a pack, to look at inside the block without a copy. Raises ``OSError``."""
+    page = offset - offset % mmap.ALLOCATIONGRANULARITY
+    length = offset - page + size
+    if os.fstat(handle).st_size < page + length:
+        raise EndsEarly(errno.EIO, "the pack ends before the instance does")
+    with (
+        mmap.mmap(handle, length, prot=mmap.PROT_READ, offset=page) as pages,
+        memoryview(pages) as whole,
+        whole[offset - page :] as part,
+    ):
+        yield part
 
 
 def _checksum(parts: Iterable[Bytes]) -> int:
@@ -221,7 +256,9 @@ def aligned(position: int) -> int:
     return -(-position // ALIGN) * ALIGN
 
 
-def _punch(handle: int, offset: int, size: int) -> None:
-    """Give back the room of a part of a file, where the file system can (fallocate(2))."""
-    fallocate = ctypes.CDLL(None).fallocate
-    fallocate(handle, PUNCH_HOLE | KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(size))
+def _allocate(handle: int, mode: int, offset: int, size: int) -> None:
+    """Take or give back room of a file, where the file system can (fallocate(2))."""
+    _FALLOCATE(handle, mode, ctypes.c_long(offset), ctypes.c_long(size))
+
+
+_FALLOCATE = ctypes.CDLL(None).fallocate

@@ -25,7 +25,6 @@ from dicom_node.receive.pack import (
     Pack,
     Record,
     aligned,
-    write_at,
 )
 from dicom_node.store import sync_folder
 
@@ -50,7 +49,7 @@ class Growing:
 
     def write(self, parts: Sequence[Bytes]) -> None:
         """The next bytes. Raises ``OSError``."""
-        write_at(self.pack.handle, parts, self.offset + self.size)
+        self.pack.write(parts, self.offset + self.size)
         for part in parts:
             self._digest.update(part)
             self.size += len(part)
@@ -60,7 +59,7 @@ class Growing:
         about = about.ljust(ROOM - RECORD.size)
         self._digest.update(about)
         header = RECORD.pack(RECORD_MAGIC, len(about), self.size, self._digest.intdigest())
-        write_at(self.pack.handle, [header, about], self.pack.end)
+        self.pack.write([header, about], self.pack.end)
         self.pack.end = aligned(self.offset + self.size)
         self._packs.put_back(self.pack, records=1)
         return Record(self.pack, self.offset, self.size, about)
@@ -75,17 +74,23 @@ class Packs:
     """The packs that one process writes, in a folder that is its own.
 
     Any thread may append or settle. ``abandoned``: folders of processes that are not there any
-    more, whose packs are recovered, too.
+    more, whose packs are recovered, too. ``ahead``: see ``Pack``.
     """
 
     def __init__(
-        self, folder: Path, abandoned: Sequence[Path] = (), *, pack_bytes: int = PACK_BYTES
+        self,
+        folder: Path,
+        abandoned: Sequence[Path] = (),
+        *,
+        pack_bytes: int = PACK_BYTES,
+        ahead: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         sync_folder(folder.parent)
         self.folder = folder
         self._abandoned = abandoned
         self._pack_bytes = pack_bytes
+        self._ahead = ahead
         self._stem = f"{time.time_ns():x}"
         self._numbers = itertools.count()
         self._open: list[Pack] = []
@@ -132,7 +137,7 @@ class Packs:
             self._release(pack)
 
     def _take(self) -> Pack:
-        return self._open.pop() if self._open else Pack.begin(self._next_path())
+        return self._open.pop() if self._open else self._begin()
 
     def _release(self, pack: Pack) -> None:
         pack.full |= pack.end >= self._pack_bytes or len(self._open) >= MOST_OPEN
@@ -159,8 +164,9 @@ class Packs:
                     pack.seal()
             self._open.clear()
 
-    def _next_path(self) -> Path:
-        return self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"
+    def _begin(self) -> Pack:
+        path = self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"
+        return Pack.begin(path, ahead=self._ahead)
 
 
 def _found(path: Path, rows: Mapping[str, int]) -> Pack | None:

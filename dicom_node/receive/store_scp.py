@@ -13,8 +13,9 @@ from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, Unr
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import begins_with_meta, check_command
 from dicom_node.receive.connection import Connection, ProtocolError
-from dicom_node.receive.dataset import Head, Identity, checked_uid, identify
+from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
+from dicom_node.receive.head import Head
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Syntax
 from dicom_node.receive.spool import Ticket
@@ -106,8 +107,10 @@ class StoreScp:
             syntax = self._contexts[context]
             if not last:
                 self._head = Head(fragment, implicit=syntax.implicit, little=syntax.little)
-        native_bytes = self._head.native_bytes if self._head else 0
-        self._incoming.write(fragment, last=last, native_bytes=native_bytes)
+        elif self._head is not None:
+            self._head.more(fragment)
+        is_known = self._head is not None and self._head.is_enough
+        self._incoming.write(fragment, last=last, is_known=is_known)
         if last:
             self._finish(command, context)
 

@@ -13,7 +13,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 from wire import element, encoded
 
 from dicom_node.domain.errors import Refused
-from dicom_node.receive.dataset import MAX_DEPTH, Head, Identity, checked_uid, identify
+from dicom_node.receive.dataset import MAX_DEPTH, Identity, checked_uid, identify
+from dicom_node.receive.head import Head
 
 
 def data_set() -> Dataset:
@@ -40,10 +41,12 @@ def code(raw: bytes, syntax: str = ExplicitVRLittleEndian) -> str:
     return refused.value.code
 
 
-def look_while_it_comes(raw: bytes, first: int, syntax: str) -> Identity:
-    """As the listener does where a data set comes in fragments."""
+def look_while_it_comes(raw: bytes, first: int, syntax: str, size: int = 1 << 20) -> Identity:
+    """As the listener does where a data set comes in fragments, so long behind the first."""
     implicit = syntax == ImplicitVRLittleEndian
     head = Head(raw[:first], implicit=implicit, little=syntax != ExplicitVRBigEndian)
+    for start in range(first, len(raw), size):
+        head.more(raw[start : start + size])
     return head.identify(None if head.is_all(len(raw)) else raw, syntax)
 
 
@@ -68,15 +71,41 @@ def test_the_answer_is_the_same_wherever_the_first_fragment_ends(syntax):
             assert outcome(look_while_it_comes, wrong, first, syntax) == whole
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.data(), st.sampled_from(SYNTAXES))
-def test_the_answer_to_a_broken_data_set_is_the_same_in_fragments(data, syntax):
-    raw = bytearray(encoded(data_set(), syntax))
+def encapsulated(*items: bytes, end: bytes = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)) -> bytes:
+    data = data_set()
+    del data.PixelData
+    framed = [struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in items]
+    value = b"".join(framed) + end
+    return encoded(data) + element(0x7FE0, 0x0010, "OB", value, 0xFFFFFFFF)
+
+
+ENCAPSULATED = encapsulated(b"", b"\xff\xd8" * 40, b"\xff\xd9" * 3)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 9, 50])
+def test_encapsulated_pixel_data_are_followed_while_they_come(size):
+    syntax = ExplicitVRLittleEndian
+    for first in range(0, len(ENCAPSULATED) + 1, 5):
+        assert look_while_it_comes(ENCAPSULATED, first, syntax, size) == look(ENCAPSULATED)
+    begin = ENCAPSULATED.rindex(struct.pack("<HHI", 0xFFFE, 0xE000, 0))
+    head = Head(ENCAPSULATED[: begin + 4], implicit=False, little=True)
+    for start in range(begin + 4, len(ENCAPSULATED), size):
+        assert head.is_enough
+        assert not head.is_all(start)
+        head.more(ENCAPSULATED[start : start + size])
+    assert head.is_all(len(ENCAPSULATED)), "nothing is read twice"
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data(), st.sampled_from([*SYNTAXES, "encapsulated"]))
+def test_the_answer_to_a_broken_data_set_is_the_same_in_fragments(data, kind):
+    syntax = kind if kind in SYNTAXES else ExplicitVRLittleEndian
+    raw = bytearray(encoded(data_set(), syntax) if kind in SYNTAXES else ENCAPSULATED)
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
-    first = data.draw(st.integers(0, len(raw)))
+    first, size = data.draw(st.integers(0, len(raw))), data.draw(st.integers(1, 100))
     whole = outcome(look, bytes(raw), syntax)
-    assert outcome(look_while_it_comes, bytes(raw), first, syntax) == whole
+    assert outcome(look_while_it_comes, bytes(raw), first, syntax, size) == whole
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

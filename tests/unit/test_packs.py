@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.receive.pack import PACK, named_by
+from dicom_node.receive.pack import PACK, aligned, named_by
 from dicom_node.receive.packs import MOST_OPEN, Packs
 from dicom_node.store import EndsEarly
 
@@ -14,13 +14,13 @@ PAYLOAD = 400_000
 """Three records fill a pack."""
 
 
-def open_packs(folder: Path) -> Packs:
-    return Packs(folder, pack_bytes=PACK_BYTES)
+def open_packs(folder: Path, ahead: int = 0) -> Packs:
+    return Packs(folder, pack_bytes=PACK_BYTES, ahead=ahead)
 
 
-@pytest.fixture
-def packs(tmp_path):
-    return open_packs(tmp_path / "door")
+@pytest.fixture(params=[0, 300_000], ids=["", "room ahead"])
+def packs(request, tmp_path):
+    return open_packs(tmp_path / "door", request.param)
 
 
 def payload(number: int) -> bytes:
@@ -147,6 +147,18 @@ def test_what_comes_side_by_side_lies_in_packs_of_their_own(packs):
     assert [r.file.open().read() for r in records] == [payload(n) for n in (2, 1, 3)]
     assert [r.sha256() for r in records] == [r.file.sha256() for r in records]
     assert len({append(packs, n).pack.path for n in range(4, 7)}) < 3, "packs that have room go on"
+
+
+def test_room_that_was_taken_ahead_is_given_back(tmp_path):
+    packs = open_packs(tmp_path / "door", 300_000)
+    records = [append(packs, 1)]
+    path = records[0].pack.path
+    assert path.stat().st_size == PACK.size + 600_000, "no write beyond the end for a while"
+    records += [append(packs, 2), append(packs, 3)]
+    packs.settle((record, True) for record in records)
+    assert is_sealed(path)
+    last = records[-1]
+    assert path.stat().st_size == aligned(last.offset + last.size)
 
 
 def test_few_packs_stay_open_however_many_senders_there_were(packs):

@@ -14,6 +14,8 @@ P_DATA_TF, A_RELEASE_RP, A_ABORT = 4, 6, 7
 _ELEMENT = Struct("<HHI")
 _US = Struct("<H")
 _PDV = Struct(">BxIIBB")
+_NUMBERS = Struct("<" + 4 * "HHIH")
+_GROUP_LENGTH = _ELEMENT.pack(0, 0x0000, 4)
 COMMAND_FIELD, MESSAGE_ID, DATA_SET_TYPE = 0x0100, 0x0110, 0x0800
 SOP_CLASS, SOP_INSTANCE = 0x0002, 0x1000
 VERIFICATION = b"1.2.840.10008.1.1\0"
@@ -75,19 +77,17 @@ def abort(reason: int) -> bytes:
 def _response(
     field: int, request: Command, context: int, status: int, sop_class: bytes, instance: bytes
 ) -> bytes:
-    body = b"".join(
-        (
-            _element(SOP_CLASS, sop_class),
-            _element(COMMAND_FIELD, _US.pack(field)),
-            _element(0x0120, _US.pack(request.message_id)),
-            _element(DATA_SET_TYPE, _US.pack(NO_DATA_SET)),
-            _element(0x0900, _US.pack(status)),
-            _element(SOP_INSTANCE, instance) if instance else b"",
-        )
+    numbers = _NUMBERS.pack(
+        *(0, COMMAND_FIELD, 2, field),
+        *(0, 0x0120, 2, request.message_id),
+        *(0, DATA_SET_TYPE, 2, NO_DATA_SET),
+        *(0, 0x0900, 2, status),
     )
-    command = _element(0x0000, len(body).to_bytes(4, "little")) + body
-    size = len(command) + 2
-    return _PDV.pack(P_DATA_TF, size + 4, size, context, 3) + command
+    named = _element(SOP_INSTANCE, instance) if instance else b""
+    body = _element(SOP_CLASS, sop_class) + numbers + named
+    size = len(body) + len(_GROUP_LENGTH) + 6
+    header = _PDV.pack(P_DATA_TF, size + 4, size, context, 3)
+    return header + _GROUP_LENGTH + len(body).to_bytes(4, "little") + body
 
 
 def _element(element: int, value: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from struct import Struct
 
 from dicom_node import faults
@@ -22,6 +23,7 @@ MOST_BYTES = 2 << 30
 """Larger instances are refused."""
 _SHORT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
+_PREFIX = bytes(128) + b"DICM" + _SHORT.pack(2, 0x0000, b"UL", 4)
 NOTHING = memoryview(b"")
 
 
@@ -140,18 +142,21 @@ class Incoming:
 
 def file_head(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
     """Preamble, prefix and file meta information (PS3.10 section 7.1), the same for a resend."""
-    group = b"".join(
-        (
-            _LONG.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1",
-            _text(0x0002, b"UI", sop_class),
-            _text(0x0003, b"UI", sop_instance),
-            _text(0x0010, b"UI", transfer_syntax),
-            _text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
-            _text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
-        )
+    before, after = _around_instance(sop_class, transfer_syntax)
+    instance = _text(0x0003, b"UI", sop_instance)
+    length = len(before) + len(instance) + len(after)
+    return b"".join((_PREFIX, length.to_bytes(4, "little"), before, instance, after))
+
+
+@lru_cache(maxsize=64)
+def _around_instance(sop_class: str, transfer_syntax: str) -> tuple[bytes, bytes]:
+    before = _LONG.pack(2, 0x0001, b"OB", 0, 2) + b"\0\1" + _text(0x0002, b"UI", sop_class)
+    ours = (
+        _text(0x0010, b"UI", transfer_syntax),
+        _text(0x0012, b"UI", IMPLEMENTATION_CLASS_UID),
+        _text(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME),
     )
-    length = _SHORT.pack(2, 0x0000, b"UL", 4) + len(group).to_bytes(4, "little")
-    return bytes(128) + b"DICM" + length + group
+    return before, b"".join(ours)
 
 
 def _text(element: int, vr: bytes, value: str) -> bytes:

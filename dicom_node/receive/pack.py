@@ -89,7 +89,8 @@ class Pack:
         self._reserved = end
         """Where the room that was taken ends."""
         self._kept = 0
-        self._garbage: list[Record] = []
+        self._garbage: list[tuple[int, int]] = []
+        """Offset and size of what is not kept."""
         self._is_new = is_new
 
     @property
@@ -165,7 +166,7 @@ class Pack:
         if keep:
             self._kept += 1
         else:
-            self._garbage.append(record)
+            self._garbage.append((record.offset, record.size))
 
     def seal(self) -> None:
         """Close it for good; give back the room of what is not kept."""
@@ -176,8 +177,8 @@ class Pack:
         faults.point("pack.sealed")
         if self._reserved > self.end:
             self.cut()
-        for record in self._garbage:
-            _allocate(self.handle, PUNCH_HOLE | KEEP_SIZE, record.offset, record.size)
+        for offset, size in self._garbage:
+            _allocate(self.handle, PUNCH_HOLE | KEEP_SIZE, offset, size)
         os.close(self.handle)
 
     def remove(self) -> None:

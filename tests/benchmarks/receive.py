@@ -22,13 +22,12 @@ from receivers import (
     NODE,
     NODE_OS,
     ORTHANC,
-    SINK,
     STOCK,
     STORESCP,
     clear,
     running,
-    send_to_sink,
 )
+from sinks import DICOM_SINK, SINK, send_to_sink
 from traffic import Traffic, make_traffic, storescu
 
 from dicom_node.domain.errors import DicomNodeError
@@ -71,7 +70,7 @@ def _some_other(kinds: Sequence[Traffic], traffic: Traffic) -> Traffic:
 
 
 def _cell(traffic: Traffic, warming: Traffic, associations: int, folder: Path) -> Iterator[Row]:
-    names = [NODE, NODE_OS, STORESCP, ORTHANC, STOCK, SINK]
+    names = [NODE, NODE_OS, STORESCP, ORTHANC, STOCK, SINK, DICOM_SINK]
     if associations > 1:
         names += [FORK, TWO]
     costs = {name: Cost([], []) for name in names}
@@ -95,7 +94,9 @@ def _cell(traffic: Traffic, warming: Traffic, associations: int, folder: Path) -
     )
     clear(folder)
     case = f"{traffic.name}.{associations}"
-    yield from _against(figures, NODE, f"receive.durable.{case}", [ORTHANC, SINK, STORESCP])
+    yield from _against(
+        figures, NODE, f"receive.durable.{case}", [ORTHANC, SINK, DICOM_SINK, STORESCP]
+    )
     yield from _against(figures, NODE_OS, f"receive.os.{case}", [STORESCP, STOCK])
     if associations > 1:
         yield from _against(figures, TWO, f"receive.os.{case}.two_processes", [FORK])

@@ -4,25 +4,22 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from traffic import Traffic
+from sinks import SINKS, sink
 
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Peer, echo
 
-NODE, NODE_OS, STORESCP, FORK, ORTHANC, STOCK, SINK = (
+NODE, NODE_OS, STORESCP, FORK, ORTHANC, STOCK = (
     "node", "node os", "DCMTK storescp", "DCMTK storescp --fork", "Orthanc", "pynetdicom storescp",
-    "TCP sink, synced",
 )  # fmt: skip
 TICKS = os.sysconf("SC_CLK_TCK")
 AE = "DICOM_NODE"
@@ -50,8 +47,8 @@ def running(name: str, folder: Path) -> Iterator[Receiver]:
     """Start a receiver by its name; stop it at the end of the block. The folder stays."""
     folder.mkdir(parents=True)
     port = free_port()
-    if name == SINK:
-        with _sink(folder, port):
+    if name in SINKS:
+        with sink(name, folder, port):
             yield Receiver(port, 0)
         return
     environment = {**os.environ, "TCP_NODELAY": "1", "PYTHONSAFEPATH": "1"}
@@ -119,67 +116,6 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         except PeerUnreachable:
             time.sleep(0.1)
     raise TimeoutError(log.read_text()[-2000:])
-
-
-@contextmanager
-def _sink(folder: Path, port: int) -> Iterator[None]:
-    """Writes and syncs each image to a file of its own; no DICOM at all."""
-    server = socket.create_server(("127.0.0.1", port))
-    names = iter(range(10**9))
-
-    def serve(peer: socket.socket) -> None:
-        buffer = memoryview(bytearray(32 << 20))
-        with peer:
-            while head := peer.recv(8, socket.MSG_WAITALL):
-                size, done = int.from_bytes(head, "big"), 0
-                while done < size:
-                    done += peer.recv_into(buffer[done:size])
-                handle = os.open(folder / f"{next(names)}", os.O_WRONLY | os.O_CREAT)
-                os.write(handle, buffer[:size])
-                os.fsync(handle)
-                os.close(handle)
-                peer.send(b"\1")
-
-    def accept() -> None:
-        while True:
-            try:
-                peer, _ = server.accept()
-            except OSError:
-                return
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=serve, args=[peer], daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield
-    finally:
-        server.close()
-
-
-SINK_SENDER = """
-import socket, sys
-port, names = int(sys.argv[1]), sys.argv[2:]
-with socket.create_connection(("127.0.0.1", port)) as peer:
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name in names:
-        data = open(name, "rb").read()
-        peer.sendall(len(data).to_bytes(8, "big") + data)
-        peer.recv(1)
-"""
-
-
-def send_to_sink(traffic: Traffic, port: int, associations: int) -> None:
-    """The same files, as bytes with a length, one answer for each."""
-    senders = [
-        subprocess.Popen(
-            [sys.executable, "-S", "-c", SINK_SENDER, str(port),
-             *map(str, traffic.files[start::associations])]
-        )
-        for start in range(associations)
-    ]  # fmt: skip
-    codes = [sender.wait() for sender in senders]
-    if any(codes):
-        raise RuntimeError("the sink's sender failed")
 
 
 def _family(pid: int) -> list[int]:

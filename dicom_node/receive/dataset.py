@@ -117,9 +117,14 @@ def _identity(found: dict[int, bytes], transfer_syntax_uid: str) -> Identity:
     )
 
 
-def check_structure(data: Bytes, *, implicit: bool, little: bool) -> None:
-    """Check the structure of a data set that is no instance. Raises ``UnreadableDataset``."""
-    _Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
+def check_structure(data: Bytes, *, implicit: bool, little: bool) -> tuple[int, int]:
+    """Check the structure of a data set that is no instance; how many elements and items it has.
+
+    Raises ``UnreadableDataset``.
+    """
+    walk = _Walk(data, implicit, little)
+    walk.elements(0, len(data), 0, undefined=False)
+    return walk.count, walk.items_seen
 
 
 @lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ the third time; ``pack.synced:3:SEGV`` with another signal (STOP freezes it), ``
 
 import os
 import signal
+import threading
 import time
 
 _name, _left, _action = "", 0, ""
@@ -35,7 +36,8 @@ def _reach() -> None:
     if _action == "HANG":
         while True:
             time.sleep(3600)
-    os.kill(os.getpid(), signal.Signals[f"SIG{_action}"])
+    number = signal.Signals[f"SIG{_action}"]
+    signal.pthread_kill(threading.get_ident(), number)  # else this thread might run on for a while
 
 
 arm(os.environ.get("DICOM_NODE_FAULT", ""))

@@ -11,7 +11,7 @@ import resource
 import select
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any
 
@@ -27,10 +27,16 @@ class ChildDied(Unusable):
 
 
 class Sandbox:
-    """Starts its child at the first request, and again after each death. For one thread."""
+    """Starts its child at the first request, and again after each death. For one thread.
 
-    def __init__(self, module: str, *, memory_mib: int, timeout_s: float) -> None:
+    ``files``: open ones that the child may use, too, under the same numbers.
+    """
+
+    def __init__(
+        self, module: str, *, memory_mib: int, timeout_s: float, files: Sequence[int] = ()
+    ) -> None:
         self._module = module
+        self._files = files
         self._memory_mib = memory_mib
         self._timeout_s = timeout_s
         self._child: subprocess.Popen[bytes] | None = None
@@ -70,6 +76,7 @@ class Sandbox:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            pass_fds=self._files,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
         return self._child
@@ -104,6 +111,7 @@ def serve(answer: Callable[[Any], Any]) -> None:
     """The child's side: limit ourselves, then answer line after line until the parent goes."""
     limit = int(sys.argv[1]) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # files in memory are memory, too
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin.buffer:
         _limit_cpu(int(sys.argv[2]))

@@ -43,6 +43,7 @@ _NOT_ELIGIBLE: Mapping[str, tuple[Code, str]] = {
     "PIXEL_LENGTH": (INCORRECT, N_("The pixel data contradict the header.")),
     "PIXEL_ATTR": (INCORRECT, N_("The pixel data contradict the header.")),
     "PIXEL_LIMIT": (RESOURCE, N_("The series has more pixels than this node may read.")),
+    "HEADER_LIMIT": (RESOURCE, N_("The images' headers are larger than this node may read.")),
     "UNUSABLE": (NOT_SUPPORTED, N_("The images cannot be analysed.")),
 }
 _FAILED: Mapping[str, tuple[Code, str]] = {

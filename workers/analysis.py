@@ -23,9 +23,10 @@ from workers.model import Model
 from workers.prediction import answer, predict
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
+from workers.reader import ImageFile
 from workers.steps.prepared import Prepared
 from workers.trust import judged, unfamiliar
-from workers.volume import ImageFile, read_series, read_views
+from workers.volume import read_series, read_views
 
 
 def analyse(

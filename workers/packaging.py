@@ -12,7 +12,8 @@ from workers.arrays import Arrays
 from workers.bundle import write_bundle
 from workers.golden import make_golden
 from workers.loading import load_model
-from workers.volume import ImageFile, read_series
+from workers.reader import ImageFile
+from workers.volume import read_series
 
 
 def package(

@@ -21,6 +21,7 @@ from reports.rejection import Rejection, rejection_note
 from reports.source import Sources, repaired_sources
 from reports.subject import Maker
 from workers.bootstrap import Worker, references, report_settings
+from workers.reader import READER, Room
 
 MOST_HEADERS = 20
 """Images whose headers are tried for the patient and the study."""
@@ -94,9 +95,7 @@ def _sources(worker: Worker, job: Job) -> Sources:
     last: Exception | None = None
     for file in worker.files(job)[:MOST_HEADERS]:
         try:
-            with file.open() as content:
-                header = dcmread(content, stop_before_pixels=True)
-            return repaired_sources([header])
+            return repaired_sources([READER.header(file, Room())])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next may do
             last = error
     raise UndecodablePixels(f"no header of job {job.id} can be read", code="UNPARSEABLE") from last

@@ -6,14 +6,11 @@ is refused with SLICE_SET: which of its volumes is meant is for a manifest's sel
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from dicom_node.domain.analysis import FloatArray, FrameReference, SourceImages
 from dicom_node.domain.errors import (
@@ -22,17 +19,17 @@ from dicom_node.domain.errors import (
     UnsupportedGeometry,
     Unusable,
 )
-from dicom_node.store import StoredFile
 from workers.geometry import Plane, plane_of, stack
 from workers.pixels import (
+    MAX_FRAMES,
     MAX_PIXELS,
     check_header,
     frame_count,
     pixel_count,
-    read_pixels,
     reading,
 )
 from workers.progress import Progress, silent
+from workers.reader import READER, ImageFile, Room
 
 TOMOGRAPHIC = frozenset(
     {
@@ -53,7 +50,6 @@ TOMOGRAPHIC = frozenset(
 MATRIX = ("Rows", "Columns")
 SAME = ("SeriesInstanceUID", "FrameOfReferenceUID", *MATRIX)
 """What the images of one series have in common."""
-ImageFile = Path | StoredFile
 
 
 def read_series(files: Sequence[ImageFile], progress: Progress = silent) -> SourceImages:
@@ -62,12 +58,12 @@ def read_series(files: Sequence[ImageFile], progress: Progress = silent) -> Sour
     ``files`` are DICOM files in any order, single-frame or multi-frame. Images of classes without
     a plane in the patient (CR, DX) keep the order of their instance numbers and have no affine.
 
-    Raises IncompleteStudy (no file), UndecodablePixels (codes as ``read_pixels``, UNPARSEABLE),
-    UnsupportedGeometry (GEOMETRY, SLICE_SET), Unusable (VALUE, PATIENT_MIX).
+    Raises IncompleteStudy (no file), UndecodablePixels (codes as ``ImageReader.header`` and
+    ``planes``), UnsupportedGeometry (GEOMETRY, SLICE_SET), Unusable (PATIENT_MIX).
     """
     if not files:
         raise IncompleteStudy("the series has no images to read")
-    headers = [_header(file) for file in files]
+    headers = _headers(files)
     _refuse_mixtures(headers, SAME)
     references, order, affine = _laid_out(headers)
     frames = tuple(references[n] for n in order)
@@ -87,7 +83,7 @@ def read_views(files: Sequence[ImageFile], progress: Progress = silent) -> Sourc
     """
     if not files:
         raise IncompleteStudy("the study has no images to read")
-    headers = [_header(file) for file in files]
+    headers = _headers(files)
     _refuse_mixtures(headers, MATRIX)
     references = [reference for header in headers for reference in _references(header)]
     order = sorted(range(len(headers)), key=lambda n: _by_side(headers[n]))
@@ -101,21 +97,13 @@ def _by_side(header: Dataset) -> tuple[str, int, int]:
     return str(header.get("ImageLaterality") or ""), series, image
 
 
-def _header(file: ImageFile) -> Dataset:
+def _headers(files: Sequence[ImageFile]) -> list[Dataset]:
     """All but the pixels, which wait until the whole series is known to be a volume."""
-    header = _open(file, stop_before_pixels=True)
-    check_header(header)
-    return header
-
-
-def _open(file: ImageFile, *, stop_before_pixels: bool = False) -> Dataset:
-    try:
-        with file.open("rb") as content:
-            return pydicom.dcmread(content, stop_before_pixels=stop_before_pixels)
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
-        raise UndecodablePixels(
-            f"the stored object {file.name} cannot be parsed as a DICOM file", code="UNPARSEABLE"
-        ) from error
+    room, headers = Room(), []
+    for file in files:
+        headers.append(READER.header(file, room))
+        check_header(headers[-1])
+    return headers
 
 
 def _refuse_mixtures(headers: Sequence[Dataset], same: Sequence[str]) -> None:
@@ -128,7 +116,8 @@ def _refuse_mixtures(headers: Sequence[Dataset], same: Sequence[str]) -> None:
                 f"series {_series(headers)}: its images differ in {keyword} and are no one volume",
                 code="SLICE_SET",
             )
-    if sum(pixel_count(header) for header in headers) > MAX_PIXELS:
+    pixels, frames = (sum(map(count, headers)) for count in (pixel_count, frame_count))
+    if pixels > MAX_PIXELS or frames > MAX_FRAMES:
         raise UndecodablePixels(
             f"series {_series(headers)} has more pixels than may be read", code="PIXEL_LIMIT"
         )
@@ -153,14 +142,12 @@ def _pixels(
     files: Sequence[ImageFile], headers: Sequence[Dataset], order: Sequence[int], progress: Progress
 ) -> FloatArray:
     """(frames, rows, columns), each frame decoded into its place."""
-    places = np.argsort(order)
+    places = iter(np.argsort(order))
     pixels = np.empty((len(order), headers[0].Rows, headers[0].Columns), np.float32)
-    start = 0
-    for number, file in enumerate(files):
-        frames = read_pixels(_open(file))
-        pixels[places[start : start + len(frames)]] = frames
-        start += len(frames)
-        progress("reading", (number + 1) / len(files))
+    for number, (file, header) in enumerate(zip(files, headers, strict=True), 1):
+        planes = [pixels[next(places)] for _ in range(frame_count(header))]
+        READER.fill(planes, file, str(header.SOPInstanceUID))
+        progress("reading", number / len(files))
     return pixels
 
 

@@ -98,9 +98,14 @@ def identity_of(found: Mapping[int, bytes], transfer_syntax_uid: str) -> Identit
     )
 
 
-def check_structure(data: Bytes, *, implicit: bool, little: bool) -> None:
-    """Check the structure of a data set that is no instance. Raises ``UnreadableDataset``."""
-    Walk(data, implicit, little).elements(0, len(data), 0, undefined=False)
+def check_structure(data: Bytes, *, implicit: bool, little: bool) -> tuple[int, int]:
+    """Check the structure of a data set that is no instance; how many elements and items it has.
+
+    Raises ``UnreadableDataset``.
+    """
+    walk = Walk(data, implicit, little)
+    walk.elements(0, len(data), 0, undefined=False)
+    return walk.count, walk.items_seen
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ import asyncio
 import queue
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from pydicom.uid import UID
@@ -71,7 +72,7 @@ class Library:
         """Start an association for a peer whose request is here; returns where its PDUs go."""
         ours, theirs = socket.socketpair()
         self._association(theirs, connection).start()
-        return Relay(loop, ours, connection).start(request)
+        return Relay(loop, ours, connection, partial(self._refused, connection)).start(request)
 
     def _association(self, end: socket.socket, connection: Connection) -> Association:
         association = Association(self._entity, "acceptor")
@@ -131,14 +132,22 @@ class Library:
         if failure := incoming.refusal if ticket.safe else answers.get():
             raise failure
 
+    def _refused(self, connection: Connection, refusal: Refused, size: int) -> None:
+        """What the library did not see."""
+        peer, aet = connection.peer, connection.calling_ae
+        self._tell("store.reject", refusal.code, refusal.status, peer=peer, aet=aet, bytes=size)
+
     def _note(self, event: Event, name: str, code: str, status: int) -> None:
-        tell = self._log.warning if status else self._log.info
         request: Any = event.request
-        tell(
+        self._tell(
             name,
-            reason=code,
-            status=f"{status:04X}",
+            code,
+            status,
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
             bytes=len(request.DataSet.getvalue()) if request.DataSet else 0,
         )
+
+    def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
+        tell = self._log.warning if status else self._log.info
+        tell(name, reason=code, status=f"{status:04X}", **about)

@@ -30,6 +30,9 @@ LIMITS = {
     N_CREATE_RQ: MOST_NOTICE_BYTES,
 }
 """The commands that pass, and how large a data set each may bring."""
+MOST_HELD = 64 << 10
+Refuse = Callable[[InvalidUID, int], None]
+"""Notes why a message does not pass, and the size of its data set."""
 
 
 class Messages:
@@ -37,8 +40,18 @@ class Messages:
 
     def __init__(self) -> None:
         self._raw = bytearray()
-        self._command: Command | None = None
-        self._size = 0
+        self._is_open = False
+        """Whether the data set of the command is coming."""
+        self.context = 0
+        self.command: Command | None = None
+        """Of the latest message."""
+        self.size = 0
+        """Of what came of its data set."""
+
+    @property
+    def is_in_command(self) -> bool:
+        """Whether a part of a command is here, and the rest of it is not."""
+        return bool(self._raw)
 
     def completes(self, body: memoryview) -> bool:
         """Whether a P-DATA-TF body is the end of a message.
@@ -50,7 +63,7 @@ class Messages:
         while position < len(body):
             if position + HEADER > len(body):
                 raise ProtocolError("BAD_PDV", 6)
-            length, control = unpack_from(">IxB", body, position)
+            length, self.context, control = unpack_from(">IBB", body, position)
             begin, position = position + HEADER, position + 4 + length
             if length < 2 or position > len(body):
                 raise ProtocolError("BAD_PDV", 6)
@@ -63,18 +76,17 @@ class Messages:
         last = bool(control & IS_LAST)
         if control & IS_COMMAND:
             return self._of_command(fragment, last)
-        if self._command is None:
+        if self.command is None or not self._is_open:
             raise ProtocolError("BAD_STATE", 2)
-        self._size += len(fragment)
-        if self._size > LIMITS[self._command.field]:
+        self.size += len(fragment)
+        if self.size > LIMITS[self.command.field]:
             raise ProtocolError("INSTANCE_SIZE", 0)
-        if last:
-            self._command, self._size = None, 0
+        self._is_open = not last
         return last
 
     def _of_command(self, fragment: memoryview, last: bool) -> bool:
         self._raw += fragment
-        if self._command is not None or len(self._raw) > MOST_COMMAND_BYTES:
+        if self._is_open or len(self._raw) > MOST_COMMAND_BYTES:
             raise ProtocolError("BAD_STATE", 2)
         if not last:
             return False
@@ -84,33 +96,40 @@ class Messages:
             raise ProtocolError("BAD_COMMAND", 6) from None
         if command.field not in LIMITS:
             raise ProtocolError("BAD_COMMAND", 2)
-        _check_uids(command)
         self._raw.clear()
-        self._command = command if command.has_data_set else None
+        self.command, self.size, self._is_open = command, 0, command.has_data_set
         return not command.has_data_set
 
 
-def _check_uids(command: Command) -> None:
-    """The library gives a C-STORE with a wrong UID no answer that a sender could understand."""
+def _refusal(command: Command) -> InvalidUID | None:
+    """Of a C-STORE with a wrong UID, to which the library gives no answer that is understood."""
     if command.field != dimse.C_STORE_RQ:
-        return
+        return None
     try:
         checked_uid(command.sop_class)
         checked_uid(command.sop_instance)
     except InvalidUID as error:
-        raise ProtocolError(error.code, 6) from None
+        return error
+    return None
 
 
 class Relay:
     """Between a connection and one end of a socket pair whose other end the library has."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, ours: socket.socket, connection: Connection
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ours: socket.socket,
+        connection: Connection,
+        refuse: Refuse,
     ) -> None:
         self._loop = loop
         self._ours = ours
         self._connection = connection
+        self._refuse = refuse
         self._messages = Messages()
+        self._held = b""
+        """The PDUs of a command that is not whole yet."""
         self._waiting: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
 
     def start(self, request: bytes) -> Callable[[bytes], None]:
@@ -123,10 +142,26 @@ class Relay:
         return self._take
 
     def _take(self, pdu: bytes) -> None:
-        data = pdu[:1] == bytes([P_DATA_TF])
-        release = pdu[:1] == bytes([A_RELEASE_RQ])
-        answered = self._messages.completes(memoryview(pdu)[HEADER:]) if data else release
-        self._put(pdu, answered=answered)
+        if pdu[:1] == bytes([P_DATA_TF]):
+            self._take_data(pdu)
+        else:
+            self._put(pdu, answered=pdu[:1] == bytes([A_RELEASE_RQ]))
+
+    def _take_data(self, pdu: bytes) -> None:
+        complete = self._messages.completes(memoryview(pdu)[HEADER:])
+        pdu, self._held = self._held + pdu, b""
+        if self._messages.is_in_command:
+            if len(pdu) > MOST_HELD:
+                raise ProtocolError("BAD_STATE", 2)
+            self._held = pdu
+            return
+        command = self._messages.command
+        if command is None or not (refusal := _refusal(command)):
+            self._put(pdu, answered=complete)
+        elif complete:
+            self._refuse(refusal, self._messages.size)
+            status, context = refusal.status, self._messages.context
+            self._connection.send(dimse.store_response(command, context, status))
 
     def _put(self, pdu: bytes, *, answered: bool) -> None:
         self._connection.wait()

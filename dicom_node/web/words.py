@@ -56,6 +56,10 @@ _TOLD = {
         "The series has more pixels than this node may read.",
         "Send a smaller series or a thicker reconstruction.",
     ),
+    "HEADER_LIMIT": (
+        "The headers of the images are larger than this node may read.",
+        "Look at one of the images with dcmdump, and correct it at the sender.",
+    ),
     "VALUE": ("A header value that the analysis needs is not usable.", _SENDER),
     "UNSUPPORTED": (
         "The images are of a kind that the model cannot read.",

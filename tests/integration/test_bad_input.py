@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from struct import pack
 from typing import Any
 
 import numpy as np
@@ -32,12 +34,26 @@ from world import QUIET_S
 
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import OutOfSpace
-from dicom_node.sandbox import Sandbox
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study, save_study
-from workers import pixels, tasks
+from workers import tasks
+from workers.reader import ImageReader, Room
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+PIXEL_DATA = b"\xe0\x7f\x10\x00OW"
+DYING = """
+import os
+from dicom_node.sandbox import serve
+from workers import image_reader
+
+def answer(request):
+    if request["ask"] != "header":
+        os.kill(os.getpid(), 11)
+    return image_reader.answer(image_reader.Frames(), request)
+
+serve(answer)
+"""
 
 
 @pytest.fixture
@@ -90,6 +106,15 @@ class TestPixels:
             data.NumberOfFrames = 1000
         assert ends(clinic, study) == "QUARANTINED PIXEL_LIMIT"
 
+    def test_46_headers_that_fill_the_memory(self, clinic, study, monkeypatch):
+        """Each image is within the limits of the door; the study after it is answered."""
+        monkeypatch.setattr("workers.volume.Room", partial(Room, 128 << 20))
+        flood = b"".join(pack("<HH2sHH", 0x3000, n, b"US", 2, n) for n in range(60_000))
+        raws = [file_bytes(each).replace(PIXEL_DATA, flood + PIXEL_DATA) for each in study]
+        assert ends(clinic, study, raws) == "QUARANTINED HEADER_LIMIT"
+        other = make_study(phantom(2, slices=5, size=32, lesions=0))
+        assert noted(clinic, other) == set()
+
     @pytest.mark.parametrize("extra", [-2, 2, 2048], ids=["short", "long", "a frame more"])
     def test_47_another_length_than_the_header_says(self, clinic, study, extra):
         raw = study[2].PixelData
@@ -110,13 +135,13 @@ class TestPixels:
         assert ends(clinic, study) == "QUARANTINED DECODER"
 
     def test_49_a_codestream_that_kills_its_decoder(self, clinic, study, tmp_path, monkeypatch):
-        (tmp_path / "dying.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-        dying = Sandbox("dying", memory_mib=512, timeout_s=10)
-        monkeypatch.setattr(pixels._decoder, "_sandbox", dying)
+        (tmp_path / "dying.py").write_text(DYING)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+        dying = ImageReader("dying")
+        monkeypatch.setattr("workers.volume.READER", dying)
         compressed(study[2])
         assert ends(clinic, study) == "QUARANTINED DECODER"
+        dying.close()
 
     @pytest.mark.parametrize(
         ("keyword", "value"), [("HighBit", 14), ("BitsStored", 17), ("SamplesPerPixel", 3)]
@@ -395,6 +420,9 @@ class TestStudies:
         assert {x["reason"] for x in lines if x["event"] == "study.note"} == {"UNSUPPORTED"}
         reasons = {choice["reason"] for choice in page.selection}
         assert reasons == {"modality US, not CT", "modality US, not MR"}
+        (job,) = page.jobs
+        assert (job["state"], job["reason"]) == ("DECLINED", "NO_MODEL")
+        assert "No model of this node reads" in answered(clinic, study, job["id"])
 
     def test_images_without_a_modality_get_their_answer_too(self, clinic, study):
         for data in study:

@@ -357,13 +357,24 @@ class TestStore:
 
     @pytest.mark.parametrize("uid", ["../../escaped", "/escaped", "1." + "1" * 64, ""])
     def test_36_a_command_whose_uid_is_none(self, door, uid, tmp_path):
-        """The library's door aborts."""
         with door.associated() as wire:
-            answer = wire.store(instance(), sop_instance=uid)
-        assert answer == (0x0117 if door.settings.fast_path else None)
-        door.said("UID_INVALID")
-        assert door.ledger.studies.receiving() == []
+            assert wire.store(instance(), sop_instance=uid) == 0x0117
+            line = door.told(36)
+            assert (line["status"], line["bytes"]) == ("0117", len(instance()))
+            assert wire.store(instance()) == 0
+        door.arrived(1)
         assert not list(tmp_path.rglob("*escaped*"))
+
+    def test_36_a_command_in_pieces_whose_uid_is_none(self, door):
+        """Nothing of it stays behind for the next to be added to."""
+        with door.associated() as wire:
+            for uid, status in (("../../escaped", 0x0117), ("1.2.3.4", 0)):
+                whole = command(sop_instance=uid)
+                wire.send(pdv(whole[:20], command=True, last=False))
+                wire.send(pdv(whole[20:], command=True))
+                wire.send(pdv(instance()[:100], last=False), pdv(instance()[100:]))
+                assert wire.status() == status
+        door.arrived(1)
 
     def test_38_a_padded_uid(self, door):
         padded = instance().replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")

@@ -15,6 +15,25 @@ for passage in (1, 2):
     print(passage, flush=True)
 """
 
+PASS_IN_A_THREAD = """
+import os, threading
+from dicom_node import faults
+
+def work():
+    polite.wait()
+    faults.point("here")
+    os.write(1, b"passed")
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+polite = threading.Event()
+thread = threading.Thread(target=work)
+thread.start()
+os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
+polite.set()
+thread.join()
+"""
+"""On one processor, where the first thread is the last to hear of a signal."""
+
 
 def passed(plan: str) -> tuple[int, str]:
     """Exit status of a program that passes both points twice, and what it printed."""
@@ -42,3 +61,15 @@ def passed(plan: str) -> tuple[int, str]:
 )
 def test_a_plan_ends_the_process_at_its_passage(plan, end, printed):
     assert passed(plan) == (end, printed)
+
+
+def test_a_thread_that_is_stopped_goes_no_further():
+    """Though a signal to the process would be taken by any thread, at its leisure."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", PASS_IN_A_THREAD],
+        env={**os.environ, "DICOM_NODE_FAULT": "here:1:STOP"},
+        stdout=subprocess.PIPE,
+    )
+    os.waitid(os.P_PID, running.pid, os.WSTOPPED)
+    running.kill()
+    assert running.communicate() == (b"", None)

@@ -10,7 +10,7 @@ from pydicom.uid import RLELossless
 from dicom_node.domain.errors import Unusable
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
-from workers.pixels import MAX_PIXELS, read_pixels
+from workers.pixels import MAX_FRAMES, MAX_PIXELS, planes
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def image() -> Dataset:
 
 def refused(image: Dataset) -> str:
     with pytest.raises(Unusable) as caught:
-        read_pixels(image)
+        list(planes(image))
     assert image.SOPInstanceUID in str(caught.value)
     return caught.value.code
 
@@ -31,8 +31,8 @@ def compressed(image: Dataset) -> Dataset:
 
 
 def test_a_frame_is_rescaled(image):
-    pixels = read_pixels(image)
-    assert pixels.shape == (1, 64, 64)
+    (pixels,) = planes(image)
+    assert pixels.shape == (64, 64)
     assert pixels.dtype == np.float32
     assert pixels.min() == -1024
 
@@ -48,6 +48,18 @@ def test_a_flood_of_pixels_is_refused_before_it_is_decoded(image):
     image.Rows = image.Columns = 65535
     image.NumberOfFrames = 1 + MAX_PIXELS // 65535**2
     assert refused(image) == "PIXEL_LIMIT"
+
+
+def test_a_flood_of_frames_without_pixels_is_refused(image):
+    image.Rows = image.Columns = 1
+    image.NumberOfFrames = MAX_FRAMES + 1
+    assert refused(image) == "PIXEL_LIMIT"
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_an_image_of_nothing_is_refused(image, keyword):
+    setattr(image, keyword, 0)
+    assert refused(image) == "PIXEL_ATTR"
 
 
 @pytest.mark.parametrize(

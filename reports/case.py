@@ -6,7 +6,9 @@ from functools import cached_property
 
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, FrameReference, Provenance
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.images import FrameReference
+from dicom_node.domain.provenance import Provenance
 from reports.compass import place
 from reports.key_slices import KeySlice, key_slices
 from reports.pictures import Picture, picture

@@ -14,8 +14,8 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 
-from dicom_node.domain.analysis import FrameReference
 from dicom_node.domain.errors import UnsupportedGeometry
+from dicom_node.domain.images import FrameReference
 from reports.case import Case
 from reports.identity import code_item, copy_element
 from reports.planes import decimal, functional_group, orientation, position

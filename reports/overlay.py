@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, SegmentMask, SourceImages
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.findings import SegmentMask
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.prediction import Box
 from reports.colormap import colors
 from reports.compass import edge_letters, pixel_size_mm, place

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, BoolArray, FloatArray
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from reports import wording
 from reports.compass import place
 from reports.derived_scene import derived_scene

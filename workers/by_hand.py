@@ -7,9 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dicom_node.catalog import BundleFolder, configured, open_bundle
-from dicom_node.domain.analysis import Analysis, Provenance
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
 from dicom_node.domain.job import Proposal, SeriesChoice
+from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.study import Instance
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger.opening import input_sha256

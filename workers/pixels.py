@@ -14,7 +14,7 @@ from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import DicomNodeError, UndecodablePixels, Unusable
 from dicom_node.sandbox import ChildDied
 from workers.decoder import Decoder

@@ -15,13 +15,14 @@ from pydicom import uid as uids
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from dicom_node.domain.analysis import FloatArray, FrameReference, SourceImages
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import (
     IncompleteStudy,
     UndecodablePixels,
     UnsupportedGeometry,
     Unusable,
 )
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.store import StoredFile
 from workers.geometry import Plane, plane_of, stack
 from workers.pixels import (

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Presence
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.colormap import INFERNO, colors

@@ -14,7 +14,8 @@ from dicom_node.domain.provenance import Provenance
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
-from dicom_node.settings import Results, Settings
+from dicom_node.settings.node import Settings
+from dicom_node.settings.results import Results
 from dicom_node.store import InstanceStore, StoredFile
 from reports import wording
 from reports.case import Case

@@ -17,7 +17,7 @@ from dicom_node.ledger.opening import input_sha256
 from dicom_node.receive.part10 import keep_in
 from dicom_node.routing import keywords, route
 from dicom_node.send.command import dicom_files
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
 from dicom_node.store import InstanceStore
 from reports import wording

@@ -15,7 +15,7 @@ from dicom_node.domain.errors import DicomNodeError
 from dicom_node.domain.explanation import Trust
 from dicom_node.domain.findings import Estimate, Finding
 from dicom_node.domain.provenance import Provenance
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study

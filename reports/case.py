@@ -78,6 +78,11 @@ class Case:
         return place(self.analysis.images, frame, self.header(frame))
 
     @cached_property
+    def references(self) -> dict[str, Reference]:
+        """To each source image, by its SOP Instance UID: most results refer to all of them."""
+        return {uid: Reference.to(header) for uid, header in self._headers.items()}
+
+    @cached_property
     def _headers(self) -> dict[str, Dataset]:
         return {str(header.SOPInstanceUID): header for header in self.sources.headers}
 

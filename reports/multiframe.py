@@ -20,7 +20,6 @@ from dicom_node.domain.images import FrameReference
 from reports.case import Case
 from reports.identity import code_item, copy_element
 from reports.planes import decimal, functional_group, orientation, position
-from reports.references import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ def _references(dataset: Dataset, case: Case, frames: Sequence[Derived]) -> None
     """The whole series, for viewers to find it; the images that frames were derived from."""
     series = Dataset()
     series.SeriesInstanceUID = case.sources.first.SeriesInstanceUID
-    series.ReferencedInstanceSequence = [Reference.to(h).item() for h in case.sources.headers]
+    series.ReferencedInstanceSequence = [r.item for r in case.references.values()]
     dataset.ReferencedSeriesSequence = [series]
     used = dict.fromkeys(frame.source for frame in frames)
     items = (_source_item(case.reference(n)) for n in used)

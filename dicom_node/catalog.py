@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.observe import log
-from dicom_node.settings import Models
+from dicom_node.settings.models import Models
 from dicom_node.signing import Signers
 
 MANIFEST, CARD, SUMS = "manifest.toml", "card.md", "SHA256SUMS"

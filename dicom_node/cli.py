@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError
-from dicom_node.settings import Settings, load_settings, origins
+from dicom_node.settings.node import Settings
+from dicom_node.settings.sources import load_settings, origins
 
 app = typer.Typer(
     no_args_is_help=True,

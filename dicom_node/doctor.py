@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dicom_node.decoders import COMPRESSED, NATIVE, decoders
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle, DicomNodeError
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
 
 LOW_DISK_GIB = 5

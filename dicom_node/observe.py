@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from dicom_node.settings import Log
+from dicom_node.settings.log import Log
 
 FIELDS = frozenset(
     {

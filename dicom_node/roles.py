@@ -17,7 +17,7 @@ from dicom_node.alive import SignOfLife
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 
 CHECK_S = 0.5

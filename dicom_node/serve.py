@@ -11,7 +11,7 @@ from dicom_node.domain.errors import ConfigurationError
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.redis_server import find_program, redis_role, wait_for
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.supervise import Role, Supervisor
 from dicom_node.verify import remove_orphans

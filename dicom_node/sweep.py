@@ -24,7 +24,7 @@ from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
 from dicom_node.receive.promises import promises
 from dicom_node.routing import keywords, route
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.watch import Watch
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 
 DARK = 0.1
 """Part of the image's range up to which a pixel may be background, if the border reaches it."""

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, Presence
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.findings import Presence
 from dicom_node.domain.trust import Conformal
 
 Knots = Sequence[tuple[float, float]]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from explain.body import body
 from explain.measures import agreement, evidence_within, overlap
 

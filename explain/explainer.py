@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from explain.projection import Grid
 
 Inputs = FloatArray | Sequence[FloatArray] | Mapping[str, FloatArray]

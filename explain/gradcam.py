@@ -9,7 +9,7 @@ import tensorflow as tf
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 from explain import weightings
 from explain.explainer import Attribution, Inputs

@@ -10,7 +10,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from scipy import ndimage
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from explain.explainer import Attribution, Inputs
 from explain.layers import PLANE
 from explain.network import flat

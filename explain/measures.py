@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.stats import spearmanr
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 
 Ask = Callable[[FloatArray], FloatArray]
 """(images,) logits of one target, of (images, rows, columns, channels)."""

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 
 NEAREST = 5

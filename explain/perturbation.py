@@ -13,7 +13,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from scipy.linalg import qr
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from explain.gradients import InputMap, blurred
 from explain.projection import Grid
 from explain.scored import Scored

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from tf_keras_vis.gradcam import Gradcam
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 
 
 def reference_map(

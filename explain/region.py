@@ -6,7 +6,9 @@ The hottest pixel of a coarse map lies on the rim of a plateau; its centre lies 
 import numpy as np
 from scipy import ndimage
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, Region, SaliencyMap, SourceImages
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.explanation import Region, SaliencyMap
+from dicom_node.domain.images import SourceImages
 
 NOTHING = 0.05
 """Part of the colour bar below which a map shows no evidence."""

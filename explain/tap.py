@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 from explain.explainer import Inputs
 from explain.layers import Place, refuse_flat

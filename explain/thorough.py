@@ -14,7 +14,8 @@ from pydicom.sr.coding import Code
 from scipy import ndimage
 
 from dicom_node.domain import concepts
-from dicom_node.domain.analysis import FloatArray, QualityMeasure
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.explanation import QualityMeasure
 from explain.evidence import SHIFT_PIXELS, Again, Seen
 from explain.measures import (
     TILES,

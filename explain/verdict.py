@@ -15,7 +15,8 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from dicom_node.domain import concepts
-from dicom_node.domain.analysis import BoolArray, Trust
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.explanation import Trust
 from dicom_node.domain.trust import Number, VerdictNumber, VerdictPlan
 
 

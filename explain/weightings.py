@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 
 Weighting = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

@@ -23,10 +23,12 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Presence, Provenance, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import Target
+from dicom_node.domain.provenance import Provenance
 from reports.causes import NOT_ATTEMPTED, cause
 from reports.document import document
 from reports.identity import described

@@ -6,7 +6,9 @@ from functools import cached_property
 
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, FrameReference, Provenance
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.images import FrameReference
+from dicom_node.domain.provenance import Provenance
 from reports.compass import place
 from reports.key_slices import KeySlice, key_slices
 from reports.pictures import Picture, picture
@@ -74,6 +76,11 @@ class Case:
     def place(self, frame: int) -> str:
         """How to find a frame in a viewer: ``Series 2, image 13, H 57.5 mm``."""
         return place(self.analysis.images, frame, self.header(frame))
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """To each source image, by its SOP Instance UID: most results refer to all of them."""
+        return {uid: Reference.to(header) for uid, header in self._headers.items()}
 
     @cached_property
     def _headers(self) -> dict[str, Dataset]:

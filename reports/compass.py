@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import SourceImages
+from dicom_node.domain.images import SourceImages
 from reports.language import _, fixed
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))

@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import BoolArray
+from dicom_node.domain.arrays import BoolArray
 
 Vertex = tuple[int, int]
 """Row and column of a pixel's corner: (0, 0) is the corner of the first pixel."""

@@ -6,7 +6,9 @@ import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, FloatArray, SourceImages
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.prediction import DerivedImages
 from reports.compass import slice_position
 from reports.fonts import drawable

@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from dicom_node.domain.analysis import Finding, FloatArray
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.findings import Finding
 from reports import wording
 from reports.case import Case
 from reports.colormap import colors

@@ -24,7 +24,13 @@ def drawable_language() -> Language:
 
 def font(size: int) -> Font:
     """The font of this size for the language that is spoken."""
-    found = _file(spoken())
+    return _opened(spoken(), size)
+
+
+@lru_cache
+def _opened(language: Language, size: int) -> Font:
+    """Opened once: Pillow unpacks its own font anew each time."""
+    found = _file(language)
     if found is None:
         return ImageFont.load_default(size)
     name, index = found

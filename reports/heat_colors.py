@@ -9,8 +9,9 @@ from typing import ClassVar
 from pydicom.dataset import Dataset
 from pydicom.uid import PseudoColorSoftcopyPresentationStateStorage
 
-from dicom_node.domain.analysis import FrameReference, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.images import FrameReference
 from reports.case import Case
 from reports.colormap import INFERNO
 from reports.identity import identify, series_uid

@@ -15,8 +15,9 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
-from dicom_node.domain.analysis import Answer, Finding, Presence, QualityMeasure
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.explanation import QualityMeasure
+from dicom_node.domain.findings import Answer, Finding, Presence
 from reports import wording
 from reports.case import Case
 from reports.compass import slice_position

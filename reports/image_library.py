@@ -49,7 +49,7 @@ def image_library(case: Case) -> Dataset:
         for name in (codes.DCM.ImageLibrary, codes.DCM.ImageLibraryGroup)
     )
     library.ContinuityOfContent = group.ContinuityOfContent = "SEPARATE"
-    entries = [_entry(header) for header in _images(case)]
+    entries = [_entry(header, case.references[header.SOPInstanceUID]) for header in _images(case)]
     group.ContentSequence = [*_shared(case.sources.first), *entries]
     library.ContentSequence = [group]
     return library
@@ -108,10 +108,10 @@ def _orientation(header: Dataset) -> list[Dataset]:
     return [_number(n, v, COSINE) for n, v in zip(ORIENTATION, values, strict=False)]
 
 
-def _entry(header: Dataset) -> Dataset:
+def _entry(header: Dataset, reference: Reference) -> Dataset:
     """TID 1601: one image and its position."""
     item = _item("IMAGE", CONTAINS, SOURCE)
-    item.ReferencedSOPSequence = [Reference.to(header).item()]
+    item.ReferencedSOPSequence = [reference.item]
     values = header.get("ImagePositionPatient") or ()
     places = [_number(n, v, codes.UCUM.Millimeter) for n, v in zip(POSITION, values, strict=False)]
     if places:

@@ -4,17 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dicom_node.domain.analysis import (
-    Analysis,
-    Answer,
-    BoolArray,
-    Explanation,
-    Finding,
-    FloatArray,
-    Presence,
-    SegmentMask,
-)
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.concepts import DERIVED_IMAGE
+from dicom_node.domain.explanation import Explanation
+from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.prediction import Box
 
 

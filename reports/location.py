@@ -12,7 +12,7 @@ from highdicom.sr import (
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import SegmentMask
+from dicom_node.domain.findings import SegmentMask
 from reports.case import Case
 
 CENTER = codes.DCM.Center

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dicom_node.domain.analysis import Analysis, BoolArray, Finding, SaliencyMap, SegmentMask
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.explanation import SaliencyMap
+from dicom_node.domain.findings import Finding, SegmentMask
 from reports.compass import bar_cm
 from reports.fonts import Font, drawable, font
 from reports.key_slices import KeySlice, boxes_in, number_of, segments_in

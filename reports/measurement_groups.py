@@ -34,8 +34,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Answer, Finding, Presence, ResultInstance, SegmentMask
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.manifest import Target
 from dicom_node.domain.outputs import Quantity
 from dicom_node.domain.prediction import Box

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.tag import BaseTag, Tag
 
-from dicom_node.domain.analysis import FrameReference
 from dicom_node.domain.errors import UnsupportedGeometry
+from dicom_node.domain.images import FrameReference
 from reports.case import Case
 from reports.identity import code_item, copy_element
 from reports.planes import decimal, functional_group, orientation, position
-from reports.references import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _references(dataset: Dataset, case: Case, frames: Sequence[Derived]) -> None
     """The whole series, for viewers to find it; the images that frames were derived from."""
     series = Dataset()
     series.SeriesInstanceUID = case.sources.first.SeriesInstanceUID
-    series.ReferencedInstanceSequence = [Reference.to(h).item() for h in case.sources.headers]
+    series.ReferencedInstanceSequence = [r.item for r in case.references.values()]
     dataset.ReferencedSeriesSequence = [series]
     used = dict.fromkeys(frame.source for frame in frames)
     items = (_source_item(case.reference(n)) for n in used)
@@ -123,11 +123,15 @@ def _references(dataset: Dataset, case: Case, frames: Sequence[Derived]) -> None
 
 def _source_item(reference: FrameReference) -> Dataset:
     item = Dataset()
+    _refer(item, reference)
+    return item
+
+
+def _refer(item: Dataset, reference: FrameReference) -> None:
     item.ReferencedSOPClassUID = reference.sop_class_uid
     item.ReferencedSOPInstanceUID = reference.sop_instance_uid
     if reference.frame_number is not None:
         item.ReferencedFrameNumber = reference.frame_number
-    return item
 
 
 def _dimensions(dataset: Dataset, case: Case, dimensions: Sequence[Dimension]) -> None:
@@ -184,28 +188,35 @@ def _per_frame(case: Case, frames: Sequence[Derived], derivation: Code) -> list[
     return [planes[f.source].groups(f, ordinals[f.source]) for f in frames]
 
 
+Elements = dict[BaseTag, DataElement]
+"""Of an item, to begin others like it with: pydicom takes longer to make elements than items."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Plane:
     """What all frames derived from one source frame share."""
 
-    position: list[Dataset]
-    derivation: list[Dataset]
+    alike: Elements
+    """Position and derivation."""
+    in_patient: bool
 
     @classmethod
     def of(cls, case: Case, frame: int, derivation: Code) -> "_Plane":
-        return cls(_position(case, frame), [_derivation(case.reference(frame), derivation)])
+        item = Dataset()
+        item.DerivationImageSequence = [_derivation(case.reference(frame), derivation)]
+        position = _position(case, frame)
+        if position:
+            item.PlanePositionSequence = position
+        return cls(_elements(item), bool(position))
 
     def groups(self, frame: Derived, place: int) -> Dataset:
         content = Dataset()
-        if not self.position:
+        if not self.in_patient:
             place = frame.source + 1
             content.StackID, content.InStackPositionNumber = "1", place
         content.DimensionIndexValues = [*frame.index, place]
-        item = Dataset()
-        item.DerivationImageSequence = self.derivation
+        item = Dataset(dict(self.alike))
         item.FrameContentSequence = [content]
-        if self.position:
-            item.PlanePositionSequence = self.position
         for keyword, sequence in frame.groups.items():
             setattr(item, keyword, sequence)
         return item
@@ -225,12 +236,29 @@ def _position(case: Case, frame: int) -> list[Dataset]:
 
 def _derivation(reference: FrameReference, how: Code) -> Dataset:
     """Derivation Image Macro (PS3.3 C.7.6.16.2.6)."""
-    source = _source_item(reference)
-    source.SpatialLocationsPreserved = "YES"
-    source.PurposeOfReferenceCodeSequence = [
-        code_item(codes.DCM.SourceImageForImageProcessingOperation)
-    ]
-    item = Dataset()
+    source = Dataset(dict(_preserved()))
+    _refer(source, reference)
+    item = Dataset(dict(_derived(how)))
     item.SourceImageSequence = [source]
-    item.DerivationCodeSequence = [code_item(how)]
     return item
+
+
+@lru_cache
+def _preserved() -> Elements:
+    """Of every source image."""
+    item = Dataset()
+    item.SpatialLocationsPreserved = "YES"
+    purpose = codes.DCM.SourceImageForImageProcessingOperation
+    item.PurposeOfReferenceCodeSequence = [code_item(purpose)]
+    return _elements(item)
+
+
+@lru_cache(maxsize=64)
+def _derived(how: Code) -> Elements:
+    item = Dataset()
+    item.DerivationCodeSequence = [code_item(how)]
+    return _elements(item)
+
+
+def _elements(item: Dataset) -> Elements:
+    return {element.tag: element for element in item}

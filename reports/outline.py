@@ -1,10 +1,12 @@
 """Smooth outlines of masks, drawn on the outside so that nothing of the mask is hidden."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 
 SUPERSAMPLING = 2
 SMOOTHING = 0.4
@@ -19,25 +21,40 @@ Window = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels of the picture."""
 
 
-def draw_outline(
-    picture: NDArray[np.float32],
-    mask: BoolArray,
-    color: Color,
-    *,
-    width: int = 2,
-    dashed: bool = False,
-) -> None:
-    """Draw the outline of a mask of any size into an RGB picture (height, width, 3), 0 to 255."""
-    if not mask.any():
-        return
-    window = _window(mask, picture.shape[1], picture.shape[0], 4 * width + 2)
-    inside = _enlarged(mask, window, picture.shape[1], picture.shape[0])
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The outline of a mask, found once, to be drawn into any picture of one size."""
+
+    window: Window
+    """The part of the picture that it lies in."""
+    casing: FloatArray
+    """Opacity of the dark line around it, within the window."""
+    line: FloatArray
+    color: Color
+
+    def draw(self, picture: NDArray[np.float32]) -> None:
+        """Draw it into an RGB picture (height, width, 3), 0 to 255."""
+        left, top, right, bottom = self.window
+        part = picture[top:bottom, left:right]
+        _blend(part, self.casing, (0, 0, 0))
+        _blend(part, self.line, self.color)
+
+
+def outline(
+    mask: BoolArray, size: tuple[int, int], color: Color, *, width: int = 2, dashed: bool = False
+) -> Outline:
+    """Of a mask of any size with at least one pixel, in a picture of so many columns and rows."""
+    window = _window(mask, *size, 4 * width + 2)
+    inside = _enlarged(mask, window, *size)
     line = _grown(inside, width)
     casing = _grown(line, 1)
     pattern = _dashes(inside) if dashed else np.float32(1)
-    part = picture[window[1] : window[3], window[0] : window[2]]
-    _blend(part, _between(casing, line) * pattern * CASING, (0, 0, 0))
-    _blend(part, _between(line, inside) * pattern, color)
+    return Outline(
+        window,
+        _between(casing, line) * pattern * np.float32(CASING),
+        _between(line, inside) * pattern,
+        color,
+    )
 
 
 def _window(mask: BoolArray, across: int, down: int, margin: int) -> Window:
@@ -52,7 +69,7 @@ def _window(mask: BoolArray, across: int, down: int, margin: int) -> Window:
     )
 
 
-def _enlarged(mask: BoolArray, window: Window, across: int, down: int) -> Image.Image:
+def _enlarged(mask: BoolArray, window: Window, across: int, down: int) -> BoolArray:
     x, y = mask.shape[1] / across, mask.shape[0] / down
     left, top, right, bottom = window
     size = ((right - left) * SUPERSAMPLING, (bottom - top) * SUPERSAMPLING)
@@ -60,29 +77,28 @@ def _enlarged(mask: BoolArray, window: Window, across: int, down: int) -> Image.
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     smooth = image.resize(size, Image.Resampling.BICUBIC, box=box)
     blurred = smooth.filter(ImageFilter.GaussianBlur(SMOOTHING * SUPERSAMPLING / x))
-    return blurred.point([0] * 128 + [255] * 128)
+    return np.asarray(blurred) >= 128
 
 
-def _grown(inside: Image.Image, distance: int) -> Image.Image:
+def _grown(inside: BoolArray, distance: int) -> BoolArray:
     """Grow a region; squares and crosses in turn come close to a circle."""
     for step in range(distance * SUPERSAMPLING):
-        inside = inside.filter(ImageFilter.MaxFilter(3)) if step % 2 else _cross(inside)
+        down = _either(inside, 0)
+        inside = _either(down, 1) if step % 2 else down | _either(inside, 1)
     return inside
 
 
-def _cross(inside: Image.Image) -> Image.Image:
-    array = np.asarray(inside)
-    grown = array.copy()
-    grown[1:] |= array[:-1]
-    grown[:-1] |= array[1:]
-    grown[:, 1:] |= array[:, :-1]
-    grown[:, :-1] |= array[:, 1:]
-    return Image.fromarray(grown)
+def _either(inside: BoolArray, axis: int) -> BoolArray:
+    """A region and its neighbours along an axis."""
+    along = np.moveaxis(inside, axis, 0)
+    grown = along.copy()
+    grown[1:] |= along[:-1]
+    grown[:-1] |= along[1:]
+    return np.moveaxis(grown, 0, axis)
 
 
-def _between(outer: Image.Image, inner: Image.Image) -> FloatArray:
-    ring = np.asarray(outer, dtype=np.float32) - np.asarray(inner, dtype=np.float32)
-    return _reduced(ring / np.float32(255))
+def _between(outer: BoolArray, inner: BoolArray) -> FloatArray:
+    return _reduced((outer & ~inner).astype(np.float32))
 
 
 def _reduced(values: FloatArray) -> FloatArray:
@@ -91,9 +107,8 @@ def _reduced(values: FloatArray) -> FloatArray:
     return np.asarray(image, dtype=np.float32)
 
 
-def _dashes(inside: Image.Image) -> FloatArray:
+def _dashes(region: BoolArray) -> FloatArray:
     """1 on dashes and 0 on gaps, by the angle around the middle of the region."""
-    region = np.asarray(inside)
     rows, columns = np.nonzero(region)
     y, x = np.ogrid[: region.shape[0], : region.shape[1]]
     angle = np.arctan2(y - rows.mean(), x - columns.mean()) / (2 * np.pi)

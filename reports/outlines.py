@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 
-from dicom_node.domain.analysis import ResultInstance, SegmentMask
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.findings import SegmentMask
 from reports.case import Case
 from reports.contour import contours
 from reports.gray_pipeline import Rescale, presentation_lut, rescales, windows

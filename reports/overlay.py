@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, SegmentMask, SourceImages
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.findings import SegmentMask
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.prediction import Box
 from reports.colormap import colors
 from reports.compass import edge_letters, pixel_size_mm, place
-from reports.outline import Color, draw_outline
+from reports.outline import Color, outline
 from reports.window import gray
 
 OPACITY, CLEAR_BELOW, FULL_FROM = 0.68, 0.04, 0.40
@@ -47,7 +49,9 @@ class Scene:
 
     def rgb(self) -> Rgb:
         """A fresh picture to draw on."""
-        return np.repeat(self.gray[..., None], 3, axis=2)
+        picture = np.empty((*self.gray.shape, 3), np.float32)
+        picture[:] = self.gray[..., None]
+        return picture
 
     def enlarged(self, plane: FloatArray) -> FloatArray:
         """A plane of the source grid, (rows, columns), on the grid of the picture."""
@@ -85,18 +89,21 @@ def add_heat(picture: Rgb, values: NDArray[np.floating]) -> None:
     every picture of a model.
     """
     level = np.clip((values - CLEAR_BELOW) / (FULL_FROM - CLEAR_BELOW), 0, 1)
-    weight = (OPACITY * level)[..., None].astype(np.float32)
-    picture += weight * (colors(values) - picture)
+    difference = colors(values).astype(np.float32)
+    difference -= picture
+    difference *= (OPACITY * level)[..., None].astype(np.float32)
+    picture += difference
 
 
 def add_outlines(
     picture: Rgb, segments: Sequence[SegmentMask], frame: int, region: BoolArray | None
 ) -> None:
     """Draw segments as full lines and the region that the map names as a dashed one."""
-    if region is not None:
-        draw_outline(picture, region, REGION_COLOR, dashed=True)
+    size = (picture.shape[1], picture.shape[0])
+    if region is not None and region.any():
+        outline(region, size, REGION_COLOR, dashed=True).draw(picture)
     for segment in segments:
-        draw_outline(picture, segment.mask[frame], segment.color)
+        outline(segment.mask[frame], size, segment.color).draw(picture)
 
 
 def box_mask(box: Box, images: SourceImages) -> BoolArray:
@@ -109,4 +116,5 @@ def box_mask(box: Box, images: SourceImages) -> BoolArray:
 
 def to_image(picture: Rgb) -> Image.Image:
     """8 bits a channel."""
-    return Image.fromarray(np.clip(picture, 0, 255).round().astype(np.uint8))
+    levels = np.clip(picture, 0, 255)
+    return Image.fromarray(np.rint(levels, out=levels).astype(np.uint8))

@@ -15,8 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ParametricMapStorage
 
-from dicom_node.domain.analysis import FloatArray, ResultInstance, SaliencyMap
+from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.explanation import SaliencyMap
 from reports.case import Case
 from reports.identity import LONG_STRING, code_item, identify, series_description
 from reports.multiframe import Derived, describe, require_frame_of_reference

@@ -1,17 +1,18 @@
 """The pictures of a key slice: for the page, and the panel that stands alone in a PACS."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, BoolArray, FloatArray
+from dicom_node.domain.analysis import Analysis
 from reports import wording
+from reports.annotated import Annotated, annotated
 from reports.compass import place
 from reports.derived_scene import derived_scene
 from reports.fonts import drawable, drawable_language
-from reports.key_slices import KeySlice, boxes_in, segments_in
+from reports.key_slices import KeySlice
 from reports.language import N_, _, speaking
 from reports.marks import (
     AMBER,
@@ -24,18 +25,8 @@ from reports.marks import (
     legend,
     legend_lines,
     mark,
-    write_number,
 )
-from reports.outline import Color, draw_outline
-from reports.overlay import (
-    BOX_COLOR,
-    REGION_COLOR,
-    Scene,
-    add_heat,
-    box_mask,
-    scene,
-    to_image,
-)
+from reports.overlay import Scene, scene, to_image
 from reports.settings import DISCLAIMER
 from reports.terms import term
 from reports.wording import no_evidence
@@ -75,50 +66,24 @@ def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
 
 def _pictures(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
     view = scene(analysis.images, header, key.frame, PAGE)
+    drawn = annotated(analysis, view, key, PAGE_TYPE)
     return Picture(
         key=key,
         place=view.place,
-        outlined=_drawn(analysis, view, key, PAGE_TYPE),
-        heated=_heated(analysis, view, key, PAGE_TYPE),
+        outlined=drawn.image(),
+        heated=_heated(drawn, key, PAGE_TYPE),
         derived=_derived(derived_scene(analysis, key, view, header), PAGE_TYPE),
         panel=_panel(analysis, header, key),
     )
 
 
-def _drawn(
-    analysis: Analysis, view: Scene, key: KeySlice, kind: Type, heat: FloatArray | None = None
-) -> Image.Image:
-    """With heat in parts of full scale, (rows, columns) of the source."""
-    canvas = view.rgb()
-    if heat is not None:
-        add_heat(canvas, view.enlarged(heat))
-    for region in key.regions:
-        draw_outline(canvas, region, REGION_COLOR, dashed=True)
-    places = list(_places(analysis, key))
-    for _number, mask, color in places:
-        draw_outline(canvas, mask, color)
-    image = to_image(canvas)
-    for each in places:
-        write_number(image, *each, kind)
-    mark(image, view, kind)
-    return image
-
-
-def _places(analysis: Analysis, key: KeySlice) -> Iterator[tuple[int, BoolArray, Color]]:
-    """Number, pixels and colour of each segment and box in the slice."""
-    for segment in segments_in(analysis, key.frame):
-        yield segment.number, segment.mask[key.frame], segment.color
-    for number, _finding, box in boxes_in(analysis, key):
-        yield number, box_mask(box, analysis.images), BOX_COLOR
-
-
-def _heated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Image.Image | None:
+def _heated(drawn: Annotated, key: KeySlice, kind: Type) -> Image.Image | None:
     """With heat and its bar; none where no map names a place, or all are withheld."""
     explanation, heat = key.explanation, key.heat
     if explanation is None or heat is None:
         return None
     saliency = explanation.saliency
-    image = _drawn(analysis, view, key, kind, heat / saliency.full_scale)
+    image = drawn.image(heat / saliency.full_scale)
     return _beside(image, color_bar(image.height, saliency, kind))
 
 
@@ -141,7 +106,8 @@ def _panel(analysis: Analysis, header: Dataset, key: KeySlice) -> Image.Image:
     kind = PANEL_TYPE
     view = scene(analysis.images, header, key.frame, PANEL)
     made = _derived(derived_scene(analysis, key, view, header), kind)
-    body = _heated(analysis, view, key, kind) or _drawn(analysis, view, key, kind)
+    drawn = annotated(analysis, view, key, kind)
+    body = _heated(drawn, key, kind) or drawn.image()
     body = body if made is None else _beside(body, made)
     remark = _(BESIDE) if made else no_evidence(key.explanation)
     width = max(body.width, PANEL)

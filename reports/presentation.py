@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import FrameReference
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.images import FrameReference
 from reports.case import Case
 from reports.compass import pixel_size_mm
 from reports.identity import series_description

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from pydicom.dataset import Dataset
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reference:
     """Where one instance is."""
 
@@ -26,8 +27,9 @@ class Reference:
             str(dataset.SOPInstanceUID),
         )
 
+    @cached_property
     def item(self) -> Dataset:
-        """SOP Instance Reference Macro (PS3.3 Table 10-11)."""
+        """SOP Instance Reference Macro (PS3.3 Table 10-11); many sequences hold this one item."""
         item = Dataset()
         item.ReferencedSOPClassUID = self.sop_class_uid
         item.ReferencedSOPInstanceUID = self.sop_instance_uid
@@ -56,7 +58,12 @@ def _study(uid: str, series: Mapping[str, list[Reference]], purpose: Dataset | N
 def _series(uid: str, references: Iterable[Reference], purpose: Dataset | None) -> Dataset:
     item = Dataset()
     item.SeriesInstanceUID = uid
-    item.ReferencedSOPSequence = [reference.item() for reference in references]
-    for reference in item.ReferencedSOPSequence if purpose else ():
-        reference.PurposeOfReferenceCodeSequence = [purpose]
+    items = [reference.item for reference in references]
+    item.ReferencedSOPSequence = [_with_purpose(i, purpose) for i in items] if purpose else items
+    return item
+
+
+def _with_purpose(reference: Dataset, purpose: Dataset) -> Dataset:
+    item = Dataset({element.tag: element for element in reference})
+    item.PurposeOfReferenceCodeSequence = [purpose]
     return item

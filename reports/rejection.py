@@ -13,8 +13,9 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import Provenance, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.provenance import Provenance
 from reports.identity import identify, instance_uid, series_uid
 from reports.language import _, speaking
 from reports.settings import ReportSettings

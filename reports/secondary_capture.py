@@ -14,8 +14,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from dicom_node.domain.analysis import Answer, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.findings import Answer
 from reports.case import Case
 from reports.compass import edge_letters
 from reports.identity import identify, image_reference, instance_uid

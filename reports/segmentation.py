@@ -15,8 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, SegmentationStorage
 
-from dicom_node.domain.analysis import FrameReference, ResultInstance, SegmentMask
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.findings import SegmentMask
+from dicom_node.domain.images import FrameReference
 from reports.case import Case
 from reports.identity import identify, series_description
 from reports.multiframe import Derived, Dimension, describe, require_frame_of_reference

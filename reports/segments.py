@@ -8,7 +8,8 @@ from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import BoolArray, SegmentMask
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.findings import SegmentMask
 from dicom_node.domain.manifest import Target
 from reports.case import Case
 from reports.identity import code_item

@@ -65,7 +65,8 @@ class StructuredReportWriter:
         others = [r for r in earlier if r.kind not in FORMS]
         written = [r.dataset for r in earlier if r.kind in FORMS]
         content = _content(case, others, flat=self.kind is not ResultKind.STRUCTURED_REPORT)[0]
-        evidence = map(Reference.to, [*case.sources.headers, *(r.dataset for r in others)])
+        made = (Reference.to(result.dataset) for result in others)
+        evidence = [*case.references.values(), *made]
         dataset = document(case, self.kind, content, evidence, case.predecessors)
         *context, measurements, remarks = dataset.ContentSequence
         library = next(map(_library, written), None) or image_library(case)

@@ -7,8 +7,8 @@ from typing import Protocol, Self
 from pydicom.dataset import Dataset
 
 from dicom_node import __version__
-from dicom_node.domain.analysis import Provenance
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.uid import uuid_uid
 from reports.settings import ReportSettings
 from reports.source import Sources

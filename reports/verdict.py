@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.domain import concepts
-from dicom_node.domain.analysis import ExplanationQuality, QualityMeasure, Trust
+from dicom_node.domain.explanation import ExplanationQuality, QualityMeasure, Trust
 from reports.terms import term
 
 VERDICTS = {

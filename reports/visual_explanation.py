@@ -11,8 +11,10 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Answer, Explanation, ResultInstance
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.explanation import Explanation
+from dicom_node.domain.findings import Answer
 from reports.case import Case
 from reports.identity import instance_uid
 from reports.parametric_map import maps

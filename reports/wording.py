@@ -3,20 +3,10 @@
 from collections.abc import Sequence
 from functools import reduce
 
-from dicom_node.domain.analysis import (
-    Analysis,
-    Answer,
-    Estimate,
-    Explanation,
-    ExplanationQuality,
-    Finding,
-    Measurement,
-    Presence,
-    Region,
-    Share,
-    Trust,
-)
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.concepts import DERIVED_IMAGE
+from dicom_node.domain.explanation import Explanation, ExplanationQuality, Region, Trust
+from dicom_node.domain.findings import Answer, Estimate, Finding, Measurement, Presence, Share
 from reports.compass import coordinate
 from reports.language import N_, _, fixed, number, percent
 from reports.terms import term

@@ -11,26 +11,22 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import (
-    Analysis,
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.concepts import own
+from dicom_node.domain.explanation import (
     Explanation,
     ExplanationQuality,
-    Finding,
-    FrameReference,
-    Measurement,
-    Prediction,
-    Presence,
-    Provenance,
     QualityMeasure,
     Region,
     SaliencyMap,
-    SegmentMask,
-    SourceImages,
     Trust,
 )
-from dicom_node.domain.concepts import own
+from dicom_node.domain.findings import Finding, Measurement, Presence, SegmentMask
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.prediction import Prediction
+from dicom_node.domain.provenance import Provenance
 from dicom_node.testing.phantom import Phantom, phantom
 from dicom_node.testing.study import make_study
 

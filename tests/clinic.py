@@ -15,7 +15,7 @@ from scipy.special import expit
 from world import QUIET_S, World
 
 from dicom_node.catalog import Catalog, shipped_bundles
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.receive.intake import Intake, Outcome

@@ -14,7 +14,8 @@ from wire import Wire
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.receive.listener import Listener
 from dicom_node.redis_server import free_port
-from dicom_node.settings import Listen, Notice
+from dicom_node.settings.completeness import Notice
+from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore
 
 

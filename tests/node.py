@@ -15,7 +15,8 @@ from dicom_node.ledger import Ledger
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Answer, Outcome, Peer, echo, send
-from dicom_node.settings import Settings, load_settings
+from dicom_node.settings.node import Settings
+from dicom_node.settings.sources import load_settings
 from dicom_node.store import InstanceStore
 
 

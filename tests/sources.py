@@ -12,7 +12,8 @@ import numpy as np
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.findings import Presence
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.testing.phantom import Phantom, phantom
 from dicom_node.testing.study import save_study

@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.catalog import open_bundle
 from dicom_node.domain.delivery import ResultKind
-from dicom_node.settings import Results, Settings
+from dicom_node.settings.node import Settings
+from dicom_node.settings.results import Results
 from dicom_node.testing.inserts import Cylinder
 from dicom_node.testing.study import make_study, save_study
 

@@ -13,7 +13,9 @@ from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.job import Claim, Proposal, SelectedSeries, SeriesChoice
 from dicom_node.domain.study import AttributeValue, Instance, Series, Study
 from dicom_node.ledger import Ledger, OpenStudy
-from dicom_node.settings import Destination, Settings, Web
+from dicom_node.settings.node import Settings
+from dicom_node.settings.results import Destination
+from dicom_node.settings.web import Web
 from dicom_node.store import InstanceStore
 from dicom_node.web.app import create_app
 from dicom_node.web.site import TOKEN

@@ -12,8 +12,9 @@ from dicom_node.domain.manifest import ModelManifest, SeriesSelection
 from dicom_node.domain.rule import TagRule
 from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger, Recording
-from dicom_node.settings import Completeness, Settings
-from dicom_node.settings import Sweep as SweepSettings
+from dicom_node.settings.completeness import Completeness
+from dicom_node.settings.node import Settings
+from dicom_node.settings.work import Sweep as SweepSettings
 from dicom_node.store import InstanceStore
 from dicom_node.sweep import Sweep
 from dicom_node.testing.broker import RecordingBroker

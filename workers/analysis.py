@@ -7,15 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from dicom_node import faults
-from dicom_node.domain.analysis import (
-    Analysis,
-    Answer,
-    Finding,
-    Provenance,
-    SaliencyMap,
-    SourceImages,
-)
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.explanation import SaliencyMap
+from dicom_node.domain.findings import Answer, Finding
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.job import SeriesChoice
+from dicom_node.domain.provenance import Provenance
 from explain.explainer import Attribution
 from workers.asked import Asked
 from workers.findings import Case, Explained, explained

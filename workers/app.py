@@ -20,7 +20,7 @@ from dicom_node.broker import celery_app
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.roles import BEAT_S
 from dicom_node.observe import log, set_up_logging
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from workers.tasks import register
 
 if TYPE_CHECKING:

@@ -10,17 +10,11 @@ from functools import cached_property
 import numpy as np
 from scipy.special import logit as log_odds
 
-from dicom_node.domain.analysis import (
-    Answer,
-    BoolArray,
-    Estimate,
-    Finding,
-    FloatArray,
-    Prediction,
-    SaliencyMap,
-)
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.explanation import SaliencyMap
+from dicom_node.domain.findings import Answer, Estimate, Finding
 from dicom_node.domain.outputs import Classification, Detection, Regression, Segment
-from dicom_node.domain.prediction import Box
+from dicom_node.domain.prediction import Box, Prediction
 from explain import evidence
 from explain.evidence import Seen
 from explain.explainer import Inputs

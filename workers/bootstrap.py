@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from dicom_node.catalog import BundleFolder, Catalog, configured
-from dicom_node.domain.analysis import Analysis, Provenance, ResultInstance
+from dicom_node.domain.analysis import Analysis, ResultInstance
 from dicom_node.domain.delivery import REPORT_FORMS, ResultKind, StoredResult
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.job import Claim, Job
+from dicom_node.domain.provenance import Provenance
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
-from dicom_node.settings import Results, Settings
+from dicom_node.settings.node import Settings
+from dicom_node.settings.results import Results
 from dicom_node.store import InstanceStore, StoredFile
 from reports import wording
 from reports.case import Case

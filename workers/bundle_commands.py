@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node.doctor import Check, Health
-from dicom_node.settings import load_settings
+from dicom_node.settings.sources import load_settings
 from dicom_node.signing import is_encrypted, read_private_key
 from workers.console import Bars, console
 from workers.options import CasesOption, FoldOption, RenameOption, SpacingOption, question

@@ -7,16 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dicom_node.catalog import BundleFolder, configured, open_bundle
-from dicom_node.domain.analysis import Analysis, Provenance
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
 from dicom_node.domain.job import Proposal, SeriesChoice
+from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.study import Instance
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger.opening import input_sha256
 from dicom_node.receive.part10 import keep_in
 from dicom_node.routing import keywords, route
 from dicom_node.send.command import dicom_files
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
 from dicom_node.store import InstanceStore
 from reports import wording

@@ -10,9 +10,12 @@ from tempfile import TemporaryDirectory
 
 from dicom_node.catalog import BundleFolder, open_bundle
 from dicom_node.doctor import Check, Health
-from dicom_node.domain.analysis import Analysis, Estimate, Finding, Provenance, Trust
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.errors import DicomNodeError
-from dicom_node.settings import Settings
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.findings import Estimate, Finding
+from dicom_node.domain.provenance import Provenance
+from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study

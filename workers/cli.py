@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError
-from dicom_node.settings import load_settings
+from dicom_node.settings.sources import load_settings
 from workers import bundle_commands, training_commands
 from workers.console import Bars, console
 

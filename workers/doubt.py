@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from dicom_node.domain.analysis import Answer, Estimate, Finding, Presence
+from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from explain.calibration import open_answers
 from explain.evidence import Evidence, Removed, Seen
 from explain.thorough import NOISE

@@ -7,10 +7,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import BoolArray, Explanation, Finding
+from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.explanation import Explanation
+from dicom_node.domain.findings import Finding
 from dicom_node.domain.manifest import ExplanationPlan
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from explain.explainer import Explainer
 from explain.gradcam import WEIGHTINGS
 from explain.gradients import blurred

@@ -22,22 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dicom_node.domain.analysis import (
-    BoolArray,
-    Estimate,
-    Explanation,
-    ExplanationQuality,
-    Finding,
-    FloatArray,
-    Prediction,
-    Presence,
-    Provenance,
-    SaliencyMap,
-    SegmentMask,
-    SourceImages,
-    Trust,
-)
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.explanation import Explanation, ExplanationQuality, SaliencyMap, Trust
+from dicom_node.domain.findings import Estimate, Finding, Presence, SegmentMask
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest, Segment, Target
+from dicom_node.domain.prediction import Prediction
+from dicom_node.domain.provenance import Provenance
 from explain.region import find_region
 from workers.measure import longest_slice, measurements
 from workers.regions import Regions, beside

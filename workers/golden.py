@@ -12,8 +12,9 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from dicom_node.catalog import GOLDEN_EXPECTED, GOLDEN_INPUT, BundleFolder
-from dicom_node.domain.analysis import FloatArray, FrameReference, SourceImages
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import CorruptBundle
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from workers.arrays import Arrays, read_arrays
 from workers.bundle import Golden

@@ -6,7 +6,7 @@ import numpy as np
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import SourceImages
+from dicom_node.domain.images import SourceImages
 from dicom_node.testing.phantom import Phantom
 from dicom_node.testing.study import make_study, save_study
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from scipy.special import expit, softmax
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel, UnusableOutput
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Head

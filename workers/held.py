@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from explain.explainer import Inputs
 from workers.items import Items
 

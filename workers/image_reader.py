@@ -19,7 +19,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UndecodablePixels, Unusable
 from dicom_node.sandbox import serve
 from dicom_node.store import StoredFile

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import IncompleteStudy
 from dicom_node.domain.manifest import ModelInput, View
 from dicom_node.routing import holds

@@ -8,13 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from dicom_node.catalog import WEIGHTS, BundleFolder
-from dicom_node.domain.analysis import FloatArray, Share
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import (
     CorruptBundle,
     DeviceOutOfMemory,
     UnsupportedModel,
     UnusableOutput,
 )
+from dicom_node.domain.findings import Share
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.calibration import by_curves
 from explain.explainer import Attribution, Explainer, Inputs

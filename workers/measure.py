@@ -9,7 +9,9 @@ from pydicom.sr.coding import Code
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist, squareform
 
-from dicom_node.domain.analysis import BoolArray, Measurement, SourceImages
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.findings import Measurement
+from dicom_node.domain.images import SourceImages
 
 MILLILITRE = Code("ml", "UCUM", "ml")
 MEAN = {"CT": codes.DCM.MeanAttenuationCoefficient}

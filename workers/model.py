@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dicom_node.domain.analysis import FloatArray, Share
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.findings import Share
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Attribution, Explainer, Inputs
 from workers.arrays import Arrays

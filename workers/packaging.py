@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import SourceImages
+from dicom_node.domain.images import SourceImages
 from workers.arrays import Arrays
 from workers.bundle import write_bundle
 from workers.golden import make_golden

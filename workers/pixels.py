@@ -15,7 +15,7 @@ from pydicom.encaps import parse_basic_offsets, parse_fragments
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import iter_pixels
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UndecodablePixels
 
 MAX_PIXELS, MAX_FRAMES = 2**30, 2**16

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dicom_node.domain.analysis import FloatArray, Prediction, SaliencyMap
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.explanation import SaliencyMap
+from dicom_node.domain.prediction import Prediction
 from explain.explainer import Inputs
 from workers.findings import Answers, Case
 from workers.findings import answer as answer_targets

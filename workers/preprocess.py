@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dicom_node.domain.analysis import SourceImages
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from workers.steps import apply
 from workers.steps.prepared import Prepared

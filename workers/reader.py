@@ -15,7 +15,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UndecodablePixels, UnreadableDataset
 from dicom_node.receive.dataset import check_structure
 from dicom_node.sandbox import ChildDied, Sandbox

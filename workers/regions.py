@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from dicom_node.domain.analysis import BoolArray, SourceImages
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.images import SourceImages
 
 
 @dataclass(frozen=True)

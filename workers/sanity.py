@@ -11,7 +11,8 @@ import numpy as np
 
 from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.doctor import Check, Health
-from dicom_node.domain.analysis import FloatArray, SourceImages
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.images import SourceImages
 from explain.measures import agreement, similarity
 from workers.model import Model
 from workers.preprocess import prepare

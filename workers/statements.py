@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Provenance
 from dicom_node.domain.errors import ConfigurationError, UndecodablePixels
 from dicom_node.domain.job import NODE, Job
 from dicom_node.domain.manifest import ModelManifest, Target
+from dicom_node.domain.provenance import Provenance
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
 from reports.answer import Answer, answer_document

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from dicom_node.domain.job import Claim
     from dicom_node.ledger.jobs import Jobs
-    from dicom_node.settings import Settings
+    from dicom_node.settings.node import Settings
     from workers.bootstrap import Worker
 
 TRANSIENT_PAUSE_S = 30.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dicom_node.domain.errors import ConfigurationError
-from dicom_node.settings import load_settings
+from dicom_node.settings.sources import load_settings
 from workers.console import Bars, console
 from workers.options import FoldOption, RenameOption, SpacingOption, question
 

@@ -7,17 +7,14 @@ import numpy as np
 from pydicom.sr.codedict import codes
 
 from dicom_node.domain import concepts
-from dicom_node.domain.analysis import (
-    Answer,
-    Estimate,
+from dicom_node.domain.explanation import (
     Explanation,
     ExplanationQuality,
-    Finding,
-    Presence,
     QualityMeasure,
     SaliencyMap,
     Trust,
 )
+from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from dicom_node.domain.trust import VerdictPlan
 from explain.evidence import Evidence, Seen, weigh
 from explain.thorough import Thorough, measured

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import FloatArray, FrameReference, SourceImages
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import (
     IncompleteStudy,
     UndecodablePixels,
     UnsupportedGeometry,
     Unusable,
 )
+from dicom_node.domain.images import FrameReference, SourceImages
 from workers.geometry import Plane, plane_of, stack
 from workers.pixels import (
     MAX_FRAMES,

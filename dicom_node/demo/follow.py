@@ -16,7 +16,7 @@ from dicom_node.domain.study import StudyState
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.send.cstore import Answer, Peer, send
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.supervise import Supervisor
 from dicom_node.testing.pacs import FakePacs
 

@@ -24,7 +24,9 @@ from dicom_node.redis_server import find_program, free_port
 from dicom_node.send.command import dicom_files
 from dicom_node.send.cstore import Peer, echo
 from dicom_node.serve import running
-from dicom_node.settings import Log, Settings, load_settings
+from dicom_node.settings.log import Log
+from dicom_node.settings.node import Settings
+from dicom_node.settings.sources import load_settings
 from dicom_node.supervise import Supervisor
 from dicom_node.testing.pacs import FakePacs
 

@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float32]
+from dicom_node.domain.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[
 from dicom_node.decoders import NATIVE, image_transfer_syntaxes
 from dicom_node.domain.errors import DatasetMismatch, UnsupportedSOPClass, UnsupportedSyntax
 from dicom_node.receive.dataset import Bytes, Identity
-from dicom_node.settings import Caller, Listen
+from dicom_node.settings.listen import Caller, Listen
 
 CALLING_AE, CALLED_AE = (1, 1, 3), (1, 1, 7)
 """A-ASSOCIATE-RJ (result, source, reason): title not recognized (PS3.8 Table 9-21)."""

@@ -15,7 +15,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.folder import LATER, WatchedFolder, dicom_files, take_file
 from dicom_node.receive.intake import Intake, Outcome
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 
 LOOK_S, PAUSE_S = 2.0, 30.0

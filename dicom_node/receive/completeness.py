@@ -22,7 +22,7 @@ from dicom_node.ledger.expectations import Standing
 from dicom_node.observe import log
 from dicom_node.receive.promises import Promises
 from dicom_node.routing import against_rule, frames
-from dicom_node.settings import Completeness, NamedSeries
+from dicom_node.settings.completeness import Completeness, NamedSeries
 from dicom_node.watch import Watch
 
 

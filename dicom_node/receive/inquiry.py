@@ -15,7 +15,8 @@ from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.observe import log
 from dicom_node.send.cstore import Peer
 from dicom_node.send.query import instance_counts
-from dicom_node.settings import Completeness, Settings
+from dicom_node.settings.completeness import Completeness
+from dicom_node.settings.node import Settings
 from dicom_node.watch import Watch
 
 ASK_AGAIN_S, LONGEST_S = 5.0, 60.0

@@ -29,7 +29,8 @@ from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.relay import Relay
 from dicom_node.receive.spool import Spool
-from dicom_node.settings import Listen, Notice
+from dicom_node.settings.completeness import Notice
+from dicom_node.settings.listen import Listen
 
 SUCCESS, INTERNAL = 0x0000, 0x0110
 

@@ -36,7 +36,8 @@ from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
 from dicom_node.receive.tls_gate import TlsGate, tls_context
-from dicom_node.settings import Listen, Notice
+from dicom_node.settings.completeness import Notice
+from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore, refusing
 
 TICK_S = 0.5

@@ -21,7 +21,7 @@ from dicom_node.ledger.expectations import Change, Source
 from dicom_node.observe import log
 from dicom_node.receive.dataset import check_structure, checked_uid
 from dicom_node.sandbox import ChildDied, Sandbox
-from dicom_node.settings import Notice
+from dicom_node.settings.completeness import Notice
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 IAN = "1.2.840.10008.5.1.4.33"

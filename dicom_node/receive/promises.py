@@ -5,7 +5,7 @@ from collections.abc import Collection, Hashable, Sequence
 
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.ledger.expectations import Source, Standing
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 
 RECHECK_S = 15.0
 """Our own results reach the PACS that counts them, which no mark shows."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.receive.connection import Connection, Host
-from dicom_node.settings import Tls
+from dicom_node.settings.listen import Tls
 
 HANDSHAKE_S = 5.0
 

@@ -6,7 +6,7 @@ from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.ledger import Ledger, Shipment
 from dicom_node.observe import log
 from dicom_node.send.cstore import Answer, Outcome, Peer, send
-from dicom_node.settings import Destination
+from dicom_node.settings.results import Destination
 from dicom_node.store import InstanceStore
 
 MAX_REFUSALS = 3

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from dicom_node.domain.analysis import Presence, Trust
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import MAX_ATTEMPTS, POISON, JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.worklist import Progress, Row, current_jobs

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.web import forms, pages, status, stow
 from dicom_node.web.guard import HEADERS, Guard

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.observe import log
-from dicom_node.settings import Web, is_loopback
+from dicom_node.settings.web import Web, is_loopback
 
 MAX_BODY_BYTES = 64 * 1024
 FORM = "application/x-www-form-urlencoded"

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dicom_node import __version__
 from dicom_node.domain.wording import percent
 from dicom_node.ledger import Ledger
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.web import text, words
 

@@ -20,8 +20,9 @@ from orthanc import Orthanc, running_orthanc
 from pydicom import dcmread
 
 from dicom_node.catalog import open_bundle, shipped_bundles
-from dicom_node.domain.analysis import Analysis, Presence, ResultInstance
+from dicom_node.domain.analysis import Analysis, ResultInstance
 from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
+from dicom_node.domain.findings import Presence
 from dicom_node.domain.manifest import ModelManifest
 from reports.answer import Answer, answer_document
 from reports.case import Case

@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from dicom_node.catalog import configured
 from dicom_node.domain.steps import Denoising, Feature, Geometry, Intensity
-from dicom_node.settings import Models
+from dicom_node.settings.models import Models
 
 README = Path(__file__).parent.parent.parent / "README.md"
 SECTION = README.read_text("utf-8").split("## Bring your own model\n")[1].split("\n## ")[0]

@@ -76,7 +76,8 @@ def test_the_parent_of_a_worker_has_no_tensorflow(tmp_path):
     out = run(
         """
 import sys
-from dicom_node.settings import Settings, Broker
+from dicom_node.settings.node import Settings
+from dicom_node.settings.work import Broker
 from workers.app import make_app
 make_app(Settings(broker=Broker(url="redis://127.0.0.1:1/0")))
 print("tensorflow" in sys.modules or "keras" in sys.modules)

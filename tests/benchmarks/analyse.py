@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from measure import Row, in_turn, row, seconds
 
-from dicom_node.domain.analysis import Provenance
+from dicom_node.domain.provenance import Provenance
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 

@@ -12,7 +12,7 @@ from measure import Row
 from dicom_node.domain.study import Instance, StudyState
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.schema import study
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.sweep import Sweep
 from dicom_node.testing.broker import RecordingBroker

@@ -112,7 +112,7 @@ def _become(role: str, config: str, plan: str, log: str) -> None:
     from dicom_node import faults, roles
     from dicom_node.observe import set_up_logging
     from dicom_node.receive.packs import Packs
-    from dicom_node.settings import load_settings
+    from dicom_node.settings.sources import load_settings
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # end with the server that forked us
     output = os.open(log, os.O_WRONLY | os.O_APPEND)

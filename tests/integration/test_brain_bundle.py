@@ -7,9 +7,10 @@ from PIL import Image
 from pydicom import uid as uids
 
 from dicom_node.catalog import open_bundle, shipped_bundles
-from dicom_node.domain.analysis import Presence, Trust
 from dicom_node.domain.errors import IncompleteStudy
-from dicom_node.settings import load_settings
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.findings import Presence
+from dicom_node.settings.sources import load_settings
 from dicom_node.testing.phantom import Phantom, phantom
 from dicom_node.testing.study import make_study, save_study
 

@@ -10,7 +10,7 @@ from pydicom.uid import EnhancedCTImageStorage
 from typer.testing import CliRunner
 
 from dicom_node.catalog import GOLDEN_INPUT, open_bundle, shipped_bundles
-from dicom_node.domain.analysis import SourceImages
+from dicom_node.domain.images import SourceImages
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 from workers.arrays import read_arrays

@@ -91,7 +91,7 @@ def test_what_a_table_of_cases_cannot_know_is_refused_in_one_sentence(name, reas
 
 
 def test_an_item_shows_what_any_of_its_slices_shows():
-    from dicom_node.domain.analysis import FrameReference, SourceImages
+    from dicom_node.domain.images import FrameReference, SourceImages
     from workers.items import Items
     from workers.steps.prepared import Prepared
     from workers.training.masked import showing

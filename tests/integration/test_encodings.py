@@ -22,7 +22,7 @@ from dicom_node.receive.admission import supported_contexts
 from dicom_node.receive.intake import Intake, Outcome
 from dicom_node.receive.part10 import check_file
 from dicom_node.send.cstore import Answer, Peer, send
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study

@@ -14,7 +14,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.receive.listener import Listener
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Answer, Peer, echo, send
-from dicom_node.settings import Listen
+from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from dicom_node.catalog import open_bundle, shipped_bundles
-from dicom_node.domain.analysis import Analysis, Presence, Provenance
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.provenance import Provenance
 from dicom_node.testing.phantom import Phantom, phantom
 from dicom_node.testing.study import make_study, save_study
 

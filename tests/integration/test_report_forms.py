@@ -23,7 +23,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Peer, echo
 from dicom_node.send.shipping import MAX_REFUSALS, ship
-from dicom_node.settings import Destination
+from dicom_node.settings.results import Destination
 from dicom_node.store import InstanceStore
 from dicom_node.testing.pacs import FakePacs
 from reports.case import Case

@@ -14,7 +14,7 @@ from dicom_node.redis_server import free_port
 from dicom_node.send.command import parse_address
 from dicom_node.send.cstore import Answer, Outgoing, Peer, answer_of, echo, send
 from dicom_node.send.shipping import ship
-from dicom_node.settings import Destination
+from dicom_node.settings.results import Destination
 from dicom_node.store import InstanceStore
 from dicom_node.testing.pacs import FakePacs
 from dicom_node.testing.phantom import phantom
@@ -145,7 +145,7 @@ def test_a_wrong_ae_title_is_explained(tmp_path):
 
 def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
     from dicom_node.receive.listener import Listener
-    from dicom_node.settings import Listen
+    from dicom_node.settings.listen import Listen
 
     listen = Listen(port=free_port())
     store = InstanceStore(tmp_path / "store")

@@ -27,7 +27,9 @@ from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.receive.notices import MPPS
 from dicom_node.redis_server import free_port
-from dicom_node.settings import Listen, Settings, Web
+from dicom_node.settings.listen import Listen
+from dicom_node.settings.node import Settings
+from dicom_node.settings.web import Web
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study

@@ -6,7 +6,7 @@ from clinic import Blind
 from node import running_node
 
 from dicom_node.domain.errors import CorruptBundle
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 
 pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow

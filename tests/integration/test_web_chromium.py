@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 from ward import MODEL, NEGATIVE, POSITIVE, Ward, every_state
 
-from dicom_node.settings import Settings
+from dicom_node.settings.node import Settings
 from dicom_node.web.app import create_app
 
 pytestmark = [pytest.mark.chromium, pytest.mark.slow]

@@ -12,7 +12,7 @@ from ward import MODEL, NEGATIVE, POSITIVE, REPORT, Visitor, Ward, every_state
 from dicom_node.domain.delivery import DeliveryState
 from dicom_node.domain.job import JobState
 from dicom_node.domain.review import Review, Verdict
-from dicom_node.settings import Web
+from dicom_node.settings.web import Web
 from dicom_node.web.text import LONGEST
 
 SAID_OF_STATE = {

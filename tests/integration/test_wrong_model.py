@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from dicom_node.catalog import open_bundle, shipped_bundles
-from dicom_node.domain.analysis import Finding, FrameReference, Presence, SourceImages, Trust
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.findings import Finding, Presence
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.testing.phantom import phantom
 
 pytest.importorskip("keras")

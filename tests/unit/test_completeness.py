@@ -16,7 +16,8 @@ from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.domain.rule import TagRule
 from dicom_node.ledger.expectations import Change, Source
 from dicom_node.receive.inquiry import ASK_AGAIN_S, PAUSE_S, Inquiry
-from dicom_node.settings import Archive, Destination, NamedSeries
+from dicom_node.settings.completeness import Archive, NamedSeries
+from dicom_node.settings.results import Destination
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 

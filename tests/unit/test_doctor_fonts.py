@@ -8,7 +8,8 @@ import pytest
 
 ASK = """
 from dicom_node.doctor import _chinese
-from dicom_node.settings import Results, Settings
+from dicom_node.settings.node import Settings
+from dicom_node.settings.results import Results
 for check in _chinese(Settings(results=Results(language="{}"))):
     print(check.health, check.found, check.advice)
 """

@@ -5,7 +5,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import Presence, Provenance
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.provenance import Provenance
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import Presence
+from dicom_node.domain.findings import Presence
 from explain.calibration import by_curves, calibrated, conformal, isotonic, open_answers
 from explain.evidence import Seen
 from explain.measures import agreement_with_occlusion, faithfulness, similarity

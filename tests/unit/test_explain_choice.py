@@ -6,9 +6,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import FrameReference, Provenance, SourceImages
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ExplanationPlan
+from dicom_node.domain.provenance import Provenance
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import FrameReference, SaliencyMap, SourceImages
+from dicom_node.domain.explanation import SaliencyMap
+from dicom_node.domain.images import FrameReference, SourceImages
 from explain.region import find_region
 
 SHAPE = (3, 40, 50)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from dicom_node.domain.analysis import Trust
+from dicom_node.domain.explanation import Trust
 from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
 from explain.body import body
 from explain.evidence import Seen, free, weigh, without

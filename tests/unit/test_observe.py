@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from dicom_node.observe import log, printable, set_up_logging
-from dicom_node.settings import Log
+from dicom_node.settings.log import Log
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import analyses
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import Analysis, Finding, Presence
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.findings import Finding, Presence
 from dicom_node.domain.prediction import Box
 from dicom_node.testing.phantom import phantom
 from reports.case import Case

@@ -12,7 +12,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
-from dicom_node.domain.analysis import Analysis, FrameReference
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.images import FrameReference
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter

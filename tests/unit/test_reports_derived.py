@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from pydicom.sr.coding import Code
 
-from dicom_node.domain.analysis import Analysis, Estimate, Measurement
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.concepts import DERIVED_IMAGE, MEAN_CHANGE
+from dicom_node.domain.findings import Estimate, Measurement
 from dicom_node.domain.prediction import DerivedImages
 from dicom_node.testing.phantom import phantom
 from reports.case import Case

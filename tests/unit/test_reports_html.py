@@ -14,7 +14,8 @@ import analyses
 import pikepdf
 import pytest
 
-from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.testing.phantom import phantom
 from reports.case import Case

@@ -14,7 +14,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 import reports
-from dicom_node.domain.analysis import Presence
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports import fonts
 from reports.case import Case

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Presence
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.colormap import INFERNO, colors
 from reports.compass import bar_cm, edge_letters, pixel_size_mm, place
 from reports.key_slices import key_slices
-from reports.outline import draw_outline
+from reports.outline import outline
 from reports.overlay import add_heat, scene
 from reports.window import gray
 
@@ -141,7 +141,7 @@ def test_an_outline_encloses_its_mask_and_hides_nothing_of_it(dashed: bool) -> N
     mask = np.zeros((64, 64), bool)
     mask[20:30, 40:50] = True
     picture = np.zeros((256, 256, 3), np.float32)
-    draw_outline(picture, mask, (255, 180, 0), dashed=dashed)
+    outline(mask, (256, 256), (255, 180, 0), dashed=dashed).draw(picture)
     rows, columns = np.nonzero(picture[..., 0] > 128)
     assert 74 <= rows.min() <= 80
     assert 118 <= rows.max() <= 125
@@ -155,7 +155,7 @@ def test_a_single_pixel_and_a_mask_at_the_border_have_outlines() -> None:
         mask = np.zeros((64, 64), bool)
         mask[row, column] = True
         picture = np.zeros((256, 256, 3), np.float32)
-        draw_outline(picture, mask, (255, 180, 0))
+        outline(mask, (256, 256), (255, 180, 0)).draw(picture)
         assert picture.max() > 200
 
 

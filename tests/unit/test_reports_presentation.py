@@ -12,8 +12,9 @@ import validators
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.colormap import INFERNO

@@ -16,8 +16,9 @@ import validators
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
 
-from dicom_node.domain.analysis import Analysis, FrameReference, ResultInstance
+from dicom_node.domain.analysis import Analysis, ResultInstance
 from dicom_node.domain.errors import UnsupportedGeometry
+from dicom_node.domain.images import FrameReference
 from dicom_node.testing.phantom import Phantom, phantom
 from reports.case import Case
 from reports.part10 import dataset_bytes

@@ -13,8 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import ComprehensiveSRStorage, EnhancedSRStorage
 
-from dicom_node.domain.analysis import Analysis, Presence
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.parametric_map import ParametricMapWriter

@@ -11,8 +11,10 @@ import pytest
 import validators
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import Analysis, ExplanationQuality, Presence, Trust
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.explanation import ExplanationQuality, Trust
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.html import report_html

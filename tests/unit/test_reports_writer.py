@@ -15,8 +15,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.domain.analysis import Analysis, Presence, ResultInstance
+from dicom_node.domain.analysis import Analysis, ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import save_study
 from reports.case import Case

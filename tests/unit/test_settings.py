@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from dicom_node.domain.errors import ConfigurationError
-from dicom_node.settings import is_loopback, load_settings, origins
+from dicom_node.settings.sources import load_settings, origins
+from dicom_node.settings.web import is_loopback
 
 
 @pytest.fixture

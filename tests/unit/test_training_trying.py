@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import Trust
+from dicom_node.domain.explanation import Trust
 from workers.training.trying import Tried, auroc, figures, fitted, judged, names_of, precision
 
 RANDOM = np.random.default_rng(6)

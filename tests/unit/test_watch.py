@@ -2,7 +2,7 @@
 
 from dicom_node.ledger import OpenStudy
 from dicom_node.receive.completeness import Readiness
-from dicom_node.settings import Completeness
+from dicom_node.settings.completeness import Completeness
 from dicom_node.watch import Watch
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from ward import Visitor, Ward, every_state
 
-from dicom_node.settings import Web
+from dicom_node.settings.web import Web
 from dicom_node.web.guard import MAX_BODY_BYTES
 from dicom_node.web.site import TOKEN
 

@@ -24,7 +24,8 @@ from dicom_node.catalog import (
 )
 from dicom_node.doctor import Health, examine
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
-from dicom_node.settings import Models, Settings
+from dicom_node.settings.models import Models
+from dicom_node.settings.node import Settings
 from workers.bundle import Golden, refuse_code, write_bundle
 from workers.training.phantom_text import manifest_text
 from workers.weights import refuse_weights

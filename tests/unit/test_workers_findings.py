@@ -5,14 +5,11 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import (
-    FrameReference,
-    Prediction,
-    Presence,
-    Provenance,
-    SourceImages,
-)
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.prediction import Prediction
+from dicom_node.domain.provenance import Provenance
 from workers.findings import Answers, Case, answer
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse

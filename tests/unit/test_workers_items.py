@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dicom_node.domain.analysis import FrameReference, SourceImages
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ModelInput
 from workers.items import Items
 from workers.steps.prepared import Prepared

@@ -5,7 +5,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import FrameReference, SourceImages
+from dicom_node.domain.images import FrameReference, SourceImages
 from workers.measure import diameters_mm, longest_slice, measurements, volume_ml
 
 SPACING = (2.0, 0.7, 0.9)

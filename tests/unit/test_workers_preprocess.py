@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.steps import Fit, Standardize, Window
 from workers.preprocess import prepare
 from workers.training.phantom_text import manifest_text

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from dicom_node.catalog import SIGNATURE, SUMS, configured, open_bundle, shipped_bundles
 from dicom_node.doctor import Health, examine
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
-from dicom_node.settings import Models, Settings
+from dicom_node.settings.models import Models
+from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers, read_private_key
 from workers.bundle import sign_bundle
 from workers.cli import app

@@ -11,7 +11,7 @@ from world import World, receive_all, state_of
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.delivery import DeliveryState, ResultKind
 from dicom_node.domain.review import Review, Verdict
-from dicom_node.settings import Destination, Results
+from dicom_node.settings.results import Destination, Results
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 from reports.case import Case

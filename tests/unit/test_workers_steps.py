@@ -8,8 +8,8 @@ from pydicom.uid import CTImageStorage
 from scipy import ndimage
 
 from dicom_node.domain import steps
-from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.domain.errors import UnsupportedGeometry
+from dicom_node.domain.images import FrameReference, SourceImages
 from workers.steps import STEPS, apply
 from workers.steps.prepared import Prepared
 from workers.training.phantom_text import manifest_text

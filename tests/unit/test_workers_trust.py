@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from dicom_node.catalog import open_bundle
-from dicom_node.domain.analysis import (
-    FrameReference,
-    Presence,
-    Provenance,
-    SourceImages,
-    Trust,
-)
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.images import FrameReference, SourceImages
+from dicom_node.domain.provenance import Provenance
 from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
 

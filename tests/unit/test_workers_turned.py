@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 from scipy.special import expit
 
-from dicom_node.domain.analysis import FrameReference, SourceImages
 from dicom_node.domain.errors import UnsupportedGeometry
+from dicom_node.domain.images import FrameReference, SourceImages
 from workers.model import Output
 from workers.prediction import predict
 from workers.preprocess import prepare

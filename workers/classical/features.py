@@ -15,7 +15,7 @@ from scipy import stats
 from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import label, regionprops
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 
 LEVELS = 16
 """Grey levels of the texture matrix, over the range of the region."""

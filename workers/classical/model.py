@@ -11,8 +11,9 @@ import skops.io
 from numpy.typing import NDArray
 
 from dicom_node.catalog import CLASSICAL, REFERENCE, BundleFolder
-from dicom_node.domain.analysis import FloatArray, Measurement, Share
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
+from dicom_node.domain.findings import Measurement, Share
 from dicom_node.domain.manifest import ModelManifest
 from explain.explainer import Inputs
 from workers.arrays import Arrays, read_arrays

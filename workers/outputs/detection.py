@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from dicom_node.domain.analysis import Finding, FloatArray, Presence
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.findings import Finding, Presence
 from dicom_node.domain.outputs import Detection, Target
 from dicom_node.domain.prediction import Box, Boxes, Prediction
 from workers.findings import Answers, Case

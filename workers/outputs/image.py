@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dicom_node.domain.analysis import Estimate, FloatArray, Measurement
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.concepts import DERIVED_IMAGE, MEAN_CHANGE
 from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel
+from dicom_node.domain.findings import Estimate, Measurement
 from dicom_node.domain.outputs import Image
 from dicom_node.domain.prediction import DerivedImages, Prediction
 from dicom_node.domain.steps import Standardize, Step, Window

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dicom_node.domain.analysis import Estimate, FloatArray, Measurement
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.findings import Estimate, Measurement
 from dicom_node.domain.outputs import Quantity, Regression
 from dicom_node.domain.prediction import Prediction
 from workers.findings import Answers, Case

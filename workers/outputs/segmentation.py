@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pydicom.sr.codedict import codes
 
-from dicom_node.domain.analysis import Estimate, Measurement, SegmentMask
+from dicom_node.domain.findings import Estimate, Measurement, SegmentMask
 from dicom_node.domain.outputs import Segment, Segmentation
 from dicom_node.domain.prediction import Prediction
 from workers.findings import Answers, Case, context

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dicom_node.domain import steps
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from workers.steps.prepared import Prepared, Run
 
 LEVELS = 3

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.analysis import FloatArray, SourceImages
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedGeometry
+from dicom_node.domain.images import SourceImages
 from explain.projection import Grid
 
 Run = Callable[["Prepared", Any], "Prepared"]

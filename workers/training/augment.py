@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 
 EDGE_PIXELS, PIXEL_MM = 0.7, 2.25
 TISSUE, FREE_RANGE = 0.51, 0.15

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import BoolArray
+from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.manifest import Target
 from workers.findings import Case, find_regions, heard
 from workers.model import Model

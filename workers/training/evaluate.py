@@ -7,7 +7,10 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import Analysis, BoolArray, Presence, Provenance
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.provenance import Provenance
 from dicom_node.testing.phantom import Phantom, phantom
 from workers.analysis import analyse_images
 from workers.model import Model

@@ -11,7 +11,9 @@ from functools import partial
 import keras
 import numpy as np
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, SourceImages, Trust
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.items import Items
 from workers.model import Model

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.stats import bootstrap, norm
 
-from dicom_node.domain.analysis import BoolArray
+from dicom_node.domain.arrays import BoolArray
 
 Z = float(norm.ppf(0.975))
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from workers.training.fit import BATCH, WINDOW, cross_entropy, mask_loss
 from workers.training.network import build
 from workers.training.slices import Slices

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
 from dicom_node.testing.phantom import Phantom

@@ -7,8 +7,9 @@ import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, FrameReference, SourceImages
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.errors import ConfigurationError
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.send.command import dicom_files
 from workers.training.dataset import Example
 from workers.volume import read_series

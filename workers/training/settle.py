@@ -16,7 +16,7 @@ import numpy as np
 import tomlkit
 from tomlkit.items import Table
 
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Regression

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from explain.measures import similarity
 from explain.network import scores

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import FloatArray, FrameReference, SourceImages
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.testing.phantom import Phantom, phantom
 from workers.preprocess import prepare

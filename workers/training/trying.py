@@ -7,14 +7,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import (
-    BoolArray,
-    FloatArray,
-    Presence,
-    Provenance,
-    SourceImages,
-    Trust,
-)
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.explanation import Trust
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.images import SourceImages
+from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.trust import Number, VerdictPlan
 from explain.evidence import Seen, weigh
 from explain.verdict import MEANINGS, fit, judge

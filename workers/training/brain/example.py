@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from pydicom.uid import MRImageStorage
 
-from dicom_node.domain.analysis import SourceImages
+from dicom_node.domain.images import SourceImages
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 from workers.volume import read_series

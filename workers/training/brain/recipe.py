@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from explain import outliers
 from explain.projection import Grid
 from workers.arrays import Arrays

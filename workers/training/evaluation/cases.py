@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dicom_node.domain.analysis import BoolArray, FloatArray, SaliencyMap, SourceImages
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.errors import ConfigurationError
+from dicom_node.domain.explanation import SaliencyMap
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from explain.projection import Grid
 from workers.arrays import Arrays

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from workers.training.evaluation import drawing
 from workers.training.evaluation.figures import BINS, Cases
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dicom_node.domain.analysis import BoolArray, FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from workers.training.evaluation.cases import Seen
 from workers.training.measures import Figure, proportion

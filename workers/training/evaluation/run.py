@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import FloatArray
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import ConfigurationError, Unusable
 from dicom_node.send.command import dicom_files
 from explain.outliers import Known

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from dicom_node.domain.analysis import FloatArray, SourceImages
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.images import SourceImages
 from explain.outliers import Known, score
 from workers.model import Model
 from workers.prediction import predict

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_node.domain.analysis import BoolArray
+from dicom_node.domain.arrays import BoolArray
 from workers.training.evaluation.figures import Cases, Rows
 from workers.training.measures import Figure
 

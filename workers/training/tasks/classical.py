@@ -13,7 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import Analysis, Presence, SourceImages
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from workers.classical.features import features, region
 from workers.classical.model import ClassicalModel

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
-from dicom_node.domain.analysis import Analysis, Finding, FloatArray, Presence
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.findings import Finding, Presence
 from dicom_node.domain.manifest import ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared

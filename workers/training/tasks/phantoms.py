@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dicom_node.domain.analysis import BoolArray, FrameReference, SourceImages
+from dicom_node.domain.arrays import BoolArray
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.testing.inserts import FIELD_OF_VIEW_MM, Cylinder, cylinder
 from dicom_node.testing.phantom import Phantom
 from dicom_node.testing.study import make_study

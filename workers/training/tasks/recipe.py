@@ -14,8 +14,11 @@ import keras
 import numpy as np
 
 from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import Analysis, FloatArray, Provenance, SourceImages
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.provenance import Provenance
 from reports.key_slices import is_absent
 from workers.analysis import analyse_images
 from workers.items import Items

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from dicom_node.domain.analysis import Analysis, FloatArray
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared

@@ -4,7 +4,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from dicom_node.domain.analysis import Analysis, FloatArray, FrameReference, Presence, SourceImages
+from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.findings import Presence
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.testing.mammogram import VIEWS, breast, make_mammograms
 from workers.items import Items

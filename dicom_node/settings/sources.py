@@ -1,0 +1,112 @@
+"""Where settings come from: a TOML file, the environment over it, secrets from files; read once.
+
+Order, strongest first: environment (``DICOM_NODE__LISTEN__PORT=104``), secret files (a file
+``broker__url`` in the folder that ``DICOM_NODE_SECRETS_DIR`` or systemd's
+``CREDENTIALS_DIRECTORY`` names), the TOML file, the defaults of the sections. No other module reads
+the environment.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    TomlConfigSettingsSource,
+)
+
+from dicom_node.domain.errors import ConfigurationError
+from dicom_node.settings.node import Settings
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read all sources once.
+
+    Raises ``ConfigurationError`` with one line for each wrong key.
+    """
+    try:
+        return _settings_class(path)()
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from None
+
+
+def origins(path: Path | None = None) -> Iterator[tuple[str, str, str]]:
+    """(key, value, origin) of every setting, secrets masked: what ``config show`` prints."""
+    settings = load_settings(path)
+    layers = [(name, _flat(source())) for name, source in _sources(type(settings), path)]
+    for key, value in _flat(settings.model_dump(mode="json")).items():
+        origin = next((name for name, values in layers if _names(values, key)), "default")
+        yield key, str(value), origin
+
+
+def _settings_class(path: Path | None) -> type[Settings]:
+    if path is not None and not path.is_file():
+        raise ConfigurationError(f"{path}: no such file; write one, or leave out --config")
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: object, **__: object
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(source for _, source in _sources(settings_cls, path))
+
+    return Loaded
+
+
+def _sources(
+    settings_cls: type[BaseSettings], path: Path | None
+) -> list[tuple[str, PydanticBaseSettingsSource]]:
+    sources: list[tuple[str, PydanticBaseSettingsSource]] = [
+        ("environment", EnvSettingsSource(settings_cls))
+    ]
+    if secrets := _secrets_dir():
+        nested = NestedSecretsSettingsSource(
+            EnvSettingsSource(settings_cls, env_prefix=""),
+            secrets_dir=secrets,
+            secrets_prefix="",
+            secrets_nested_delimiter="__",
+        )
+        sources.append((f"secret file in {secrets}", nested))
+    if path is not None:
+        sources.append((str(path), TomlConfigSettingsSource(settings_cls, toml_file=path)))
+    return sources
+
+
+def _secrets_dir() -> Path | None:
+    folder = os.environ.get("DICOM_NODE_SECRETS_DIR") or os.environ.get("CREDENTIALS_DIRECTORY")
+    if folder and not Path(folder).is_dir():
+        raise ConfigurationError(f"{folder}: the secrets folder does not exist")
+    return Path(folder) if folder else None
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _names(values: Mapping[str, Any], key: str) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for name in values)
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    where = str(path) if path else "settings"
+    lines = [
+        f"{where}: {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+        for e in error.errors(include_input=False, include_url=False)
+    ]
+    return "\n".join(lines)

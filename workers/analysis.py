@@ -67,7 +67,8 @@ def analyse_images(
         findings=judged(_explained(findings, maps, asked), asked),
         estimates=judged(_explained(answers.estimates, maps, asked), asked),
         selection=tuple(selection),
-        notes=(*_unread(prepared), *unfamiliar(asked), *answers.notes),
+        notes=(*_unread(prepared), *answers.notes),
+        unfamiliar=unfamiliar(asked),
         facts={**model.versions, "seconds": f"{time.monotonic() - started:.1f}"},
     )
 

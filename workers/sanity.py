@@ -46,14 +46,15 @@ def cascade(model: Model, network: Any, images: FloatArray) -> list[Randomised]:
     ``images`` as ``Items.stacked`` gives them; their maps are of the first target or quantity.
     """
     before = maps_of(model, images, [0])[:, 0]
-    kept = [layer.get_weights() for layer in network.layers]
+    layers = [layer for layer in _innermost(network) if layer.get_weights()]
+    kept = [layer.get_weights() for layer in layers]
     try:
         drawn = [
-            [_step(model, network, part, images, before, seed) for part in STEPS]
+            [_step(model, layers, part, images, before, seed) for part in STEPS]
             for seed in range(SEEDS)
         ]
     finally:
-        for layer, weights in zip(network.layers, kept, strict=True):
+        for layer, weights in zip(layers, kept, strict=True):
             layer.set_weights(weights)
     return [_together(each) for each in zip(*drawn, strict=True)]
 
@@ -122,17 +123,25 @@ def _cascaded(steps: Sequence[Randomised], *, tested: bool) -> Check:
     )
 
 
+def _innermost(layer: Any) -> Iterator[Any]:
+    """In the order of the network, of nested networks and wrappers those within."""
+    inner = layer._layers
+    if not inner:
+        yield layer
+    for each in inner:
+        yield from _innermost(each)
+
+
 def _step(
     model: Model,
-    network: Any,
+    layers: Sequence[Any],
     part: float,
     images: FloatArray,
     before: FloatArray,
     seed: int,
 ) -> Randomised:
-    with_weights = [layer for layer in network.layers if layer.get_weights()]
-    count = max(1, round(part * len(with_weights)))
-    for number, layer in enumerate(with_weights[-count:]):
+    count = max(1, round(part * len(layers)))
+    for number, layer in enumerate(layers[-count:]):
         layer.set_weights(_random(layer.get_weights(), [seed, number]))
     after = maps_of(model, images, [0])[:, 0]
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if a.any()]

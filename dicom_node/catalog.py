@@ -163,6 +163,18 @@ def open_bundle(path: Path, signers: Signers = ANYBODY) -> BundleFolder:
     return BundleFolder(path, _read_manifest(path), hashlib.sha256(sums).hexdigest(), signed_by)
 
 
+def parse_manifest(text: bytes, path: Path) -> ModelManifest:
+    """What ``manifest.toml`` says; ``path`` is what it is of. Raises CorruptBundle."""
+    try:
+        return ModelManifest.model_validate(tomllib.loads(text.decode("utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse(path, "BUNDLE", f"{MANIFEST} is no TOML: {error}")
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False)
+        problems = "; ".join(_problem(problem) for problem in found)
+        _refuse(path, "BUNDLE", f"correct {MANIFEST}: {problems}")
+
+
 def confirm(bundle: BundleFolder) -> None:
     """Raise CorruptBundle where the folder is not what it was when the bundle was opened."""
     if open_bundle(bundle.path).sha256 != bundle.sha256:
@@ -239,14 +251,7 @@ def _expected_sums(path: Path, sums: bytes, present: frozenset[str]) -> Mapping[
 def _read_manifest(path: Path) -> ModelManifest:
     if (path / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
         _refuse(path, "BUNDLE_SIZE", f"{MANIFEST} is too large to be one")
-    try:
-        return ModelManifest.model_validate(tomllib.loads((path / MANIFEST).read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse(path, "BUNDLE", f"{MANIFEST} is no TOML: {error}")
-    except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        problems = "; ".join(_problem(problem) for problem in found)
-        _refuse(path, "BUNDLE", f"correct {MANIFEST}: {problems}")
+    return parse_manifest((path / MANIFEST).read_bytes(), path)
 
 
 def _problem(problem: ErrorDetails) -> str:

@@ -93,6 +93,7 @@ def _values(case: Case) -> dict[str, Any]:
         "made_at_w3c": case.made_at.isoformat(timespec="seconds") + _zone(case),
         "institution": case.settings.institution_name,
         "summary": wording.summary(analysis),
+        "warning": wording.warning(analysis),
         "patient": _patient(case.sources.first),
         "findings": [_answer(case, answer) for answer in analysis.answers],
         "slices": [_slice(case, picture) for picture in case.pictures],

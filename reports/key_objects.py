@@ -18,7 +18,7 @@ from reports.presentation import images
 from reports.settings import DISCLAIMER
 from reports.source import UTF8
 from reports.structured_report import observer
-from reports.wording import summary
+from reports.wording import summary, warning
 
 KIND = ResultKind.KEY_OBJECTS
 SHOWN_BY = frozenset({ResultKind.PARAMETRIC_MAP, ResultKind.SECONDARY_CAPTURE})
@@ -45,11 +45,12 @@ class KeyObjectsWriter:
 
 
 def _document(case: Case, objects: Sequence[Dataset]) -> Dataset:
+    said = (_(DISCLAIMER), warning(case.analysis), summary(case.analysis))
     content = KeyObjectSelection(
         document_title=codes.DCM.OfInterest,
         referenced_objects=objects,
         observer_device_context=observer(case.maker),
-        description=f"{_(DISCLAIMER)} {summary(case.analysis)}",
+        description=" ".join(filter(None, said)),
     )
     return KeyObjectSelectionDocument(
         evidence=objects,

@@ -1,6 +1,7 @@
 """Marks on and around a picture: orientation, scale, place, colour bar, warning, legend."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from reports.terms import term
 from reports.text import clean
 
 WHITE, BLACK, AMBER, SILVER = (255, 255, 255), (0, 0, 0), (255, 191, 0), (190, 196, 204)
+RED: Color = (155, 28, 28)
+WORDS = re.compile(r"[\u3000-\u9fff\uff00-\uffef][，。：；]*|[^\s\u3000-\u9fff\uff00-\uffef]+\s*")
+"""Words, and Chinese characters with the stops that follow them."""
 PAPER: Color = (14, 17, 22)
 """Of the margins: darker than tissue, lighter than air."""
 NARROW = 18
@@ -168,16 +172,40 @@ def _boxed(number: int, finding: Finding) -> str:
     )
 
 
+def banner(text: str, width: int, kind: Type) -> Image.Image:
+    """A warning across a picture, in as many lines as it takes; of no height without a text."""
+    lines = list(_broken(text, width - 2 * kind.pad, kind.font()))
+    step = round(kind.size * 1.4)
+    image = Image.new("RGB", (width, step * len(lines) + kind.pad * bool(lines)), RED)
+    draw = ImageDraw.Draw(image)
+    for row, line in enumerate(lines):
+        at = (kind.pad, kind.pad / 2 + step * (row + 0.5))
+        draw.text(at, drawable(line, 200), WHITE, kind.font(), anchor="lm")
+    return image
+
+
+def _broken(text: str, width: float, font: Font) -> Iterator[str]:
+    """Lines of a text: between words, or between Chinese characters."""
+    line = ""
+    for word in WORDS.findall(text):
+        if line and font.getlength(line + word.rstrip()) > width:
+            yield line.rstrip()
+            line = ""
+        line += word
+    if line:
+        yield line.rstrip()
+
+
 def legend(lines: Sequence[Line], remark: str, width: int, kind: Type) -> Image.Image:
-    """The lines one below the other, then the remark; of no height where there is nothing."""
+    """The lines one below the other, then what is remarkable; of no height without either."""
     step, top, left = round(kind.size * 1.5), kind.pad // 2, kind.pad * 2 + kind.size * 2
-    rows = [(left, line.text) for line in lines] + ([(kind.pad, remark)] if remark else [])
+    rows = [(left, line.text, SILVER) for line in lines]
+    rows += [(kind.pad, remark, AMBER)] if remark else []
     image = Image.new("RGB", (width, top + step * len(rows)), PAPER)
     draw = ImageDraw.Draw(image)
-    for index, (x, text) in enumerate(rows):
-        draw.text(
-            (x, top + step * (index + 0.5)), drawable(text, 80), SILVER, kind.font(0.9), anchor="lm"
-        )
+    for index, (x, text, color) in enumerate(rows):
+        at = (x, top + step * (index + 0.5))
+        draw.text(at, drawable(text, 80), color, kind.font(0.9), anchor="lm")
     for index, line in enumerate(lines):
         _sample(draw, kind.pad, top + step * (index + 0.5), line, kind)
     return image

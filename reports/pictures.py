@@ -21,6 +21,7 @@ from reports.marks import (
     SILVER,
     WHITE,
     Type,
+    banner,
     color_bar,
     legend,
     legend_lines,
@@ -112,7 +113,8 @@ def _panel(analysis: Analysis, header: Dataset, key: KeySlice) -> Image.Image:
     remark = _(BESIDE) if made else no_evidence(key.explanation)
     width = max(body.width, PANEL)
     foot = legend(legend_lines(analysis, key), remark, width, kind)
-    parts = [_band(width, kind), _head(analysis, key, width, kind), body, foot]
+    warned = banner(wording.warning(analysis), width, kind)
+    parts = [_band(width, kind), warned, _head(analysis, key, width, kind), body, foot]
     return _stacked(parts, width, kind.pad)
 
 

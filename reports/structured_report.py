@@ -32,7 +32,7 @@ from reports.settings import DISCLAIMER
 from reports.subject import Maker
 from reports.terms import term
 from reports.verdict import COMMENT, name_our_codes
-from reports.wording import summary
+from reports.wording import summary, warning
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 LANGUAGES: Mapping[str, CodedConcept] = {
@@ -125,6 +125,7 @@ def _remarks(case: Case) -> ContentItem:
     texts = [
         _(DISCLAIMER),
         summary(case.analysis),
+        *filter(None, [warning(case.analysis)]),
         *map(term, case.notes),
         _("Intended use: {}").format(card.intended_use),
         _("Not for: {}").format(card.not_for),

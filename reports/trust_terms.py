@@ -84,10 +84,6 @@ TERMS = (
     N_("This model came without a test of its maps on cases with known places."),
     N_("The finding is absent: there is no place to check."),
     N_("The model names no place for this finding: look at the whole image."),
-    N_(
-        "These images are outside of what this model was trained on: do not rely on what "
-        "it says of them."
-    ),
     N_("present only"),
     N_("absent only"),
     N_("present or absent"),

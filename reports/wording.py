@@ -42,6 +42,10 @@ MAY_DECEIVE = N_(
     "The derived image is made by the model: it may hide what is there, or show what is not."
 )
 WITHHELD = N_("The heat map is withheld: it failed its checks.")
+UNFAMILIAR = N_(
+    "These images are outside of what this model was trained on: do not rely on what it says of "
+    "them."
+)
 
 
 def summary(analysis: Analysis) -> str:
@@ -52,6 +56,11 @@ def summary(analysis: Analysis) -> str:
         answers.setdefault(key, []).append(finding)
     said = [*map(answer, answers.values()), *map(measured, analysis.estimates)]
     return _("{}.").format(_("; ").join(said))
+
+
+def warning(analysis: Analysis) -> str:
+    """What a reader must know before the answer; empty where there is nothing of the kind."""
+    return _(UNFAMILIAR) if analysis.unfamiliar else ""
 
 
 _URGENCY = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)

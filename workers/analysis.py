@@ -23,7 +23,7 @@ from workers.progress import Progress, silent
 from workers.reader import ImageFile
 from workers.steps.prepared import Prepared
 from workers.trust import judged, unfamiliar
-from workers.volume import read_series, read_views
+from workers.volume import read_input
 
 
 def analyse(
@@ -33,12 +33,12 @@ def analyse(
     selection: Sequence[SeriesChoice] = (),
     progress: Progress = silent,
 ) -> Analysis:
-    """Read one series (files in any order) and analyse it.
+    """Read one series, or the views of a study (files in any order), and analyse it.
 
-    Raises what ``read_series``, ``prepare`` and ``Model.predict`` raise.
+    Raises what ``read_input``, ``prepare`` and ``Model.predict`` raise.
     """
-    read = read_views if model.manifest.input.unit == "views" else read_series
-    return analyse_images(read(files, progress), model, provenance, selection, progress)
+    images = read_input(files, model.manifest.input, progress)
+    return analyse_images(images, model, provenance, selection, progress)
 
 
 def analyse_images(
@@ -65,7 +65,8 @@ def analyse_images(
         findings=judged(_explained(findings, maps, asked), asked),
         estimates=judged(_explained(answers.estimates, maps, asked), asked),
         selection=tuple(selection),
-        notes=(*_unread(prepared), *unfamiliar(asked), *answers.notes),
+        notes=(*_unread(prepared), *answers.notes),
+        unfamiliar=unfamiliar(asked),
         facts={**model.versions, "seconds": f"{time.monotonic() - started:.1f}"},
     )
 

@@ -26,7 +26,8 @@ from workers.model import Model
 from workers.steps.prepared import Prepared
 
 AVERAGE_MASK = "average_mask"
-"""In ``reference.npz``: where the training masks lie, (rows, columns) of the model's input."""
+"""In ``reference.npz``: where the training masks lie, (rows, columns) of the model's input; of
+several views (views, rows, columns)."""
 CERTAIN = 1e-6
 """Probabilities are kept so far from 0 and 1 that they have log-odds."""
 PLANES_AXES = 4
@@ -70,7 +71,7 @@ class Asked:
             ),
             outline=self._outline(answer),
             likely=self._likely(answer),
-            expected=self._expected,
+            expected=self._expected(answer),
             outside=None if self.unfamiliar is None else float(self.unfamiliar[held.frame]),
             moves=answer.box is None,
         )
@@ -125,11 +126,12 @@ class Asked:
             raise ValueError(f"{self.model.manifest.id} is not explained")
         return plan
 
-    @cached_property
-    def _expected(self) -> FloatArray | None:
+    def _expected(self, answer: Answer) -> FloatArray | None:
         average = self.model.reference.get(AVERAGE_MASK)
         if average is None:
             return None
+        if self._items.unit == "views":
+            average = average[self._items.view(self.held(answer).frame)]
         size = self.prepared.values.shape[1:3]
         grid = Grid.covering(size, average.shape)
         return np.asarray(grid.project(average[None].astype(np.float32))[0])

@@ -163,6 +163,7 @@ def summary(analysis: Analysis) -> dict[str, Any]:
     """What the pages show of an analysis."""
     return {
         "line": wording.summary(analysis),
+        "warning": wording.warning(analysis),
         "findings": [
             {
                 "label": finding.target.finding.meaning,

@@ -39,18 +39,20 @@ def package(
     rename: RenameOption = None,
     spacing_mm: SpacingOption = None,
 ) -> None:
-    """Make a bundle of a model, its manifest and card, and one series as an example.
+    """Make a bundle of a model, its manifest and card, and one series or study as an example.
 
     The example becomes the golden test: its pixels go into the bundle, so take none of a patient
     who has not agreed. With cases that the model was not trained on, the method and layer are taken
     that point best, and the verdict on maps is fitted: without them no map is called reliable.
     """
+    from dicom_node.catalog import parse_manifest
     from dicom_node.send.command import dicom_files
     from workers.packaging import package_file
-    from workers.volume import read_series
+    from workers.volume import read_input
 
     warnings.simplefilter("ignore")
-    images = read_series(dicom_files(example))
+    plan = parse_manifest(manifest.read_bytes(), output).input
+    images = read_input(dicom_files(example), plan)
     text, reference = manifest.read_text("utf-8"), None
     if cases is not None:
         settled = _settled(model, text, question(cases, fold, rename, spacing_mm))

@@ -34,7 +34,6 @@ from workers.sanity import sanity
 from workers.training.cases_check import check_cases
 from workers.training.evaluation.run import Question, asked_about
 from workers.training.masked import Cases
-from workers.trust import OUTSIDE
 
 GIB = 2**30
 PHANTOM_SEED = 7_000_003
@@ -171,8 +170,7 @@ def explanations(analysis: Analysis) -> Iterator[Check]:
     """How far each map of the study can be believed."""
     if analysis.manifest.explained is None:
         yield Check("explanation", Health.NOTE, "the model explains nothing")
-    strange = OUTSIDE in analysis.notes
-    if strange:
+    if analysis.unfamiliar:
         advice = "give --study: nothing is learnt of a bundle from images that it is not for"
         found = "the images are not like those of training: maps are withheld as they must be"
         yield Check("explanation, scope", Health.NOTE, found, advice)
@@ -181,7 +179,7 @@ def explanations(analysis: Analysis) -> Iterator[Check]:
         if answer.explanation is None:
             continue
         quality = answer.explanation.quality
-        bad = Health.NOTE if strange else Health.BAD
+        bad = Health.NOTE if analysis.unfamiliar else Health.BAD
         health = {Trust.RELIABLE: Health.OK, Trust.NOT_RELIABLE: bad}
         yield Check(
             f"explanation, {answer.tracking_id}",

@@ -23,8 +23,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
-from dicom_node.domain.explanation import Explanation, ExplanationQuality, SaliencyMap, Trust
-from dicom_node.domain.findings import Estimate, Finding, Presence, SegmentMask
+from dicom_node.domain.explanation import (
+    Explanation,
+    ExplanationQuality,
+    Region,
+    SaliencyMap,
+    Trust,
+)
+from dicom_node.domain.findings import Answer, Estimate, Finding, Presence, SegmentMask
 from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest, Segment, Target
 from dicom_node.domain.prediction import Prediction
@@ -128,10 +134,17 @@ def explained(
     answer: Explained, saliency: SaliencyMap, images: SourceImages, level: float
 ) -> Explained:
     """The answer with its explanation: the map, and the place it names on the key slice."""
-    outline = answer.segment.mask[answer.frame] if answer.segment else None
-    region = find_region(saliency, answer.frame, images, level=level, outline=outline)
+    region = place_named(answer, saliency, images, level)
     unknown = ExplanationQuality(Trust.NOT_MEASURED)
     return replace(answer, explanation=Explanation(saliency, region, unknown))
+
+
+def place_named(
+    answer: Answer, saliency: SaliencyMap, images: SourceImages, level: float
+) -> Region | None:
+    """The place that a map names on the key slice; none where it holds no evidence."""
+    outline = answer.segment.mask[answer.frame] if answer.segment else None
+    return find_region(saliency, answer.frame, images, level=level, outline=outline)
 
 
 def context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:

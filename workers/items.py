@@ -14,6 +14,7 @@ from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import IncompleteStudy
 from dicom_node.domain.manifest import ModelInput, View
 from dicom_node.routing import holds
+from explain.explainer import Inputs
 from workers.steps.prepared import Prepared
 
 
@@ -52,17 +53,17 @@ class Items:
         """Frames that no item shows."""
         return self.count - len(np.unique(self.frames))
 
-    def inputs(self, values: FloatArray, chosen: slice) -> FloatArray | list[FloatArray]:
-        """Of some items, from (frames, rows, columns, channels); of views one array each."""
-        places = self.frames[chosen]
-        if self.unit == "slice":
-            return np.ascontiguousarray(values[places[:, 0]])
-        if self.unit == "views":
-            return [values[view] for view in places.T]
-        return values[places]
+    def view(self, frame: int) -> int:
+        """Which plane of an item shows a frame that is read."""
+        return int(np.argwhere(self.frames == frame)[0, 1])
+
+    def inputs(self, values: FloatArray, chosen: slice) -> Inputs:
+        """Of some items, from (frames, rows, columns, channels), as the network takes them."""
+        numbers = np.arange(len(self.frames))[chosen]
+        return taken(np.ascontiguousarray(self.stacked(values, numbers)), self.unit)
 
     def stacked(self, values: FloatArray, chosen: NDArray[np.intp]) -> FloatArray:
-        """(items, [planes,] rows, columns, channels): the same of any items, as one array."""
+        """(items, [planes or views,] rows, columns, channels): the same of any items, as one."""
         frames = self.frames[chosen]
         return np.asarray(values[frames[:, 0] if self.unit == "slice" else frames])
 
@@ -83,6 +84,11 @@ class Items:
         shown = np.bincount(self.frames.ravel(), minlength=self.count)
         mean = total / np.maximum(shown, 1).reshape(-1, *[1] * (total.ndim - 1))
         return np.asarray(mean[_nearest(np.flatnonzero(shown), self.count)], np.float32)
+
+
+def taken(stacked: FloatArray, unit: str) -> Inputs:
+    """What ``Items.stacked`` gave as the network takes it: of views one array each."""
+    return list(np.moveaxis(stacked, 1, 0)) if unit == "views" else stacked
 
 
 def _blocks(count: int, planes: int) -> NDArray[np.intp]:

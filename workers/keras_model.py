@@ -40,7 +40,7 @@ class KerasModel:
     ) -> None:
         self.manifest = manifest
         self.reference = reference or {}
-        inputs = _inputs(manifest, network)
+        inputs = inputs_of(manifest, network)
         self._heads = heads(network, manifest)
         logits = keras.Model(
             inputs if len(inputs) > 1 else inputs[0], [h.values for h in self._heads.values()]
@@ -149,14 +149,11 @@ class KerasModel:
         return range(len(self.manifest.explained.labels) if self.manifest.explained else 0)
 
 
-def _limit_bytes(manifest: ModelManifest) -> float:
-    """Half of what the worker may take: the rest is for libraries, weights, images and results."""
-    stated = manifest.resources
-    return stated.memory_gib * 2**30 / 2 if stated else LIMIT_BYTES
+def inputs_of(manifest: ModelManifest, network: keras.Model) -> list[keras.KerasTensor]:
+    """Of a network, in the order of the manifest's views, where it has several.
 
-
-def _inputs(manifest: ModelManifest, network: keras.Model) -> list[keras.KerasTensor]:
-    """In the order of the manifest's views, where it has several."""
+    Raises UnsupportedModel for others than the manifest names.
+    """
     named = {tensor.name: tensor for tensor in network.inputs}
     names = [view.name for view in manifest.input.views] or list(named)
     shapes = {name: tuple(named[name].shape[1:]) for name in names if name in named}
@@ -167,3 +164,9 @@ def _inputs(manifest: ModelManifest, network: keras.Model) -> list[keras.KerasTe
             "correct input.shape and input.views, or save the model with a fixed input"
         )
     return [named[name] for name in names]
+
+
+def _limit_bytes(manifest: ModelManifest) -> float:
+    """Half of what the worker may take: the rest is for libraries, weights, images and results."""
+    stated = manifest.resources
+    return stated.memory_gib * 2**30 / 2 if stated else LIMIT_BYTES

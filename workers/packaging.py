@@ -6,14 +6,14 @@ from pathlib import Path
 
 import keras
 
-from dicom_node.catalog import BundleFolder
+from dicom_node.catalog import BundleFolder, parse_manifest
 from dicom_node.domain.images import SourceImages
 from workers.arrays import Arrays
 from workers.bundle import write_bundle
 from workers.golden import make_golden
 from workers.loading import load_model
 from workers.reader import ImageFile
-from workers.volume import read_series
+from workers.volume import read_input
 
 
 def package(
@@ -27,13 +27,15 @@ def package(
     """Write a bundle whose golden files are the example and what the model says of it.
 
     ``manifest`` is the text of ``manifest.toml``, ``card`` that of ``card.md``, ``example`` the
-    files of one series: its pixels go into the bundle, so take none of a patient who has not
-    agreed. Raises what reading a series, a manifest and a model raise.
+    files of one series, or of the views of one study: its pixels go into the bundle, so take none
+    of a patient who has not agreed. Raises what reading a series, a manifest and a model raise.
     """
+    plan = parse_manifest(manifest.encode(), Path(folder)).input
+    images = read_input(example, plan)
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.keras"
         network.save(weights)
-        return package_file(Path(folder), weights, manifest, card, read_series(example), reference)
+        return package_file(Path(folder), weights, manifest, card, images, reference)
 
 
 def package_file(

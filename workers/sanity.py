@@ -14,6 +14,7 @@ from dicom_node.doctor import Check, Health
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.images import SourceImages
 from explain.measures import agreement, similarity
+from workers.items import taken
 from workers.model import Model
 from workers.preprocess import prepare
 
@@ -24,6 +25,8 @@ MOST = 0.3
 """Structural similarity that a map may keep once the last block is random."""
 IMAGES = 6
 SEEDS = 3
+OF_VIEWS = 5
+"""Axes of maps with a plane for each view: (items, targets, views, rows, columns)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +42,36 @@ class Randomised:
 
 
 def cascade(model: Model, network: Any, images: FloatArray) -> list[Randomised]:
-    """One step after the other; ``network`` is that of the model, and gets its weights back."""
-    before = _maps(model, images)
-    kept = [layer.get_weights() for layer in network.layers]
+    """One step after the other; ``network`` is that of the model, and gets its weights back.
+
+    ``images`` as ``Items.stacked`` gives them; their maps are of the first target or quantity.
+    """
+    before = maps_of(model, images, [0])[:, 0]
+    layers = [layer for layer in _innermost(network) if layer.get_weights()]
+    kept = [layer.get_weights() for layer in layers]
     try:
         drawn = [
-            [_step(model, network, part, images, before, seed) for part in STEPS]
+            [_step(model, layers, part, images, before, seed) for part in STEPS]
             for seed in range(SEEDS)
         ]
     finally:
-        for layer, weights in zip(network.layers, kept, strict=True):
+        for layer, weights in zip(layers, kept, strict=True):
             layer.set_weights(weights)
     return [_together(each) for each in zip(*drawn, strict=True)]
+
+
+def maps_of(model: Model, images: FloatArray, targets: Sequence[int]) -> FloatArray:
+    """(maps, targets, *cells): one of each item, or of each view of it, in their order.
+
+    What overflows in a random network is no evidence.
+    """
+    explainer, unit = model.explainer(), model.manifest.input.unit
+    if explainer is None:
+        raise ValueError(f"{model.manifest.id} has nothing to explain")
+    maps = np.nan_to_num(explainer.explain(taken(images, unit), targets).maps, posinf=0.0)
+    if unit != "views" or maps.ndim < OF_VIEWS:
+        return maps
+    return np.concatenate(np.moveaxis(maps, 2, 1))
 
 
 def sanity(bundle: BundleFolder, images: SourceImages) -> Iterator[Check]:
@@ -103,19 +124,28 @@ def _cascaded(steps: Sequence[Randomised], *, tested: bool) -> Check:
     )
 
 
+def _innermost(layer: Any) -> Iterator[Any]:
+    """In the order of the network, of nested networks and wrappers those within."""
+    inner = layer._layers
+    if not inner:
+        yield layer
+    for each in inner:
+        yield from _innermost(each)
+
+
 def _step(
     model: Model,
-    network: Any,
+    layers: Sequence[Any],
     part: float,
     images: FloatArray,
     before: FloatArray,
     seed: int,
 ) -> Randomised:
-    with_weights = [layer for layer in network.layers if layer.get_weights()]
-    count = max(1, round(part * len(with_weights)))
-    for number, layer in enumerate(with_weights[-count:]):
+    count = max(1, round(part * len(layers)))
+    for number, layer in enumerate(layers[-count:]):
         layer.set_weights(_random(layer.get_weights(), [seed, number]))
-    pairs = [(a, b) for a, b in zip(before, _maps(model, images), strict=True) if a.any()]
+    after = maps_of(model, images, [0])[:, 0]
+    pairs = [(a, b) for a, b in zip(before, after, strict=True) if a.any()]
     alike = [similarity(a, b) for a, b in pairs]
     ranks = [agreement(a, b) for a, b in pairs]
     return Randomised(part, _mean(alike), _mean(ranks))
@@ -136,11 +166,3 @@ def _random(weights: Sequence[FloatArray], seed: Sequence[int]) -> list[FloatArr
     """The same numbers at other places: variances of a normalisation stay above 0."""
     random = np.random.default_rng(seed)
     return [random.permutation(each.ravel()).reshape(each.shape) for each in weights]
-
-
-def _maps(model: Model, images: FloatArray) -> FloatArray:
-    """Of the first target; what overflows in a random network is no evidence."""
-    explainer = model.explainer()
-    if explainer is None:
-        raise ValueError(f"{model.manifest.id} has nothing to explain")
-    return np.nan_to_num(explainer.explain(images, [0]).maps[:, 0], posinf=0.0)

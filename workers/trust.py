@@ -34,10 +34,6 @@ INCOMPLETE = (
     "part of the score's difference from the blurred image that the map does not add up to; near "
     "0 is good"
 )
-OUTSIDE = (
-    "These images are outside of what this model was trained on: do not rely on what it says of "
-    "them."
-)
 
 
 def judged(answers: Sequence[Explained], asked: Asked) -> tuple[Explained, ...]:
@@ -56,10 +52,10 @@ def _likely(answer: Answer) -> float:
     return answer.probability if isinstance(answer, Finding) else 0.0
 
 
-def unfamiliar(asked: Asked) -> list[str]:
-    """A note where most of the images are of another kind than those that were learnt from."""
+def unfamiliar(asked: Asked) -> bool:
+    """Whether most of the images are of another kind than those that were learnt from."""
     scores = asked.unfamiliar
-    return [OUTSIDE] if scores is not None and np.median(scores) > 1 else []
+    return scores is not None and bool(np.median(scores) > 1)
 
 
 def _judged(answer: Explained, asked: Asked, budget: int) -> tuple[Explained, int]:

@@ -20,6 +20,7 @@ from dicom_node.domain.errors import (
     Unusable,
 )
 from dicom_node.domain.images import FrameReference, SourceImages
+from dicom_node.domain.manifest import ModelInput
 from workers.geometry import Plane, plane_of, stack
 from workers.pixels import (
     MAX_FRAMES,
@@ -51,6 +52,14 @@ TOMOGRAPHIC = frozenset(
 MATRIX = ("Rows", "Columns")
 SAME = ("SeriesInstanceUID", "FrameOfReferenceUID", *MATRIX)
 """What the images of one series have in common."""
+
+
+def read_input(
+    files: Sequence[ImageFile], plan: ModelInput, progress: Progress = silent
+) -> SourceImages:
+    """What a model reads at once: the views of a study, or one series. Raises what those raise."""
+    read = read_views if plan.unit == "views" else read_series
+    return read(files, progress)
 
 
 def read_series(files: Sequence[ImageFile], progress: Progress = silent) -> SourceImages:

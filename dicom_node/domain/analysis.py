@@ -28,6 +28,8 @@ class Analysis:
     estimates: tuple[Estimate, ...] = ()
     notes: tuple[str, ...] = ()
     """Remarks on the input that the reader must see."""
+    unfamiliar: bool = False
+    """Whether most of the images are of another kind than those that the model learnt from."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What ran: versions of the libraries, device, seconds."""
 

@@ -19,6 +19,13 @@ MASS, TISSUE = 1500.0, 1200.0
 
 def breast(seed: int, view: str, *, mass: bool) -> NDArray[np.uint16]:
     """(rows, columns) of one view, 12 bits: the chest wall is at the first column."""
+    return breast_and_mass(seed, view, mass=mass)[0]
+
+
+def breast_and_mass(
+    seed: int, view: str, *, mass: bool
+) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    """The same, and where the mass lies in it: within two deviations of its middle."""
     rng = np.random.default_rng([seed, VIEWS.index(view)])
     rows, columns = np.ogrid[:ROWS, :COLUMNS]
     height, depth = rng.uniform(34, 44), rng.uniform(48, 64)
@@ -27,12 +34,14 @@ def breast(seed: int, view: str, *, mass: bool) -> NDArray[np.uint16]:
         inside = inside | (columns < 16 - rows * 0.25)
     image = np.where(inside, TISSUE, 60.0)
     image += np.where(inside, _texture(rng), 0)
+    where = np.zeros(image.shape, bool)
     if mass:
         y, x = ROWS / 2 + rng.uniform(-16, 16), rng.uniform(14, 34)
-        squared = (rows - y) ** 2 + (columns - x) ** 2
-        image += MASS * np.exp(-squared / (2 * rng.uniform(3, 5) ** 2))
+        squared, deviation = (rows - y) ** 2 + (columns - x) ** 2, rng.uniform(3, 5)
+        image += MASS * np.exp(-squared / (2 * deviation**2))
+        where = squared <= (2 * deviation) ** 2
     image += rng.normal(0, 40, image.shape)
-    return np.clip(image, 0, 4095).astype(np.uint16)
+    return np.clip(image, 0, 4095).astype(np.uint16), where
 
 
 def make_mammograms(

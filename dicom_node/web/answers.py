@@ -57,6 +57,8 @@ class Answer:
     findings: tuple[FindingLine, ...]
     current: bool
     """The model's latest job on this study."""
+    warning: str = ""
+    """What a reader must know before the answer."""
 
     @property
     def model(self) -> str:
@@ -75,10 +77,10 @@ _PRESENCES: Mapping[str, State] = {
     Presence.UNDETERMINED: State(Tone.UNSURE, "Undetermined"),
 }
 _TRUSTS: Mapping[str, State] = {
-    Trust.RELIABLE: State(Tone.DONE, "Explanation reliable"),
-    Trust.CAUTION: State(Tone.UNSURE, "Explanation: take with caution"),
-    Trust.NOT_RELIABLE: State(Tone.FAILED, "Explanation not reliable"),
-    Trust.NOT_MEASURED: State(Tone.NONE, "Explanation not checked"),
+    Trust.RELIABLE: State(Tone.DONE, "Heat map: checks passed"),
+    Trust.CAUTION: State(Tone.UNSURE, "Heat map: take with caution"),
+    Trust.NOT_RELIABLE: State(Tone.FAILED, "Heat map withheld: not reliable"),
+    Trust.NOT_MEASURED: State(Tone.NONE, "Heat map: not measured"),
 }
 
 
@@ -93,7 +95,8 @@ def answers(jobs: Sequence[Row]) -> tuple[Answer, ...]:
 def _answer(job: Row, current: bool) -> Answer:
     summary = job["summary"] if isinstance(job["summary"], dict) else {}
     findings = tuple(_finding(f) for f in summary.get("findings") or () if isinstance(f, dict))
-    return Answer(job, _state(job, summary, findings), findings, current)
+    warning = str(summary.get("warning") or "")
+    return Answer(job, _state(job, summary, findings), findings, current, warning)
 
 
 def _finding(told: Mapping[str, Any]) -> FindingLine:
@@ -107,7 +110,7 @@ def _finding(told: Mapping[str, Any]) -> FindingLine:
 
 
 def _trust(told: Mapping[str, Any]) -> State:
-    state = _TRUSTS.get(str(told.get("trust")), State(Tone.NONE, "No explanation"))
+    state = _TRUSTS.get(str(told.get("trust")), State(Tone.NONE, "No heat map"))
     reasons = told.get("reasons")
     return replace(state, line=" ".join(map(str, reasons)) if isinstance(reasons, list) else "")
 

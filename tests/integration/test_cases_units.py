@@ -1,4 +1,4 @@
-"""Cases of known place measure maps of sequences and boxes, too; what they cannot is refused."""
+"""Cases of known place measure maps of sequences, boxes, views and numbers, too; no others."""
 
 import csv
 from pathlib import Path
@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from PIL import Image
 
 from dicom_node.catalog import open_bundle
+from dicom_node.doctor import Health
 from dicom_node.domain.errors import ConfigurationError
+from dicom_node.testing.study import save_study
 
 pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -33,15 +36,44 @@ def drawn(home: Path, name: str, label: str, count: int) -> Path:
         (home / folder).mkdir(parents=True)
     for seed in range(SEED, SEED + count):
         planted = recipe_of(name).plant(seed)
-        mask = of(planted).phantom.lesion
+        source = of(planted).phantom
+        mask = source.body if label == "Diameter" else source.lesion
         save(planted.images.pixels, planted.images, home / "images" / f"{seed}.nii.gz")
         save(mask.astype("u1"), planted.images, home / "masks" / f"{seed}.nii.gz")
         rows.append({"id": seed, "label": label if mask.any() else "", "patient": seed})
+    write_table(home, rows)
+    return home
+
+
+def drawn_views(home: Path, count: int) -> Path:
+    """A study a breast, and a mask for each view that shows a mass: in a folder, called as it."""
+    from dicom_node.testing.mammogram import VIEWS, breast_and_mass, make_mammograms
+
+    rows = []
+    for seed in range(SEED, SEED + count):
+        there = ((True, True), (True, True), (True, False), (False, False))[seed % 4]
+        views = zip(VIEWS, there, strict=True)
+        drawn = [(view, *breast_and_mass(seed, view, mass=mass)) for view, mass in views]
+        study, masks = home / "images" / str(seed), home / "masks" / str(seed)
+        instances = make_mammograms([("L", view, pixels) for view, pixels, _ in drawn])
+        files = save_study(instances, study)
+        masks.mkdir(parents=True)
+        for (_, _, mask), file in zip(drawn, files, strict=True):
+            if mask.any():
+                image = Image.fromarray((mask * 255).astype("u1"))
+                image.save(masks / file.with_suffix(".png").name)
+        label = "Mass" if all(there) else ""
+        row = {"image": f"images/{seed}", "mask": f"masks/{seed}", "label": label, "patient": seed}
+        rows.append(row)
+    write_table(home, rows)
+    return home
+
+
+def write_table(home: Path, rows: list[dict]) -> None:
     with (home / "data.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-    return home
 
 
 def cases(home: Path, name: str, label: str, count: int):
@@ -72,21 +104,81 @@ def test_maps_of_boxes_are_settled(tmp_path):
     assert "[explanation.check]" in settled.manifest
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("qa-views", "reads the views of a side together"),
-        ("qa-diameter", "measures numbers"),
-        ("qa-spheres", "names no finding"),
-        ("qa-denoise", "names no finding"),
-    ],
-)
-def test_what_a_table_of_cases_cannot_know_is_refused_in_one_sentence(name, reason):
+def test_each_view_of_a_breast_is_measured_against_its_own_mask(tmp_path):
+    from workers.progress import silent
+    from workers.training.cases_check import check_cases
+    from workers.training.dataset import read_data
+    from workers.training.masked import Cases
+
+    given = Cases(read_data(drawn_views(tmp_path, 16)))
+    _, maps = check_cases(open_bundle(BUNDLES / "qa-views"), given, silent)
+    assert "of 16 hit" in maps.found  # eight breasts have a mass, in two views
+    assert "shuffled labels" in maps.found
+    assert maps.health is Health.OK
+
+
+def test_maps_of_views_are_settled_with_the_place_of_masses_in_each_view(tmp_path):
+    from workers.asked import AVERAGE_MASK
+    from workers.training.dataset import read_data
+    from workers.training.masked import Cases
+    from workers.training.settle import load_network, settle
+
+    folder = BUNDLES / "qa-views"
+    manifest = (folder / "manifest.toml").read_text("utf-8")
+    given = Cases(read_data(drawn_views(tmp_path, 16)))
+    settled = settle(manifest, load_network(folder / "model.keras"), given, "phantoms")
+    assert settled.compared[0].hits > 0.8
+    assert settled.reference[AVERAGE_MASK].shape == (2, 48, 36)
+
+
+def test_a_mask_that_is_called_as_no_image_is_refused(tmp_path):
+    from workers.training.dataset import read_data
+    from workers.training.reading import read_case, read_mask
+
+    home = drawn_views(tmp_path, 4)
+    wrong = min((home / "masks" / str(SEED)).iterdir())
+    wrong.rename(wrong.with_name("CC-left.png"))
+    example = read_data(home)[0]
+    images = read_case(example, open_bundle(BUNDLES / "qa-views").manifest.input, None)
+    with pytest.raises(ConfigurationError, match="are named CC-left, and no image is"):
+        read_mask(example, images)
+
+
+def test_views_that_are_no_dicom_files_are_refused(tmp_path):
+    from workers.training.dataset import Example
+    from workers.training.reading import read_case
+
+    plan = open_bundle(BUNDLES / "qa-views").manifest.input
+    example = Example("a", tmp_path / "a.png", frozenset(), "1")
+    with pytest.raises(ConfigurationError, match="reads several views, which their headers tell"):
+        read_case(example, plan, None)
+
+
+def test_maps_of_a_number_are_measured_on_the_structure_that_it_measures(tmp_path):
+    from workers.progress import silent
+    from workers.training.cases_check import check_cases
+
+    given = cases(tmp_path, "qa-diameter", "Diameter", 12)
+    _, maps = check_cases(open_bundle(BUNDLES / "qa-diameter"), given, silent)
+    assert "of 12 hit; the centre 100%" in maps.found  # the cylinder lies in the middle
+    assert maps.health is Health.BAD  # where any place is right, none is evidence
+
+
+def test_masks_of_what_the_model_does_not_measure_are_refused(tmp_path):
+    from workers.training.settle import fit_for_it
+
+    given = cases(tmp_path, "qa-diameter", "Insert", 4)
+    with pytest.raises(ConfigurationError, match="is labelled Diameter, as qa-diameter"):
+        fit_for_it(open_bundle(BUNDLES / "qa-diameter").manifest, given)
+
+
+@pytest.mark.parametrize("name", ["qa-spheres", "qa-denoise"])
+def test_a_model_whose_answers_no_map_explains_is_refused_in_one_sentence(name):
     from workers.training.masked import Cases
     from workers.training.settle import fit_for_it
 
     manifest = open_bundle(BUNDLES / name).manifest
-    with pytest.raises(ConfigurationError, match=f"{reason}, and cases say which findings"):
+    with pytest.raises(ConfigurationError, match="names no finding and measures no number"):
         fit_for_it(manifest, Cases([]))
 
 

@@ -69,6 +69,23 @@ limits = ["Knows brightness."]
 """
 
 
+NUMBER = """
+[[outputs]]
+kind = "regression"
+layer = "spot"
+
+[[outputs.quantities]]
+label = "Spot"
+concept = { value = "42798000", scheme = "SCT", meaning = "Area" }
+unit = { value = "mm2", scheme = "UCUM", meaning = "mm2" }
+finding = { value = "27925004", scheme = "SCT", meaning = "Nodule" }
+category = { value = "49755003", scheme = "SCT", meaning = "Morphologically Abnormal Structure" }
+low = 0
+high = 100
+
+"""
+
+
 def spotter() -> "keras.Model":
     """Says how much of an image is bright; its head reads four cells, a layer before it many."""
     image = keras.Input((SIDE, SIDE, 1))
@@ -119,6 +136,12 @@ def draw_cases(home: Path) -> None:
 def disc(centre) -> np.ndarray:
     rows, columns = np.indices((SIDE, SIDE))
     return (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 49
+
+
+def in_numbers(manifest: str) -> str:
+    """The same model as one that says a number of each image."""
+    start, end = manifest.index("[[outputs]]"), manifest.index("[explanation]")
+    return manifest[:start] + NUMBER + manifest[end:]
 
 
 def run(*arguments: object):
@@ -204,3 +227,17 @@ def test_masks_of_too_few_patients_settle_nothing(group, tmp_path):
             "package", group / "model.keras", *files, "--example", group / "example",
             "--output", tmp_path / "b", "--cases", tmp_path / "few",
         )  # fmt: skip
+
+
+def test_the_maps_of_a_number_are_settled_on_masks_of_what_it_measures(group):
+    from workers.training.dataset import read_data
+    from workers.training.masked import Cases
+    from workers.training.settle import settle
+
+    manifest = in_numbers(MANIFEST).replace('task = "classification"', 'task = "regression"')
+    settled = settle(manifest, spotter(), Cases(read_data(group / "cases")), "spots")
+    plan = tomllib.loads(settled.manifest)["explanation"]
+    assert plan.get("layer") == "fine" or plan["depths"] > 1
+    assert 0.4 < plan["check"]["hits"] < 1
+    assert plan["check"]["cases"] == CASES / 2  # each has its number
+    assert {"region_drop", "shift"} <= {each["name"] for each in plan["verdict"]["numbers"]}

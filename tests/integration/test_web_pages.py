@@ -182,6 +182,18 @@ def test_a_summary_of_another_shape_breaks_no_page(ward: Ward, visitor: Visitor)
     assert visitor.get().status_code == 200
 
 
+def test_a_warning_stands_beside_a_negative_answer_on_every_page(
+    ward: Ward, visitor: Visitor
+) -> None:
+    uid = ward.receive("Strange^Images")
+    (job_id,) = ward.close(uid, MODEL)
+    ward.complete(job_id, {**NEGATIVE, "warning": "Do not rely on <this>."})
+    for path in ("/", f"/studies/{uid}", f"/jobs/{job_id}"):
+        text = visitor.get(path).text
+        assert "Negative" in text
+        assert "Do not rely on &lt;this&gt;." in text, path
+
+
 def test_the_search_finds_by_words_and_never_puts_them_in_an_address(
     ward: Ward, visitor: Visitor
 ) -> None:

@@ -11,7 +11,7 @@ MANIFEST = parse(manifest_text())
 
 
 def attempts(hits: int, precision: float) -> list[Tried]:
-    return [Tried({}, n < hits, precision, False, False, 0.9, 1.0) for n in range(10)]
+    return [Tried({}, n < hits, precision, False, False, 1.0) for n in range(10)]
 
 
 def unlayered(manifest):

@@ -9,7 +9,7 @@ from workers.training.trying import Tried, natural
 
 def attempts(count: int, *, hit: bool) -> list[Tried]:
     values = np.random.default_rng(4).uniform(0, 1, count)
-    return [Tried({"inside": v}, hit, 0.5, False, False, 0.9, 1.0) for v in values]
+    return [Tried({"inside": v}, hit, 0.5, False, False, 1.0) for v in values]
 
 
 def test_where_numbers_tell_nothing_the_chance_is_how_often_maps_hit():

@@ -11,9 +11,7 @@ RANDOM = np.random.default_rng(6)
 
 def attempt(inside: float, *, hit: bool) -> Tried:
     numbers = {"inside": inside, "beyond": 1 - inside}
-    return Tried(
-        numbers, hit, precision=inside, centre=False, average=False, probability=0.9, peak=1
-    )
+    return Tried(numbers, hit, precision=inside, centre=False, average=False, peak=1)
 
 
 def attempts(count: int) -> list[Tried]:
@@ -48,5 +46,5 @@ def test_a_verdict_tells_maps_that_it_was_not_fitted_on_apart_and_counts_them():
 
 def test_nothing_is_fitted_where_all_maps_hit_and_numbers_that_one_lacks_are_left_out():
     assert fitted([attempt(0.9, hit=True)] * 9) is None
-    bare = Tried({"beyond": 0.1}, True, 1, False, False, 0.9, 1)
+    bare = Tried({"beyond": 0.1}, True, 1, False, False, 1)
     assert names_of([attempt(0.5, hit=True), bare]) == ("beyond",)

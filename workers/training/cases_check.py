@@ -36,7 +36,7 @@ def check_cases(bundle: BundleFolder, cases: Cases, progress: Progress) -> Itera
     tries = cases.tries(model, partial(progress, "maps"))
     if not tries:
         advice = "look at the operating points, or at what the cases show"
-        yield Check("maps of the cases", Health.BAD, "nothing is called present", advice)
+        yield Check("maps of the cases", Health.BAD, "no map names a place", advice)
         return
     lesson = lesson_of(model, cases, partial(progress, "slices"))
     yield _maps(checked(model, network, tries, lesson, progress))

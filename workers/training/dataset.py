@@ -1,17 +1,20 @@
 """A data set: a folder with a table of its images, ``data.csv``, and a split that leaks no patient.
 
 One row is one case: an image file (PNG, JPEG, TIFF), a NIfTI file, or a folder of DICOM files of
-one series. Columns, in any order:
+one series, or of the views of one study. Columns, in any order:
 
 - ``image``: its path beside the table; or ``id``: then it is ``images/<id>.*``, and its mask
   ``masks/<id>.*``;
-- ``name`` or ``label``: labels of the manifest's targets that are there, several with ``;``
-  between them, none where it is empty;
+- ``name`` or ``label``: labels of the manifest's targets that are there, or of its quantities that
+  the mask is of, several with ``;`` between them, none where it is empty;
 - ``patient``, ``fold``: who it is of, and which part of the data it belongs to. Without folds,
   patients are shared out over five of them; without patients, DICOM files say who it is, and of
   other files folds are taken for what they say they are, as long as no image is in two;
-- ``mask``: a file with the same pixels, above 0 where the finding is; ``spacing_mm``: of an image
-  file's pixels; ``sex``, ``age``, ``manufacturer``, ``slice_thickness``: subgroups to measure.
+- ``mask``: a file with the same pixels, above 0 where the finding is, or the structure that a
+  number measures; of a folder of DICOM files also a folder with a mask for each of them, called as
+  it is: an image without one shows nothing;
+- ``spacing_mm``: of an image file's pixels; ``sex``, ``age``, ``manufacturer``,
+  ``slice_thickness``: subgroups to measure.
 """
 
 import csv
@@ -136,7 +139,7 @@ def _file(folder: Path, given: Mapping[str, str], column: str, home: str) -> Pat
 
 def _with_headers(example: Example) -> Example:
     """What the table leaves out, from the headers of one of the DICOM files."""
-    first = next((path for path in sorted(example.image.iterdir()) if path.is_file()), None)
+    first = next((path for path in sorted(example.image.rglob("*")) if path.is_file()), None)
     if first is None:
         raise ConfigurationError(f"{example.image} holds no DICOM files")
     header = pydicom.dcmread(first, stop_before_pixels=True, specific_tags=["PatientID", *KEYWORDS])

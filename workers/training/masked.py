@@ -14,8 +14,10 @@ import numpy as np
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.explanation import Trust
 from dicom_node.domain.images import SourceImages
+from dicom_node.domain.manifest import ModelInput
+from dicom_node.domain.outputs import Regression
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
-from workers.items import Items
+from workers.items import Items, taken
 from workers.model import Model
 from workers.preprocess import prepare
 from workers.progress import Progress
@@ -24,9 +26,9 @@ from workers.steps.prepared import Prepared
 from workers.training.dataset import Example
 from workers.training.evaluate import PROVENANCE
 from workers.training.measures import Figure, proportion
-from workers.training.reading import read_images, read_mask
+from workers.training.reading import read_case, read_mask
 from workers.training.shuffled import Lesson, shuffled
-from workers.training.trying import Judged, Tried, figures, judged, natural, tried
+from workers.training.trying import Judged, Tried, figures, judged, named, natural, tried
 
 RANDOMISED = 12
 """Slices whose maps are compared with those of a network with random weights."""
@@ -57,21 +59,21 @@ class Cases:
         step = -(-len(self.examples) // count)
         return replace(self, examples=self.examples[:: max(1, step)])
 
-    def read(self, progress: Callable[[float], None]) -> Iterator["Read"]:
-        """One after the other; cases without a mask are left out."""
+    def read(self, plan: ModelInput, progress: Callable[[float], None]) -> Iterator["Read"]:
+        """One after the other, as the model reads them; cases without a mask are left out."""
         for done, example in enumerate(self.examples, 1):
-            images = read_images(example, self.spacing_mm)
+            images = read_case(example, plan, self.spacing_mm)
             mask = read_mask(example, images)
             if mask is not None:
                 yield Read(example, images, mask)
             progress(done / len(self.examples))
 
     def tries(self, model: Model, progress: Callable[[float], None]) -> list[Tried]:
-        """The maps of all present findings."""
+        """The maps of all present findings, or of the numbers that the masks are of."""
         found: list[Tried] = []
-        for each in self.read(progress):
+        for each in self.read(model.manifest.input, progress):
             prepared = prepare(each.images, model.manifest)
-            found += tried(model, prepared, each.images, each.mask, PROVENANCE)
+            found += tried(model, prepared, each.mask, PROVENANCE, each.example.labels)
         return found
 
 
@@ -125,20 +127,28 @@ def checked(
 
 def lesson_of(model: Model, cases: Cases, progress: Callable[[float], None]) -> Lesson:
     """The items that show what was looked for, and as many others of the same cases."""
-    targets = [target.label.casefold() for target in model.manifest.targets]
+    plan = model.manifest.explained
+    labels = plan.labels if plan else ()
     values, answers = [], []
-    for each in cases.read(progress):
+    for each in cases.read(model.manifest.input, progress):
         prepared = prepare(each.images, model.manifest)
         items = Items.of(model.manifest.input, prepared)
         shown = showing(items, prepared, each.mask)
-        labels = {label.casefold() for label in each.example.labels}
-        row = np.array([label in labels for label in targets])
         others = np.flatnonzero(~shown)
         others = others[:: max(1, len(others) // max(1, shown.sum()))]
         chosen = np.concatenate([np.flatnonzero(shown), others])
         values.append(items.stacked(prepared.values, chosen))
-        answers.append(shown[chosen, None] & row)
-    return Lesson(np.concatenate(values), np.concatenate(answers))
+        answers.append(shown[chosen, None] & named(labels, each.example.labels))
+    every = np.concatenate(values)
+    numbers = _numbers(model, every, plan.kind) if isinstance(plan, Regression) else None
+    return Lesson(every, np.concatenate(answers), numbers)
+
+
+def _numbers(model: Model, values: FloatArray, head: str) -> FloatArray:
+    """(items, quantities): what the model says of each."""
+    size, unit = model.manifest.input.batch, model.manifest.input.unit
+    parts = [values[start : start + size] for start in range(0, len(values), size)]
+    return np.concatenate([model.predict(taken(each, unit)).heads[head] for each in parts])
 
 
 def showing(items: Items, prepared: Prepared, mask: BoolArray) -> BoolArray:

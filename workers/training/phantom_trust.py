@@ -117,7 +117,7 @@ def series(model: KerasModel, seed: int, mark: Mark | None = None) -> tuple[Phan
 def tries_of(model: KerasModel, seed: int, mark: Mark | None = None) -> Iterator[Tried]:
     """The maps of one phantom's present findings."""
     source, prepared = series(model, seed, mark)
-    return tried(model, prepared, prepared.source, source.lesion, PROVENANCE)
+    return tried(model, prepared, source.lesion, PROVENANCE)
 
 
 def _tries(model: KerasModel, seeds: Sequence[int], count: int, progress: Progress) -> list[Tried]:

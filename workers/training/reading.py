@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
@@ -10,9 +11,10 @@ from PIL import Image
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.images import FrameReference, SourceImages
+from dicom_node.domain.manifest import ModelInput
 from dicom_node.send.command import dicom_files
 from workers.training.dataset import Example
-from workers.volume import read_series
+from workers.volume import read_input, read_series
 
 NIFTI = (".nii", ".nii.gz")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -34,24 +36,74 @@ def read_images(example: Example, spacing_mm: float | None = None) -> SourceImag
     return SourceImages((), _frames(len(pixels)), pixels, affine)
 
 
+def read_case(example: Example, plan: ModelInput, spacing_mm: float | None) -> SourceImages:
+    """The same, as the model reads them.
+
+    Raises ConfigurationError also for views that are no DICOM files, for headers tell them apart.
+    """
+    if plan.unit != "views":
+        return read_images(example, spacing_mm)
+    if not example.image.is_dir():
+        raise ConfigurationError(
+            f"{example.name} is one image, and the model reads several views, which their headers "
+            "tell apart: let its row name a folder with the DICOM files of one study"
+        )
+    return read_input(dicom_files(example.image), plan)
+
+
 def read_mask(example: Example, images: SourceImages) -> BoolArray | None:
     """(frames, rows, columns): where the finding is; none where nobody has drawn it.
 
-    Raises ConfigurationError for a mask of another size than its images.
+    Raises ConfigurationError for a mask of another size than its images, or of none of them.
     """
     if example.mask is None:
         return None
+    if example.mask.is_dir():
+        return _masks(example, example.mask, images)
+    return _drawn(example, example.mask, images.pixels.shape)
+
+
+def _drawn(example: Example, file: Path, shape: tuple[int, ...]) -> BoolArray:
+    nifti = file.name.endswith(NIFTI)
     mask = (
-        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(example.mask)))
-        if example.mask.name.endswith(NIFTI)
-        else _image(example.mask)[None]
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))) if nifti else _image(file)[None]
     )
-    if mask.shape != images.pixels.shape:
+    if mask.shape != shape:
         raise ConfigurationError(
             f"the mask of {example.name} has the shape {mask.shape}, and its images have "
-            f"{images.pixels.shape}: draw it on the same pixels"
+            f"{shape}: draw it on the same pixels"
         )
     return np.asarray(mask > 0)
+
+
+def _masks(example: Example, folder: Path, images: SourceImages) -> BoolArray:
+    """Of a file for each image, called as it is; an image without one shows nothing."""
+    files = {_stem(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
+    whole = np.zeros(images.pixels.shape, bool)
+    for image in dicom_files(example.image):
+        name = image.relative_to(example.image)
+        file = files.pop(str(name), None) or files.pop(_stem(name), None)
+        if file is not None:
+            frames = _frames_of(image, images)
+            whole[frames] = _drawn(example, file, whole[frames].shape)
+    if files:
+        raise ConfigurationError(
+            f"the masks of {example.name} are named {', '.join(sorted(files))}, and no image is: "
+            "call each as its image"
+        )
+    return whole
+
+
+def _stem(path: Path) -> str:
+    """Without what says which kind of file it is."""
+    ending = next((each for each in reversed(NIFTI) if path.name.endswith(each)), path.suffix)
+    return str(path)[: len(str(path)) - len(ending)]
+
+
+def _frames_of(image: Path, images: SourceImages) -> list[int]:
+    header = pydicom.dcmread(image, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+    uid = str(header.SOPInstanceUID)
+    return [n for n, frame in enumerate(images.frames) if frame.sop_instance_uid == uid]
 
 
 def _image(path: Path) -> FloatArray:

@@ -19,12 +19,11 @@ from tomlkit.items import Table
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.manifest import ModelManifest
-from dicom_node.domain.outputs import Regression
 from explain import outliers
 from workers.arrays import Arrays
 from workers.asked import AVERAGE_MASK
 from workers.bundle import refuse_code
-from workers.items import Items
+from workers.items import Items, taken
 from workers.keras_model import KerasModel
 from workers.model import Model
 from workers.preprocess import prepare
@@ -32,6 +31,7 @@ from workers.progress import Progress, silent
 from workers.training.localise import Found, compared
 from workers.training.masked import Cases, Trusted, showing, trust
 from workers.training.measures import Figure
+from workers.training.trying import named
 
 FEWEST_PATIENTS = 4
 COMPARED = 80
@@ -55,8 +55,8 @@ def settle(
     """``manifest`` is the text of ``manifest.toml``; ``data`` is what the cases are called.
 
     What the text says of method, layer, colour bar, verdict and check is written anew; the rest,
-    comments too, stays. Raises ConfigurationError for a model whose answers a table of cases does
-    not know, or for masks of fewer than four patients.
+    comments too, stays. Raises ConfigurationError for a model whose answers no map explains, for
+    masks of fewer than four patients, and for labels that are none of the model's.
     """
     draft = ModelManifest.model_validate(tomllib.loads(manifest))
     cases = fit_for_it(draft, cases)
@@ -82,10 +82,11 @@ def settle(
 
 def fit_for_it(manifest: ModelManifest, cases: Cases) -> Cases:
     """Those with masks. Raises ConfigurationError as ``settle`` does."""
-    if not manifest.targets or manifest.input.unit == "views":
+    plan = manifest.explained
+    if plan is None:
         raise ConfigurationError(
-            f"{manifest.id} {_other(manifest)}, and cases say which findings one series shows: "
-            "package it without cases"
+            f"{manifest.id} names no finding and measures no number that a map explains, and cases "
+            "say where those are: package it without cases"
         )
     with_masks = replace(cases, examples=[e for e in cases.examples if e.mask is not None])
     patients = len(with_masks.patients)
@@ -94,13 +95,12 @@ def fit_for_it(manifest: ModelManifest, cases: Cases) -> Cases:
             f"there are masks of {patients} patients: maps are measured on at least "
             f"{FEWEST_PATIENTS}; add a column mask to the table, or package without cases"
         )
+    if not any(named(plan.labels, example.labels).any() for example in with_masks.examples):
+        raise ConfigurationError(
+            f"no case with a mask is labelled {' or '.join(plan.labels)}, as {manifest.id} calls "
+            "it: correct the table, or give --rename"
+        )
     return with_masks
-
-
-def _other(manifest: ModelManifest) -> str:
-    if manifest.input.unit == "views":
-        return "reads the views of a side together"
-    return "measures numbers" if isinstance(manifest.explained, Regression) else "names no finding"
 
 
 def load_network(weights: Path) -> keras.Model:
@@ -148,18 +148,23 @@ def _reference(model: Model, to_fit: Cases, to_test: Cases, progress: Progress) 
 def _learnt(
     model: Model, cases: Cases, show: Callable[[float], None]
 ) -> tuple[FloatArray, FloatArray]:
-    """(items, channels) and (slices, rows, columns) of those that show something."""
+    """(items, channels), and the masks of those that show something.
+
+    Masks are (slices, rows, columns), or (items, views, rows, columns).
+    """
+    plan = model.manifest.input
     features, masks = [], []
-    for each in cases.read(show):
+    for each in cases.read(plan, show):
         prepared = prepare(each.images, model.manifest)
-        items = Items.of(model.manifest.input, prepared)
+        items = Items.of(plan, prepared)
         chosen = np.flatnonzero(showing(items, prepared, each.mask))
-        on_model = prepared.grid.sample(each.mask.astype(np.float32))
-        batch = items.stacked(prepared.values, chosen)
+        batch = taken(items.stacked(prepared.values, chosen), plan.unit)
         attribution = model.predict(batch).attribution if len(chosen) else None
         if attribution is not None:
             features.append(attribution.features)
-            masks.append(on_model[on_model.max(axis=(1, 2)) >= 0.5])
+            on_model = prepared.grid.sample(each.mask.astype(np.float32))
+            drawn = on_model[on_model.max(axis=(1, 2)) >= 0.5]
+            masks.append(on_model[items.frames[chosen]] if plan.unit == "views" else drawn)
     return np.concatenate(features), np.concatenate(masks)
 
 

@@ -1,11 +1,12 @@
 """Do maps depend on what a network was taught? A twin is taught shuffled labels (Adebayo 2018).
 
 A map that stays the same where the labels meant nothing shows edges of the image, and nothing that
-the labels said.
+the labels said. Of a number the twin is taught those that the network says, each of another image.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -16,9 +17,13 @@ from dicom_node.domain.manifest import ModelManifest
 from explain.measures import similarity
 from explain.network import scores
 from workers.heads import heads
-from workers.keras_model import KerasModel
+from workers.items import taken
+from workers.keras_model import KerasModel, inputs_of
 from workers.model import Model
+from workers.sanity import maps_of
 
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""Of what should be said and what is, each (batch, answers)."""
 STEPS, BATCH = 150, 16
 RATE = 1e-3
 IMAGES = 12
@@ -27,15 +32,19 @@ IMAGES = 12
 
 @dataclass(frozen=True)
 class Lesson:
-    """Slices, blocks or sequences, and what they show."""
+    """Slices, blocks, sequences or views, and what they show."""
 
     values: FloatArray
-    """(items, [planes,] rows, columns, channels), as the model is given them."""
+    """(items, [planes or views,] rows, columns, channels): see ``Items.stacked``."""
     answers: BoolArray
-    """(items, targets)."""
+    """(items, targets): what is there; or (items, quantities): which are measured there."""
+    numbers: FloatArray | None = None
+    """(items, quantities): where the model is explained by numbers, what it says."""
 
     def shuffled(self, random: np.random.Generator) -> FloatArray:
         """Answers in another order; drawn by lot where all are alike, which no order changes."""
+        if self.numbers is not None:
+            return random.permutation(self.numbers)
         if (self.answers == self.answers[:1]).all():
             return random.integers(0, 2, self.answers.shape).astype(np.float32)
         return random.permutation(self.answers).astype(np.float32)
@@ -61,8 +70,12 @@ def shuffled(
     """
     twin = KerasModel(model.manifest, _taught(model, network, lesson, progress))
     rows = np.flatnonzero(lesson.rows(IMAGES))
-    images, targets = lesson.values[rows], lesson.answers[rows].argmax(axis=1)
-    both = zip(_maps(model, images), _maps(twin, images), targets, strict=True)
+    if not len(rows):
+        return 1.0
+    every = range(len(model.manifest.explained.labels) if model.manifest.explained else 0)
+    mine, others = (maps_of(each, lesson.values[rows], every) for each in (model, twin))
+    targets = lesson.answers[rows].argmax(axis=1).repeat(len(mine) // len(rows))
+    both = zip(mine, others, targets, strict=True)
     pairs = [(mine[n], other[n]) for mine, other, n in both if mine[n].any()]
     alike = [similarity(mine, other) for mine, other in pairs]
     return round(float(np.mean(alike)), 3) if alike else 1.0
@@ -74,16 +87,26 @@ def _taught(
     random = np.random.default_rng(0)
     keras.utils.set_random_seed(0)
     twin = keras.models.clone_model(network)
-    logits = keras.Model(twin.inputs, _explained(twin, model.manifest))
+    plan = model.manifest
+    logits = keras.Model(inputs_of(plan, twin), _explained(twin, plan))
     optimizer = keras.optimizers.Adam(RATE)
     optimizer.build(logits.trainable_variables)
-    step = tf.function(_step, reduce_retracing=True)
-    answers = lesson.shuffled(random)
+    answers, loss = lesson.shuffled(random), _loss(lesson)
+    step = tf.function(partial(_step, logits, optimizer, loss), reduce_retracing=True)
     for done in range(STEPS):
         rows = random.integers(0, len(answers), BATCH)
-        step(logits, optimizer, tf.constant(lesson.values[rows]), tf.constant(answers[rows]))
+        given = taken(lesson.values[rows], plan.input.unit)
+        step(tf.nest.map_structure(tf.constant, given), tf.constant(answers[rows]))
         progress((done + 1) / STEPS)
     return twin
+
+
+def _loss(lesson: Lesson) -> Loss:
+    """Cross entropy; of numbers the squared distance, in units of their spread."""
+    if lesson.numbers is None:
+        return lambda answers, said: tf.nn.sigmoid_cross_entropy_with_logits(answers, said)
+    spread = np.maximum(lesson.numbers.std(axis=0), 1e-6).astype(np.float32)
+    return lambda answers, said: ((answers - said) / spread) ** 2
 
 
 def _explained(network: keras.Model, manifest: ModelManifest) -> keras.KerasTensor:
@@ -94,20 +117,15 @@ def _explained(network: keras.Model, manifest: ModelManifest) -> keras.KerasTens
 
 
 def _step(
-    logits: keras.Model, optimizer: keras.Optimizer, images: tf.Tensor, answers: tf.Tensor
+    logits: keras.Model,
+    optimizer: keras.Optimizer,
+    loss: Loss,
+    images: tf.Tensor | list[tf.Tensor],
+    answers: tf.Tensor,
 ) -> None:
     variables = logits.trainable_variables
     with tf.GradientTape() as tape:
         said = scores(logits(images, training=True))[:, : answers.shape[1]]
-        loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(answers, said))
-    gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+        lost = tf.reduce_mean(loss(answers, said))
+    gradients = tape.gradient(lost, variables, unconnected_gradients="zero")
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-
-def _maps(model: Model, images: FloatArray) -> FloatArray:
-    """(items, targets, *cells)."""
-    explainer = model.explainer()
-    if explainer is None:
-        raise ValueError(f"{model.manifest.id} has nothing to explain")
-    targets = range(len(model.manifest.targets))
-    return np.nan_to_num(explainer.explain(images, targets).maps, posinf=0.0)

@@ -1,7 +1,7 @@
 """Do maps hit? Tried on series whose masks are known; what packaging fits a verdict on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.explanation import Trust
-from dicom_node.domain.findings import Presence
-from dicom_node.domain.images import SourceImages
+from dicom_node.domain.findings import Estimate, Finding, Presence
 from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.trust import Number, VerdictPlan
 from explain.evidence import Seen, weigh
 from explain.verdict import MEANINGS, fit, judge
 from workers.analysis import saliency_of
 from workers.asked import Asked
-from workers.findings import Case, explained
+from workers.findings import Case, place_named
 from workers.model import Model
 from workers.prediction import answer, predict
 from workers.steps.prepared import Prepared
@@ -26,7 +25,7 @@ from workers.training.measures import Figure, calibration_error, mean, proportio
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The map of one present finding, and whether it is right."""
+    """The map of one present finding, or of one number, and whether it is right."""
 
     numbers: Mapping[str, float]
     hit: bool
@@ -37,41 +36,71 @@ class Tried:
     """The middle of the image lies in the mask."""
     average: bool
     """The peak of the average mask does; false where the bundle brings none along."""
-    probability: float
     peak: float
-    """The highest value of the map, in logits."""
+    """The highest value of the map, in logits, or in the number's unit."""
 
 
 def tried(
     model: Model,
     prepared: Prepared,
-    images: SourceImages,
     truth: BoolArray,
     provenance: Provenance,
+    labels: Collection[str] = (),
 ) -> Iterator[Tried]:
-    """Of each present finding; ``truth`` is (frames, rows, columns) on the source's grid."""
+    """Of each present finding, and of the numbers with these labels; of views one of each.
+
+    ``truth`` is (frames, rows, columns) on the source's grid: where the findings are, or what the
+    numbers measure.
+    """
     prediction, maps = predict(model, prepared)
     asked = Asked(model, prepared, prediction)
-    level = model.manifest.explanation.region_level
     on_model = prepared.grid.sample(truth.astype(np.float32)) >= 0.5
-    for finding in answer(Case(model.manifest, provenance, images, prediction)).findings:
-        if finding.presence is not Presence.PRESENT:
+    for each in _places(asked, provenance, labels):
+        saliency = saliency_of(each, maps, asked)
+        found = place_named(each, saliency, prepared.source, _level(asked))
+        if found is None:
             continue
-        saliency = saliency_of(finding, maps, asked)
-        told = explained(finding, saliency, images, level).explanation
-        if told is None or told.region is None:
-            continue
-        seen = asked.seen(finding, saliency)
-        mask, again = on_model[finding.frame], partial(asked.again, finding)
+        seen = asked.seen(each, saliency)
+        mask, again = on_model[each.frame], partial(asked.again, each)
         yield Tried(
-            numbers=weigh(seen, level, again).numbers,
-            hit=bool(truth[tuple(round(index) for index in told.region.centroid)]),
+            numbers=weigh(seen, _level(asked), again).numbers,
+            hit=bool(truth[tuple(round(index) for index in found.centroid)]),
             precision=precision(seen.values, mask) if mask.any() else 0.0,
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
             average=_average_hits(seen, mask),
-            probability=finding.probability,
             peak=float(seen.values.max()),
         )
+
+
+def named(labels: Sequence[str], among: Collection[str]) -> BoolArray:
+    """(labels,): which of a manifest's labels stand in a table, in whatever case."""
+    written = {label.casefold() for label in among}
+    return np.array([label.casefold() in written for label in labels], bool)
+
+
+def _places(
+    asked: Asked, provenance: Provenance, labels: Collection[str]
+) -> Iterator[Finding | Estimate]:
+    """Answers that a map explains: of several views once for each, as if it were the key image."""
+    case = Case(asked.model.manifest, provenance, asked.prepared.source, asked.prediction)
+    said = answer(case)
+    found: list[Finding | Estimate] = [
+        *(each for each in said.findings if each.presence is Presence.PRESENT),
+        *(each for each in said.estimates if named([each.label], labels).all()),
+    ]
+    for each in filter(asked.explains, found):
+        yield from (replace(each, frame=frame) for frame in _views(asked, each.frame))
+
+
+def _views(asked: Asked, frame: int) -> Sequence[int]:
+    """The frames of the views that were read with a frame; of other units that one alone."""
+    if asked.model.manifest.input.unit != "views":
+        return (frame,)
+    return next((side for side in asked.prediction.together if frame in side), (frame,))
+
+
+def _level(asked: Asked) -> float:
+    return asked.model.manifest.explanation.region_level
 
 
 def fitted(tries: Sequence[Tried]) -> VerdictPlan | None:

@@ -19,6 +19,7 @@ from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.provenance import Provenance
+from explain.network import flat
 from reports.key_slices import is_absent
 from workers.analysis import analyse_images
 from workers.items import Items
@@ -86,6 +87,9 @@ class Recipe:
     checks: int = 100
     example: int = TEST
     """Seed of the phantom that becomes the golden test."""
+    mirrored: bool = False
+    """Whether it learns from mirror images, too: one that saw a single way up may learn features
+    that lie beside what they mean, and its maps with them."""
 
     def train(
         self, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
@@ -179,6 +183,8 @@ def _fit(
     progress: Progress,
 ) -> None:
     given, wanted = _collect(recipe, manifest, seeds, progress)
+    if recipe.mirrored:
+        given = [_mirrored(each) for each in given]
     epochs = part(recipe.epochs, size.epochs)
     steps = epochs * -(-len(wanted[0]) // recipe.batch)
     rate = keras.optimizers.schedules.CosineDecay(recipe.rate, steps)
@@ -198,11 +204,17 @@ def _collect(
         planted = recipe.plant(seed)
         prepared = prepare(planted.images, manifest)
         items = Items.of(manifest.input, prepared)
-        shown = items.inputs(prepared.values, slice(None))
-        given.append(shown if isinstance(shown, list) else [shown])
+        given.append(flat(items.inputs(prepared.values, slice(None))))
         wanted.append(recipe.answers(planted, prepared, items))
         progress("phantoms", done / len(seeds))
     return _joined(given), _joined(wanted)
+
+
+def _mirrored(images: FloatArray) -> FloatArray:
+    """(items, rows, columns, channels): a quarter of them each way up and round."""
+    way = np.arange(len(images))
+    turned = np.where((way % 2 == 1)[:, None, None, None], images[:, ::-1], images)
+    return np.where((way // 2 % 2 == 1)[:, None, None, None], turned[:, :, ::-1], turned)
 
 
 def _joined(parts: Sequence[Sequence[FloatArray]]) -> list[FloatArray]:

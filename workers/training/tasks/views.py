@@ -111,5 +111,6 @@ RECIPES = {
         examples=600,
         epochs=15,
         example=TEST + 2,
+        mirrored=True,
     )
 }

@@ -194,8 +194,8 @@ def _verdict(finding: Finding) -> dict[str, str]:
     if finding.explanation is None or finding.presence is not Presence.PRESENT:
         return {"trust": ""}
     trust = finding.explanation.quality.trust
-    label = _(wording.TRUST_LABEL[trust])
-    return {"trust": trust.value.lower(), "verdict": _("Heat map: {}").format(label)}
+    said = _("Heat map withheld: {}") if finding.explanation.withheld else _("Heat map: {}")
+    return {"trust": trust.value.lower(), "verdict": said.format(_(wording.TRUST_LABEL[trust]))}
 
 
 def _estimate() -> dict[str, Any]:

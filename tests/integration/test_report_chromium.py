@@ -1,5 +1,7 @@
 """Everyone can read the report in a browser, and the browser asks nobody for anything."""
 
+from dataclasses import replace
+
 import analyses
 import pytest
 from accessibility import axe_source, barriers
@@ -27,8 +29,9 @@ def browser(tool, tmp_path_factory):
 
 
 def report(language, lesions):
-    """With all its parts: findings, notes, maps that failed their checks, and what it replaces."""
+    """With all its parts: a warning, findings, notes, maps that failed, and what it replaces."""
     given = analyses.analysis(phantom(7, lesions=lesions, slices=12, size=64))
+    given = replace(given, unfamiliar=True)
     old = Reference("2.25.1", "2.25.2", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.3")
     return report_html(Case(given, ReportSettings(language=language), (old,)))
 

@@ -21,6 +21,7 @@ def network(**normalisation) -> "keras.Model":
     values = layers.Conv2D(8, 1, activation="swish", name="pixels")(values)
     values = layers.Conv2D(8, 1, strides=2, name="strided")(values)
     values = layers.BatchNormalization(axis=1, name="rows")(values)
+    values = layers.BatchNormalization(**normalisation, name="after")(values)
     image = keras.Input((SIDE, SIDE, 3))
     pooled = layers.GlobalAveragePooling2D()(keras.Model(inner, values)(image))
     whole = keras.Model(image, layers.Dense(2)(pooled))
@@ -69,6 +70,16 @@ def test_the_layers_are_left_as_they_were():
     assert {"normalised", "pixels"} <= set(changed)
     assert "strided" not in changed
     assert [dict(vars(layer)) for layer in layers] == before
+
+
+def test_a_normalisation_joins_the_convolution_before_it_and_nothing_else():
+    from explain.lean import _joins_a_convolution
+
+    net = network()
+    layers = {layer.name: layer for layer in net._flatten_layers(include_self=False)}
+    assert _joins_a_convolution(layers["normalised"])
+    assert not _joins_a_convolution(layers["rows"])  # its convolution adds a bias
+    assert not _joins_a_convolution(layers["after"])
 
 
 def test_a_normalisation_can_be_what_a_map_is_of():

@@ -123,9 +123,13 @@ def test_pictures_of_a_failed_map_show_no_heat_and_no_place(state: Presence) -> 
 @pytest.mark.parametrize(
     ("language", "withheld", "verdict"),
     [
-        ("en", "The heat map is withheld: it failed its checks.", "not reliable"),
-        ("de", "Die Heatmap wird nicht gezeigt", "nicht verlässlich"),
-        ("zh-Hans", "不显示热图", "不可靠"),
+        (
+            "en",
+            "The heat map is withheld: it failed its checks.",
+            "Heat map withheld: not reliable",
+        ),
+        ("de", "Die Heatmap wird nicht gezeigt", "Heatmap nicht gezeigt: nicht verlässlich"),
+        ("zh-Hans", "不显示热图", "不显示热图：不可靠"),
     ],
 )
 def test_the_page_says_that_the_map_is_withheld_and_why(

@@ -33,5 +33,4 @@ INFERNO: NDArray[np.uint8] = np.frombuffer(bytes.fromhex(_HEX), dtype=np.uint8).
 def colors(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Colours of values from 0 to 1; what lies outside is clipped. Any shape; RGB last."""
     index = (np.clip(values, 0, 1) * 255).round().astype(np.uint8)
-    found: NDArray[np.uint8] = INFERNO.take(index, axis=0)
-    return found
+    return np.asarray(INFERNO.take(index, axis=0), dtype=np.uint8)

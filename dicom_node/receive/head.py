@@ -43,7 +43,7 @@ class Head:
 
     def more(self, fragment: Bytes) -> None:
         """Look at the next fragment."""
-        if self._items is not None:
+        if self._items is not None and not (self._items.end or self._items.broken):
             self._items.more(fragment, self._size)
         self._size += len(fragment)
 
@@ -87,7 +87,7 @@ class _Items:
                 self._rest = b""
             else:
                 self._step(*self._tag(fragment, at))
-        if self._next < stop:
+        if self._next < stop and not (self.end or self.broken):
             self._rest += bytes(fragment[max(0, self._next - start) :][:HEADER])
 
     def _step(self, group: int, element: int, length: int) -> None:

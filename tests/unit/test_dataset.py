@@ -2,6 +2,7 @@
 
 import random
 import struct
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -94,6 +95,22 @@ def test_encapsulated_pixel_data_are_followed_while_they_come(size):
         assert not head.is_all(start)
         head.more(ENCAPSULATED[start : start + size])
     assert head.is_all(len(ENCAPSULATED)), "nothing is read twice"
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "broken"])
+def test_what_comes_behind_encapsulated_pixel_data_costs_nothing(ends):
+    """Tiny fragments without end must not be collected."""
+    raw = bytearray(ENCAPSULATED)
+    if not ends:
+        raw[-8:] = struct.pack("<HHI", 0x0010, 0x0010, 2)
+    head = Head(bytes(raw[:-20]), implicit=False, little=True)
+    head.more(bytes(raw[-20:]))
+    tracemalloc.start()
+    for _ in range(20_000):
+        head.more(b"1234567")
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 5000
 
 
 @settings(max_examples=500, deadline=None)

@@ -119,25 +119,26 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = [int(p) for p in children.read_text().split()] if children.exists() else []
-    return [pid, *(descendant for child in found for descendant in _family(child))]
+    found = _read(Path(f"/proc/{pid}/task/{pid}/children")).split()
+    return [pid, *(descendant for child in found for descendant in _family(int(child)))]
 
 
 def _cpu_s(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS
 
 
 def _rss_mib(pid: int) -> float:
+    fields = _read(Path(f"/proc/{pid}/statm")).split() or (0, 0)
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _read(path: Path) -> str:
+    """Nothing, where the process has just ended."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except FileNotFoundError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def clear(folder: Path) -> None:

@@ -14,6 +14,9 @@ RUNTIME_PACKAGES := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-d
 TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt) \
 	$(shell command -v npm >/dev/null || echo npm)
 
+# Files of tests side by side; those that starve and kill the node run alone.
+SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint bench faults lock clean runtime-packages test-packages
 
@@ -57,10 +60,11 @@ demo: runtime-packages $(VENV)/.runtime
 	@$(BIN)/dicom-node demo
 
 test: test-packages $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/architecture tests/integration tests/unit
+	$(BIN)/python -m pytest tests/acceptance tests/faults
 
 test-fast: test-packages $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

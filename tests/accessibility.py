@@ -1,12 +1,12 @@
 """axe-core in Chromium: what keeps people from reading a page."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from browser import Browser
+from npm import installed
 
 AXE = Path(__file__).parent / "axe"
 SERIOUS = {"serious", "critical"}
@@ -14,12 +14,8 @@ RUN = "axe.run({resultTypes: ['violations']}).then(r => { window.verdict = r.vio
 
 
 def axe_source(tool: Callable[[str], str]) -> str:
-    """The script, installed by npm from its lock file where it is not there yet."""
-    script = AXE / "node_modules" / "axe-core" / "axe.min.js"
-    if not script.exists():
-        command = [tool("npm"), "ci", "--ignore-scripts", "--silent", "--prefix", str(AXE)]
-        subprocess.run(command, check=True, timeout=120)
-    return script.read_text("utf-8")
+    """The script."""
+    return (installed(AXE, "axe-core", tool) / "axe.min.js").read_text("utf-8")
 
 
 def barriers(browser: Browser, source: str, *, only_serious: bool = True) -> list[str]:

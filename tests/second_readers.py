@@ -1,7 +1,6 @@
 """SEG and SR as other libraries read them, and as our own analysis says they must be."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -10,6 +9,7 @@ from typing import Any
 
 import highdicom as hd
 import numpy as np
+from npm import installed
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
@@ -21,10 +21,8 @@ Masks = dict[tuple[int | None, str, int | None], str]
 
 
 def dcmjs(paths: Sequence[Path], tool: Callable[[str], str]) -> list[Any]:
-    """What dcmjs reads in SEG and SR; installs it beside its lock file where it is not yet."""
-    if not (NODE / "node_modules" / "dcmjs").is_dir():
-        command = [tool("npm"), "ci", "--ignore-scripts", "--silent", "--prefix", str(NODE)]
-        subprocess.run(command, check=True, timeout=120, env={**os.environ, "CI": "1"})
+    """What dcmjs reads in SEG and SR."""
+    installed(NODE, "dcmjs", tool)
     command = [tool("node"), str(NODE / "read.cjs"), *map(str, paths)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return list(json.loads(done.stdout))

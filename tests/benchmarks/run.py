@@ -1,7 +1,7 @@
 """``make bench``: runs the areas beside this file, writes ``bench.json``, prints a table.
 
-An area is a module with ``rows() -> Iterable[Row]``, named in ``AREAS``. Peers and floors run in the same process run,
-in turn with what they are compared to; medians of at least five rounds.
+An area is a module with ``rows() -> Iterable[Row]``, named in ``AREAS``. Peers and floors run in
+the same process run, in turn with what they are compared to; medians of at least five rounds.
 """
 
 import importlib
@@ -26,7 +26,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"no area {', '.join(unknown)}; there are: {', '.join(AREAS)}")
     rows = []
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 132)
     for area in wanted:
         with console.status(f"measuring {area}"):
             rows += list(importlib.import_module(area).rows())

@@ -35,6 +35,9 @@ SLICES, SIZE, SEGMENTS = 300, 512, 5
 DATA_WRITERS = (SegmentationWriter(), ParametricMapWriter(), StructuredReportWriter())
 """Of the kinds that highdicom has constructors for."""
 PEER = "highdicom constructors"
+U_NET = "U-Net at 512 x 512"
+WIDTHS = (32, 64, 128, 256, 512, 512, 512, 512)
+"""Feature maps by depth, as nnU-Net plans its 2-D network for such slices (Isensee 2021)."""
 
 
 def rows() -> Iterator[Row]:
@@ -166,10 +169,11 @@ def _grown(call: Callable[..., None], *arguments: object) -> float:
 
 
 def inferences() -> Iterator[tuple[str, float]]:
-    """Processor seconds of prediction and explanation of these slices, by shipped network.
+    """Processor seconds for these slices, by network: with explanation, where it is a shipped one.
 
-    Of those that read slice by slice. What a network is for does not matter here: the pixels of an
-    MR cost what those of a CT cost.
+    Of those that read slice by slice, small as they are, and of a network of usual size that would
+    make such segments. What a network is for does not matter here: the pixels of an MR cost what
+    those of a CT cost.
     """
     from dicom_node.catalog import open_bundle, shipped_bundles
     from workers.loading import load_model
@@ -186,3 +190,29 @@ def inferences() -> Iterator[tuple[str, float]]:
             f"inference, {bundle.manifest.id}",
             cpu_seconds(partial(predict, model, prepared)),
         )
+    yield f"inference, {U_NET}", SLICES * cpu_seconds(one_slice_by_u_net())
+
+
+def one_slice_by_u_net() -> Callable[[], object]:
+    """A compiled call, made once: every slice costs the same."""
+    import keras
+    import tensorflow as tf
+
+    def block(values: Any, filters: int, stride: int = 1) -> Any:
+        for step in (stride, 1):
+            values = keras.layers.Conv2D(filters, 3, step, "same", activation="relu")(values)
+        return values
+
+    image = keras.Input((SIZE, SIZE, 1))
+    values, skipped = block(image, WIDTHS[0]), []
+    for filters in WIDTHS[1:]:
+        skipped.append(values)
+        values = block(values, filters, stride=2)
+    for skip in reversed(skipped):
+        values = keras.layers.Conv2DTranspose(skip.shape[-1], 2, 2)(values)
+        values = block(keras.layers.Concatenate()([values, skip]), skip.shape[-1])
+    network = keras.Model(image, keras.layers.Conv2D(SEGMENTS, 1)(values))
+    compiled = tf.function(network, jit_compile=False)
+    one = tf.zeros((1, SIZE, SIZE, 1))
+    compiled(one)
+    return lambda: compiled(one).numpy()

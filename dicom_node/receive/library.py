@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -93,8 +92,8 @@ class Library:
 
     def _on_accepted(self, event: Event) -> None:
         peer = event.assoc.requestor.address
-        for code, abstract in refused(event.assoc.rejected_contexts):
-            self._log.warning("assoc.note", reason=code, peer=peer, sop_class=UID(abstract).name)
+        for code, names in refused(event.assoc.rejected_contexts).items():
+            self._log.warning("assoc.note", reason=code, peer=peer, sop_classes=names)
 
     def _on_store(self, event: Event) -> int:
         request: Any = event.request

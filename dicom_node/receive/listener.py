@@ -11,8 +11,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from pydicom.uid import UID
-
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -185,10 +183,8 @@ class Listener:
     def established(self, connection: Connection, request: Request) -> tuple[Answer, Service]:
         """See ``connection.Host``."""
         answer = self._answer(request)
-        for code, abstract in answer.refused:
-            self._log.warning(
-                "assoc.note", reason=code, peer=connection.peer, sop_class=UID(abstract).name
-            )
+        for code, names in answer.refused.items():
+            self._log.warning("assoc.note", reason=code, peer=connection.peer, sop_classes=names)
         incoming = Incoming(self._packs, self._may_write_as_it_comes)
         return answer, StoreScp(connection, answer.accepted, incoming, self)
 

@@ -47,8 +47,8 @@ class Answer:
 
     pdu: bytes
     accepted: Mapping[int, Syntax]
-    refused: Sequence[tuple[str, str]]
-    """(reason code, abstract syntax)."""
+    refused: Mapping[str, Sequence[str]]
+    """Reason code -> names of the SOP classes."""
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -123,11 +123,12 @@ def _accepted(results: Sequence[PresentationContext]) -> dict[int, Syntax]:
     return found
 
 
-def refused(results: Sequence[PresentationContext]) -> list[tuple[str, str]]:
-    """(reason code, abstract syntax) of each context that a peer does not get."""
+def refused(results: Sequence[PresentationContext]) -> dict[str, list[str]]:
+    """Reason code -> names of the SOP classes that a peer does not get."""
     codes = {NO_CONTEXT: "NO_CONTEXT", NO_SYNTAX: "NO_SYNTAX"}
-    return [
-        (codes[context.result], str(context.abstract_syntax))
-        for context in results
-        if context.result in codes
-    ]
+    found: dict[str, list[str]] = {}
+    for context in results:
+        if context.result in codes:
+            names = found.setdefault(codes[context.result], [])
+            names.append(UID(str(context.abstract_syntax)).name)
+    return found

@@ -234,13 +234,18 @@ class TestNegotiation:
             unknown = ("1.2.3.4.5", [ExplicitVRLittleEndian])
             known = (CTImageStorage, [ExplicitVRLittleEndian])
             assert sorted(self.results(wire, known, unknown)) == [0, 3]
-        assert door.told(16)["sop_class"] == "1.2.3.4.5"
+        assert door.told(16)["sop_classes"] == ["1.2.3.4.5"]
+
+    def test_many_classes_that_are_not_supported_are_one_line(self, door):
+        with door.wire() as wire:
+            unknown = [(f"1.2.3.4.{n}", [ExplicitVRLittleEndian]) for n in range(12)]
+            assert self.results(wire, *unknown) == [3] * 12
+        assert len(door.told(16)["sop_classes"]) == 12
 
     def test_17_a_syntax_that_is_not_supported(self, door):
         with door.wire() as wire:
             assert self.results(wire, (CTImageStorage, [DeflatedExplicitVRLittleEndian])) == [4]
-        line = door.told(17)
-        assert line["sop_class"] == "CT Image Storage"
+        assert door.told(17)["sop_classes"] == ["CT Image Storage"]
 
 
 class TestEstablished:

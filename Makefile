@@ -14,7 +14,7 @@ RUNTIME_PACKAGES := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-d
 TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt) \
 	$(shell command -v npm >/dev/null || echo npm)
 
-# Files of tests side by side; those that starve and kill the node run alone.
+# Files of tests that may run side by side.
 SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile
 
 .DEFAULT_GOAL := help
@@ -60,8 +60,8 @@ demo: runtime-packages $(VENV)/.runtime
 	@$(BIN)/dicom-node demo
 
 test: test-packages $(VENV)/.dev
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/architecture tests/integration tests/unit
-	$(BIN)/python -m pytest tests/acceptance tests/faults
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 test-fast: test-packages $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)

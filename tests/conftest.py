@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+ALONE = ("faults", "integration/test_bad_network.py", "integration/test_tls.py")
 sys.path.insert(0, str(TESTS))  # tests import ``analyses`` and ``validators`` from here
+os.environ.pop("COLUMNS", None)  # xdist says 80, and rich would hold every console to it
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing runs beside these: they kill and starve the node, or hold it to seconds."""
+    for item in items:
+        if any(item.path.is_relative_to(TESTS / each) for each in ALONE):
+            item.add_marker(pytest.mark.alone)
 
 
 def missing(what: str) -> None:

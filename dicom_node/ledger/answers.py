@@ -22,7 +22,8 @@ class Answers:
 
     def waiting(self, states: Collection[JobState]) -> list[str]:
         """Ids of the jobs in one of these states whose reason nobody was told, oldest first."""
-        query = select(job.c.id).where(job.c.state.in_(states), job.c.answered != job.c.reason)
+        in_states = (job.c.state + "").in_(states)  # or SQLite reads all jobs of these states
+        query = select(job.c.id).where(in_states, job.c.answered != job.c.reason)
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
 

@@ -15,9 +15,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The Alembic revision that this code reads and writes."""
 
 UID = String(64)
@@ -111,6 +112,20 @@ job = Table(
     UniqueConstraint("study_instance_uid", "generation", "model_name", "model_version"),
 )
 
+Index(
+    "ix_job_unanswered",
+    job.c.opened_at,
+    job.c.state,
+    sqlite_where=job.c.answered != job.c.reason,
+    postgresql_where=job.c.answered != job.c.reason,
+)
+Index(
+    "ix_job_rejected",
+    job.c.opened_at,
+    sqlite_where=job.c.rejected == true(),
+    postgresql_where=job.c.rejected,
+)
+
 strike = Table(
     "strike",
     metadata,
@@ -156,7 +171,7 @@ delivery = Table(
     "delivery",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("job_id", String(36), ForeignKey(job.c.id), index=True),
+    Column("job_id", String(36), ForeignKey(job.c.id)),
     Column("sop_instance_uid", UID, ForeignKey(result.c.sop_instance_uid), nullable=False),
     Column("destination", String(32), nullable=False),
     Column("state", String(16), nullable=False, index=True),
@@ -167,6 +182,7 @@ delivery = Table(
     Column("updated_at", Float, nullable=False),
     Column("next_at", Float, nullable=False),
     UniqueConstraint("sop_instance_uid", "destination"),
+    Index("ix_delivery_job_id_state", "job_id", "state"),
 )
 
 review = Table(

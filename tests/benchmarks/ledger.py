@@ -1,4 +1,5 @@
-"""What the ledger costs when it is full: 1,000,000 instances of 20,000 studies in SQLite."""
+"""What the ledger costs when it is full: 1,000,000 instances of 20,000 studies in SQLite, each with
+a job and what was sent of it."""
 
 import hashlib
 import statistics
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from history import add_past
 from measure import Row
 
 from dicom_node.domain.study import Instance, StudyState
@@ -51,6 +53,7 @@ def _filled(folder: Path, instances: int, studies: int) -> Ledger:
             for image in range(each)
         ]
         ledger.studies.record_all(rows)
+    add_past(ledger)
     with ledger.database.write() as connection:
         connection.execute(study.update().values(state=StudyState.ROUTED))
     return ledger

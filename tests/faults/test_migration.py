@@ -6,27 +6,64 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
-from campaign import often
+from campaign import Injection, often
 from front import Front
+from history import add_past
 from processes import PATIENCE_S
 
+from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.job import JobState
 from dicom_node.ledger import Ledger
+from dicom_node.ledger.schema import REVISION, job
 from dicom_node.store import InstanceStore
 from dicom_node.verify import Wrong, verify
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("point", ["ledger.migrated", "ledger.committing", "ledger.committed"])
-def test_killed_while_it_migrates(point, campaign, tmp_path):
+POINTS = ("ledger.migrated", "ledger.committing", "ledger.committed")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_while_it_makes_the_first_schema(point, campaign, tmp_path):
     for time in range(often(2, 10)):
         front = Front(tmp_path / str(time), campaign, "migration")
         for _ in range(2):
             listener = front.listen(point)
             assert listener.ended(PATIENCE_S)
         front.recovered(f"killed at {point}", front.images(4))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_while_a_ledger_with_rows_in_each_state_is_brought_up_to_date(
+    point, campaign, tmp_path
+):
+    for time in range(often(1, 10)):
+        front = Front(tmp_path / str(time), campaign, "migration")
+        listener = front.listen()
+        assert listener.ready()
+        assert front.send([each for _ in range(30) for each in front.images(1)]) == []
+        listener.kill(15)
+        make_old(front)
+        rows = content(front)
+        states = {row[JOB_STATE] for row in rows["job"]}
+        assert states == set(JobState), "each state must be there"
+        listener = front.listen(point)
+        assert listener.ended(PATIENCE_S)
+        assert content(front) == rows
+        listener = front.listen()
+        ready = listener.ready()
+        left = front.send(front.images(4))
+        listener.kill(15)
+        after = content(front)
+        survived = ready and not left and revision(front) == REVISION
+        kept = all(after[table] == rows[table] for table in ("job", "result", "delivery"))
+        lost, _ = front.look()
+        fault = f"an old ledger, killed at {point}"
+        campaign.add(Injection("migration", fault, survived=survived and kept, lost=lost))
 
 
 def test_a_newer_schema_is_refused_and_nothing_is_touched(campaign, tmp_path):
@@ -39,7 +76,7 @@ def test_a_newer_schema_is_refused_and_nothing_is_touched(campaign, tmp_path):
     listener = front.listen()
     assert listener.ended(PATIENCE_S)
     assert "schema 9999" in listener.log.read_text()
-    set_revision(front, "0001")
+    set_revision(front, REVISION)
     front.recovered("a newer schema", front.images(4))
 
 
@@ -74,7 +111,39 @@ def back_up(source: Path, target: Path) -> None:
         old.backup(new)
 
 
+JOB_STATE = list(job.c.keys()).index("state")
+
+
+def make_old(front: Front) -> None:
+    """As a node of the first revision left it, with jobs and deliveries in every state."""
+    ledger = Ledger.open(f"sqlite:///{front.folder / 'data' / 'ledger.sqlite3'}")
+    add_past(ledger, tuple(JobState), tuple(DeliveryState))
+    ledger.close()
+    with closing(database(front)) as connection:
+        for index in ("ix_job_unanswered", "ix_job_rejected", "ix_delivery_job_id_state"):
+            connection.execute(f"DROP INDEX {index}")
+        connection.execute("CREATE INDEX ix_delivery_job_id ON delivery (job_id)")
+        connection.commit()
+    set_revision(front, "0001")
+
+
+def content(front: Front) -> dict[str, list[tuple[Any, ...]]]:
+    with closing(database(front)) as connection:
+        return {
+            table: sorted(connection.execute(f"SELECT * FROM {table}"))
+            for table in ("study", "instance", "job", "result", "delivery")
+        }
+
+
+def revision(front: Front) -> str:
+    with closing(database(front)) as connection:
+        return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
+
+
+def database(front: Front) -> sqlite3.Connection:
+    return sqlite3.connect(front.folder / "data" / "ledger.sqlite3")
+
+
 def set_revision(front: Front, revision: str) -> None:
-    with sqlite3.connect(front.folder / "data" / "ledger.sqlite3") as connection:
+    with closing(database(front)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
-    connection.close()

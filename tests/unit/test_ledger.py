@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.errors import ConfigurationError, LedgerBusy, LedgerConflict
@@ -15,6 +15,7 @@ from dicom_node.domain.review import Review, Verdict
 from dicom_node.domain.study import Instance, Series, Study, StudyState
 from dicom_node.ledger import Ledger, Recording
 from dicom_node.ledger import database as database_module
+from dicom_node.ledger.schema import REVISION
 
 STUDY = "1.2.3"
 
@@ -319,11 +320,31 @@ def test_the_migrations_make_the_schema_that_the_code_uses(ledger):
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
+def test_what_the_sweep_asks_each_second_reads_no_job_that_is_over(ledger):
+    asked = []
+    event.listen(
+        ledger.database.engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, values, *_: asked.append((statement, values)),
+    )
+    ledger.answers.waiting([JobState.DECLINED])
+    ledger.rejections.waiting()
+    selects = [each for each in asked if each[0].startswith("SELECT")]
+    with ledger.database.read() as connection:
+        plans = [
+            " ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {s}", v))
+            for s, v in selects
+        ]
+    assert "ix_job_unanswered" in plans[0]
+    assert "ix_job_rejected" in plans[1]
+    assert "ix_delivery_state" not in plans[1]
+
+
 def test_roles_that_start_together_migrate_once(tmp_path):
     url = f"sqlite:///{tmp_path / 'new.sqlite3'}"
     with ThreadPoolExecutor(6) as pool:
         opened = list(pool.map(lambda _: Ledger.open(url), range(6)))
-    assert {ledger.database.revision() for ledger in opened} == {"0001"}
+    assert {ledger.database.revision() for ledger in opened} == {REVISION}
 
 
 def test_a_locked_ledger_says_that_it_is_busy(ledger, monkeypatch):

@@ -73,6 +73,7 @@ def running_orthanc(program: str, folder: Path) -> Iterator[Orthanc]:
                 "DicomPort": dicom_port,
                 "DicomAet": AE_TITLE,
                 "DicomCheckCalledAet": True,
+                "DicomAlwaysAllowFind": True,
                 "RemoteAccessAllowed": False,
                 "AuthenticationEnabled": False,
                 "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],

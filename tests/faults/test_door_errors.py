@@ -75,6 +75,20 @@ def test_a_call_fails(what, tool, campaign, tmp_path):
             front.recovered(f"{what} fails with {error}", left)
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_nothing_is_acknowledged_whose_sync_failed(call, size, tool, campaign, tmp_path):
+    """What the system holds survives our death: only the answers show a sync that was forgotten."""
+    front = Front(tmp_path, campaign, "disk")
+    listener = front.listen()
+    assert listener.ready()
+    with traced(tool("strace"), listener.pid, tmp_path / "trace", *injecting([call], "EIO", "1+")):
+        left = front.send(front.images(16, size))
+    assert front.acknowledged == {}
+    listener.kill()
+    front.recovered(f"every {call} fails with EIO", left)
+
+
 @pytest.mark.parametrize("error", ["EBADF", "ENOMEM"])
 def test_a_listener_that_can_hear_no_more_ends(error, tool, campaign, tmp_path):
     """Its event loop dies: the process must not stay behind, deaf, where nobody restarts it."""

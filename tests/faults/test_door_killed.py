@@ -11,23 +11,15 @@ from pathlib import Path
 import pytest
 from campaign import often
 from front import Front
+from points import ALL, DURABLE, LARGE_ONLY, OS
 from processes import PATIENCE_S
 
 import dicom_node
+import workers
 
 pytestmark = pytest.mark.slow
 SMALL, LARGE = 20_000, 1_400_000
 RECOVERY = "pack.recovered"
-LARGE_ONLY = ("incoming.spilled", "pack.begun", "pack.sealed")
-"""Each large instance has a pack of its own."""
-OS = (
-    "door.received", "door.checked", "door.answered", "incoming.spilled", "pack.begun",
-    "pack.appended", "pack.sealed", "pack.recovered", "recorder.recording", "recorder.recorded",
-    "recorder.settled", "ledger.committing", "ledger.committed",
-)  # fmt: skip
-DURABLE = (*OS, "door.answering", "pack.syncing", "pack.synced", "spool.handed_over")
-ELSEWHERE = re.compile(r"(sweep|ship|worker)\.|store\.(written|kept)|ledger\.migrated")
-"""Points that the other parts of the campaign try."""
 SETTINGS = {
     "durable": "",
     "os": 'durability = "os"',
@@ -36,9 +28,13 @@ SETTINGS = {
 
 
 def test_the_campaign_knows_every_point():
-    sources = Path(dicom_node.__file__).parent.rglob("*.py")
+    sources = [
+        source
+        for package in (dicom_node, workers)
+        for source in Path(package.__file__).parent.rglob("*.py")
+    ]
     named = {n for s in sources for n in re.findall(r'faults\.point\("(.+?)"\)', s.read_text())}
-    assert {n for n in named if not ELSEWHERE.match(n)} == {*DURABLE}
+    assert named == ALL
 
 
 @pytest.mark.parametrize("point", DURABLE)

@@ -1,20 +1,18 @@
 """I5, I6, I10, I13: sweep, workers and Redis are killed, frozen and emptied; each study is analysed
 once from all of its images, and the archive gets each object."""
 
+import random
 import time
 
 import pytest
 from back import Back, stop_all
 from campaign import often
+from points import FREEING, SWEEP, WORKER
 from processes import PATIENCE_S, wait_until
 
 from dicom_node.testing.pacs import FakePacs
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.timeout(1800)]
-SWEEP = ("sweep.routed", "sweep.closed", "sweep.ringing", "sweep.rung", "ledger.committing",
-         "ledger.committed")  # fmt: skip
-WORKER = ("worker.claimed", "worker.analysed", "store.written", "store.kept", "ship.claimed",
-          "ship.answered", "ship.settled", "ledger.committing:3", "ledger.committed:3")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,35 @@ def test_sweep_killed_at_each_point(back, worker):
             sweep.kill()
 
 
-@pytest.mark.parametrize("point", WORKER[::1])
+def test_sweep_killed_while_it_frees_the_claim_of_a_dead_worker(back):
+    sweep = back.start("sweep", FREEING)
+    doomed = back.start("worker", "worker.claimed")
+    wait_until(doomed.children, "the worker's child")
+    first = doomed.children()
+    study = back.study()
+    wait_until(lambda: not first <= doomed.children(), "a child that dies with a claim")
+    doomed.kill_family()
+    assert sweep.ended(PATIENCE_S)
+    began = time.monotonic()
+    running = [back.start("sweep"), back.start("worker")]
+    back.judged(f"sweep killed at {FREEING}", began, study)
+    stop_all(*running)
+
+
+def test_sweep_and_worker_killed_at_any_time(back):
+    chance = random.Random("jobs")
+    for _ in range(often(3, 30)):
+        running = [back.start("sweep"), back.start("worker")]
+        study = back.study()
+        time.sleep(chance.uniform(0.3, 3))
+        stop_all(*running)
+        began = time.monotonic()
+        running = [back.start("sweep"), back.start("worker")]
+        back.judged("sweep and worker killed at a random time", began, study)
+        stop_all(*running)
+
+
+@pytest.mark.parametrize("point", WORKER)
 def test_worker_killed_at_each_point(point, back, sweep):
     doomed = back.start("worker", point)
     wait_until(doomed.children, "the worker's child")

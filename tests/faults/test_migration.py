@@ -12,6 +12,7 @@ import pytest
 from campaign import Injection, often
 from front import Front
 from history import add_past
+from points import MIGRATION
 from processes import PATIENCE_S
 
 from dicom_node.domain.delivery import DeliveryState
@@ -24,10 +25,7 @@ from dicom_node.verify import Wrong, verify
 pytestmark = pytest.mark.slow
 
 
-POINTS = ("ledger.migrated", "ledger.committing", "ledger.committed")
-
-
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", MIGRATION)
 def test_killed_while_it_makes_the_first_schema(point, campaign, tmp_path):
     for time in range(often(2, 10)):
         front = Front(tmp_path / str(time), campaign, "migration")
@@ -37,7 +35,7 @@ def test_killed_while_it_makes_the_first_schema(point, campaign, tmp_path):
         front.recovered(f"killed at {point}", front.images(4))
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", MIGRATION)
 def test_killed_while_a_ledger_with_rows_in_each_state_is_brought_up_to_date(
     point, campaign, tmp_path
 ):

@@ -1,0 +1,18 @@
+"""Where the campaign ends processes: every ``faults.point`` of the product, by who passes it."""
+
+LARGE_ONLY = ("incoming.spilled", "pack.begun", "pack.sealed")
+"""Each large instance has a pack of its own."""
+OS = (
+    "door.received", "door.checked", "door.answered", "incoming.spilled", "pack.begun",
+    "pack.appended", "pack.sealed", "pack.recovered", "recorder.recording", "recorder.recorded",
+    "recorder.settled", "ledger.committing", "ledger.committed",
+)  # fmt: skip
+DURABLE = (*OS, "door.answering", "pack.syncing", "pack.synced", "spool.handed_over")
+MIGRATION = ("ledger.migrated", "ledger.committing", "ledger.committed")
+KEPT = ("store.written", "store.kept")
+FREEING = "sweep.freeing"
+SWEEP = ("sweep.routed", "sweep.closed", "sweep.ringing", "sweep.rung", "ledger.committing",
+         "ledger.committed")  # fmt: skip
+WORKER = ("worker.claimed", "worker.analysed", *KEPT, "ship.claimed", "ship.answered",
+          "ship.settled", "ledger.committing:3", "ledger.committed:3")  # fmt: skip
+ALL = {point.partition(":")[0] for point in (*DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER)}

@@ -1,7 +1,7 @@
 """The packs that a process writes, and the instance that is written to one while it comes.
 
 Such an instance stands behind room for its record's header, which is written last: until then the
-records end before it. Nobody else writes to its pack meanwhile.
+records end before it. Nobody else writes to its pack meanwhile, and no other process to its folder.
 """
 
 import itertools
@@ -14,6 +14,7 @@ from pathlib import Path
 from xxhash import xxh3_64
 
 from dicom_node import faults
+from dicom_node.receive.holding import Holding
 from dicom_node.receive.pack import (
     MAGIC,
     PACK,
@@ -74,7 +75,7 @@ class Packs:
     """The packs that one process writes, in a folder that is its own.
 
     Any thread may append or settle. ``abandoned``: folders of processes that are not there any
-    more, whose packs are recovered, too. ``ahead``: see ``Pack``.
+    more, whose packs are recovered, too, unless somebody holds them. ``ahead``: see ``Pack``.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Packs:
         sync_folder(folder.parent)
         self.folder = folder
         self._abandoned = abandoned
+        self._holding = Holding()
         self._pack_bytes = pack_bytes
         self._ahead = ahead
         self._stem = f"{time.time_ns():x}"
@@ -104,8 +106,10 @@ class Packs:
         that fewer rows name than did when they were sealed: the ledger is an older one.
 
         ``rows``: how many name a pack. ``take`` must have settled the records when it returns.
+        Nothing is touched before the folders are held, until ``close``; raises ``StoreHeld``.
         """
-        for path in [p for f in (self.folder, *self._abandoned) for p in f.glob(f"*{SUFFIX}")]:
+        folders = self._holding.hold(self.folder, self._abandoned)
+        for path in [path for folder in folders for path in folder.glob(f"*{SUFFIX}")]:
             if pack := _found(path, rows):
                 if records := pack.recover():
                     take(records)
@@ -157,12 +161,13 @@ class Packs:
                     record.pack.seal()
 
     def close(self) -> None:
-        """Seal what is written."""
+        """Seal what is written, and let go of the folders."""
         with self._lock:
             for pack in self._open:
                 if not pack.waiting:
                     pack.seal()
             self._open.clear()
+        self._holding.let_go()
 
     def _begin(self) -> Pack:
         path = self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"

@@ -138,6 +138,10 @@ _TOLD = {
     "TRANSIENT": ("Something was not available for a moment.", "The node tries again by itself."),
     "BROKER_UNAVAILABLE": ("Redis does not answer.", "Start Redis; the node rings again."),
     "LEDGER_BUSY": ("The ledger was locked for too long.", "The node tries again by itself."),
+    "STORE_HELD": (
+        "Another process receives into the same store.",
+        "Stop it, or give each node a data_dir of its own.",
+    ),
     "NO_SPACE": ("The disk is full.", "Free space on the disk of data_dir."),
     "STORAGE_IO": ("The disk failed to write.", "Check the disk of data_dir and the kernel log."),
     "SUPERSEDED": ("More images arrived; a later analysis takes its place.", ""),

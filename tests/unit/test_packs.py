@@ -1,10 +1,13 @@
 """Packs give back what was appended, seal what needs no recovery, and keep nothing half."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
+from dicom_node.domain.errors import StoreHeld
+from dicom_node.receive import holding
 from dicom_node.receive.pack import PACK, aligned, named_by
 from dicom_node.receive.packs import MOST_OPEN, Packs
 from dicom_node.store import EndsEarly
@@ -57,6 +60,7 @@ def recovered(folder: Path, *, older_ledger: bool = False) -> list[bytes]:
         packs.settle((record, True) for record in records)
 
     packs.recover(take, {} if older_ledger else sealed)
+    packs.close()
     return found
 
 
@@ -104,6 +108,39 @@ def test_the_packs_of_a_process_that_is_no_more_are_recovered_by_another(packs, 
     other = Packs(tmp_path / "other", [packs.folder])
     other.recover(found.extend)
     assert [record.file.open().read() for record in found] == [payload(1)]
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(holding, "PATIENCE_S", 0.2)
+
+
+def test_no_other_process_may_touch_what_one_appends_to(packs, impatient):
+    packs.recover(lambda _: None)
+    record = append(packs, 1)
+    before = record.pack.path.read_bytes()
+    with pytest.raises(StoreHeld, match="data_dir"):
+        recovered(packs.folder)
+    assert record.pack.path.read_bytes() == before
+    packs.close()
+    assert recovered(packs.folder) == [payload(1)]
+
+
+def test_a_folder_that_somebody_holds_is_not_abandoned(packs, impatient, tmp_path):
+    packs.recover(lambda _: None)
+    append(packs, 1)
+    found = []
+    other = Packs(tmp_path / "other", [packs.folder])
+    other.recover(found.extend)
+    assert found == []
+    append(other, 2)
+
+
+def test_who_is_about_to_end_is_waited_for(packs):
+    packs.recover(lambda _: None)
+    append(packs, 1)
+    threading.Timer(0.3, packs.close).start()
+    assert recovered(packs.folder) == [payload(1)]
 
 
 @pytest.mark.parametrize("cut", [1, PAYLOAD, PAYLOAD + 20])

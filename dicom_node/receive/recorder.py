@@ -98,6 +98,10 @@ class Recorder:
         """How many rows name a pack."""
         return self._ledger.inventory.packs()
 
+    def extents(self, pack: str) -> Mapping[int, int]:
+        """Offset and size of each instance that rows name in a pack."""
+        return self._ledger.inventory.extents(pack)
+
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that no more should be taken."""
@@ -120,7 +124,7 @@ class Recorder:
                 self._log.info("store.note", reason=recording.value, sop=uid)
         kept = [r in (Recording.NEW, Recording.CONFLICT) for r in recordings]
         if found:
-            named = self._ledger.inventory.offsets(arrivals[0].record.pack.name)
+            named = self.extents(arrivals[0].record.pack.name)
             kept = [arrival.record.offset in named for arrival in arrivals]
         self._packs.settle(zip((a.record for a in arrivals), kept, strict=True))
         faults.point("recorder.settled")

@@ -61,6 +61,8 @@ class Front:
     acknowledged: dict[str, str] = field(default_factory=dict)
     """SHA-256 by SOP Instance UID."""
     studies: int = 0
+    sent: list[Image] = field(default_factory=list)
+    """Everything that anybody tried to send."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,7 @@ class Front:
 
     def send(self, images: list[Image], senders: int = SENDERS) -> list[Image]:
         """Send over several associations at once; returns what was not acknowledged."""
+        self.sent += images
         threads = [
             threading.Thread(target=self._send, args=[images[n::senders]]) for n in range(senders)
         ]

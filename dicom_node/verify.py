@@ -36,7 +36,8 @@ ADVICE: Mapping[Wrong, str] = {
     Wrong.MISSING: "restore it from a backup, or have the study sent again",
     Wrong.ALTERED: "check the disk and who may write to it; then restore the file from a backup, "
     "or have the study sent again",
-    Wrong.UNREADABLE: "check the disk and the file's owner; then restore the file from a backup",
+    Wrong.UNREADABLE: "check the disk and the file's owner; then restore the file from a backup, "
+    "or have the study sent again",
     Wrong.UNRECORDED: "the ledger is older than this pack: start dicom-node again, and "
     "its listener writes the rows",
     Wrong.PACK_DAMAGED: "check the disk; then start dicom-node again: its listener writes the "

@@ -62,8 +62,9 @@ class Listener:
     ) -> None:
         self._settings = settings
         self._root = root
-        self._packs = _packs(InstanceStore(root), settings, index)
-        recorder = Recorder(self._packs, ledger)
+        store = InstanceStore(root)
+        self._packs = _packs(store, settings, index)
+        recorder = Recorder(self._packs, ledger, store)
         self._spool = Spool(self._packs, recorder, durable=settings.durability == "full")
         supported = supported_contexts()
         self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))

@@ -11,12 +11,13 @@ says.
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
 from typing import Self
@@ -84,6 +85,11 @@ class Record:
     """Whether its checksum is right; not, once its room was given back."""
 
     @property
+    def is_synced(self) -> bool:
+        """Whether it is on stable storage."""
+        return self.offset + self.size <= self.pack.synced
+
+    @property
     def file(self) -> StoredFile:
         """Where it can be read."""
         return StoredFile(self.pack.path, self.offset, self.size)
@@ -120,6 +126,8 @@ class Pack:
         self.is_damaged = False
         """Its header was; of a pack that was found."""
         self.waiting = 0
+        self.synced = 0
+        """Up to here it is on stable storage."""
         self.full = False
         self._ahead = ahead
         self._reserved = end
@@ -185,10 +193,12 @@ class Pack:
 
     def sync(self) -> None:
         """Put all records on stable storage, and the file's name."""
+        end = self.end
         os.fdatasync(self.handle)
         if self._is_new:
             sync_folder(self.path.parent)
             self._is_new = False
+        self.synced = end
 
     def cut(self) -> None:
         """Nothing stays behind the last record: a sender's bytes must not pass for one."""
@@ -206,8 +216,14 @@ class Pack:
         else:
             self._garbage.append((record.offset, record.size))
 
+    def forget(self, offset: int, size: int) -> None:
+        """A row that named a record names another copy now."""
+        self._kept -= 1
+        self._garbage.append((offset, size))
+
     def seal(self) -> None:
         """Close it for good; give back the room of what is not kept."""
+        self.is_sealed = True
         if not self._kept:
             self.remove()
             return
@@ -233,11 +249,22 @@ class Pack:
         """
         self.end, self.waiting, self._kept, self.full = end, waiting, kept, True
         if self.is_sealed:
+            self.synced = end
             return
         os.ftruncate(self.handle, end)
         for offset in range(0, end, 1 << 20):
             self.write([os.pread(self.handle, 1 << 20, offset)], offset)
         self.sync()
+
+
+def give_up(path: Path, offset: int, size: int) -> None:
+    """A row that named an instance in a pack of the past names another copy now."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # others may do the same
+        head = Head.read(file.read(PACK.size))
+        if head is not None and head.state == SEALED:
+            os.pwrite(file.fileno(), replace(head, count=head.count - 1).packed(), 0)
+        _allocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, offset, size)
 
 
 def read_head(path: Path) -> Head | None:

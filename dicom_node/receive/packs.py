@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from xxhash import xxh3_64
 
@@ -97,6 +98,7 @@ class Packs:
         self._ahead = ahead
         self._stem = f"{time.time_ns():x}"
         self._numbers = itertools.count()
+        self._begun: WeakValueDictionary[str, Pack] = WeakValueDictionary()
         self._open: list[Pack] = []
         """Those that have room, and that nobody writes to at present."""
         self._lock = threading.Lock()
@@ -161,6 +163,15 @@ class Packs:
                 if record.pack.full and not record.pack.waiting:
                     record.pack.seal()
 
+    def forget(self, pack: str, offset: int, size: int) -> bool:
+        """See ``Pack.forget``; whether it is one that is not sealed yet, and ours."""
+        with self._lock:
+            begun = self._begun.get(pack)
+            if begun is None or begun.is_sealed:
+                return False
+            begun.forget(offset, size)
+            return True
+
     def close(self) -> None:
         """Seal what is written, and let go of the folders."""
         with self._lock:
@@ -172,7 +183,9 @@ class Packs:
 
     def _begin(self) -> Pack:
         path = self.folder / f"{self._stem}-{next(self._numbers)}{SUFFIX}"
-        return Pack.begin(path, ahead=self._ahead)
+        pack = Pack.begin(path, ahead=self._ahead)
+        self._begun[pack.name] = pack
+        return pack
 
 
 def _look_into(path: Path, rows: int, extents: Extents) -> Found | None:

@@ -20,7 +20,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.receive.incoming import file_head
 from dicom_node.redis_server import free_port
 from dicom_node.store import InstanceStore
-from dicom_node.verify import Wrong, verify
+from dicom_node.verify import Problem, Wrong, verify
 
 SENDERS = 4
 MOST_ROUNDS = 20
@@ -179,6 +179,13 @@ class Front:
         lost = [uid for uid, sha in self.acknowledged.items() if (uid, sha) not in sound]
         twice = sum(count - 1 for count in Counter(uid for uid, _ in rows).values())
         return len(lost), twice + abs(arrivals - len(rows))
+
+    def problems(self) -> list[Problem]:
+        """What ``dicom-node verify`` finds."""
+        ledger = Ledger.open(f"sqlite:///{self.folder / 'data' / 'ledger.sqlite3'}")
+        found = list(verify(ledger, InstanceStore(self.folder / "data" / "store")))
+        ledger.close()
+        return found
 
     def settled(self) -> None:
         """Wait until everything acknowledged has its row."""

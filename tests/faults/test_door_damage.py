@@ -46,6 +46,24 @@ def test_a_byte_of_a_record_changes(rows, at, campaign, tmp_path):
         front.recovered("a byte of a record with a row changes", front.images(4))
 
 
+@pytest.mark.parametrize("way", ["", 'durability = "os"'], ids=["durable", "os"])
+def test_what_is_sent_again_takes_the_place_of_what_is_damaged(way, campaign, tmp_path):
+    """As ``verify`` advises; it says afterwards that all is well."""
+    front = Front(tmp_path, campaign, "door", way)
+    (pack,) = stopped(front, "")
+    for place in records(pack)[2:5]:
+        flip(pack, place + 10_000)
+    assert front.look() == (3, 0)
+    listener = front.listen()
+    assert listener.ready()
+    assert front.send(front.sent[:8]) == []
+    wait_until(lambda: listener.log.read_text().count("MENDED") == 3, "three images mended")
+    front.settled()
+    listener.kill(15)
+    front.recovered("sent again after damage", front.images(4))
+    assert front.problems() == []
+
+
 def stopped(front: Front, point: str) -> list[Path]:
     """The packs of a listener that was killed at a point, or told to stop."""
     listener = front.listen(f"{point}:1:STOP" if point else "")

@@ -3,7 +3,7 @@
 from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger
 from dicom_node.receive.pack import give_up
-from dicom_node.store import InstanceStore, StoredFile
+from dicom_node.store import InstanceStore
 
 
 def mend(ledger: Ledger, store: InstanceStore, arrived: Instance) -> Instance | None:
@@ -13,7 +13,7 @@ def mend(ledger: Ledger, store: InstanceStore, arrived: Instance) -> Instance | 
     it is as it should be, nothing happens, and none is returned. Raises ``LedgerBusy``.
     """
     kept = ledger.studies.kept(arrived.sop_instance_uid, arrived.sha256)
-    if kept is None or _place(kept) == _place(arrived) or _is_whole(store.file(kept), kept.sha256):
+    if kept is None or _place(kept) == _place(arrived) or store.file(kept).is_as_expected:
         return None
     return kept if ledger.studies.relocate(kept, arrived) else None
 
@@ -26,10 +26,3 @@ def forget(store: InstanceStore, kept: Instance) -> None:
 
 def _place(instance: Instance) -> tuple[str, int]:
     return instance.pack, instance.pack_offset
-
-
-def _is_whole(file: StoredFile, sha256: str) -> bool:
-    try:
-        return file.sha256() == sha256
-    except OSError:
-        return False

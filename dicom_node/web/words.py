@@ -41,6 +41,12 @@ _TOLD = {
         "Send the whole series again; the study then starts anew.",
     ),
     "UNPARSEABLE": ("The images cannot be read as DICOM.", _SENDER),
+    "ALTERED": (
+        "Stored bytes are not those that were received or made: the disk, or somebody, changed "
+        "them.",
+        "Check the disk. `dicom-node verify` names what to restore from a backup, or to have sent "
+        "again; then retry.",
+    ),
     "GEOMETRY": (
         "The images form no regular volume: spacing or orientation is missing or contradictory.",
         "Send an original axial series with its positions.",

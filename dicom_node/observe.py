@@ -25,7 +25,7 @@ FIELDS = frozenset(
         "reason", "status", "peer", "aet", "called", "assoc", "bytes", "count", "seconds",
         "study", "series", "sop", "sop_class", "transfer_syntax", "kind",
         "job", "delivery", "destination", "model", "attempt", "state", "generation",
-        "host", "port", "url", "pid", "signal", "advice", "library", "error",
+        "host", "port", "url", "pid", "signal", "advice", "library", "error", "pack",
     }
 )  # fmt: skip
 LONGEST = 300

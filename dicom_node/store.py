@@ -47,6 +47,16 @@ class StoredFile:
     path: Path
     offset: int
     size: int
+    expected: str = ""
+    """The SHA-256 that it must have; empty: nobody knows."""
+
+    @property
+    def is_as_expected(self) -> bool:
+        """Whether its bytes are those that were kept, as far as anybody knows."""
+        try:
+            return not self.expected or self.sha256() == self.expected
+        except OSError:
+            return False
 
     @property
     def name(self) -> str:
@@ -139,9 +149,14 @@ class InstanceStore:
 
     def file(self, instance: Instance) -> StoredFile:
         """Where a received instance lies."""
+        sha256, size = instance.sha256, instance.size_bytes
         if not instance.pack:
-            return StoredFile(self.path(instance.sha256), 0, instance.size_bytes)
-        return StoredFile(self.packs / instance.pack, instance.pack_offset, instance.size_bytes)
+            return StoredFile(self.path(sha256), 0, size, sha256)
+        return StoredFile(self.packs / instance.pack, instance.pack_offset, size, sha256)
+
+    def made(self, sha256: str, size: int) -> StoredFile:
+        """Where a result lies."""
+        return StoredFile(self.path(sha256), 0, size, sha256)
 
     def keep(self, chunks: Iterable[bytes | bytearray | memoryview]) -> Kept:
         """Write bytes and put them on stable storage.

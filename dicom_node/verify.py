@@ -10,7 +10,8 @@ from pathlib import Path
 
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.inventory import Filed
-from dicom_node.receive.pack import SUFFIX, named_by
+from dicom_node.receive.pack import PACK, SEALED, SUFFIX, read_head
+from dicom_node.receive.salvage import ASIDE
 from dicom_node.store import EndsEarly, InstanceStore, StoredFile
 
 Progress = Callable[[int, int], None]
@@ -27,15 +28,23 @@ class Wrong(StrEnum):
     UNREADABLE = "UNREADABLE"
     ORPHAN = "ORPHAN"
     UNRECORDED = "UNRECORDED"
+    PACK_DAMAGED = "PACK_DAMAGED"
+    PACK_ASIDE = "PACK_ASIDE"
 
 
 ADVICE: Mapping[Wrong, str] = {
     Wrong.MISSING: "restore it from a backup, or have the study sent again",
     Wrong.ALTERED: "check the disk and who may write to it; then restore the file from a backup, "
     "or have the study sent again",
-    Wrong.UNREADABLE: "check the disk and the file's owner; then restore the file from a backup",
+    Wrong.UNREADABLE: "check the disk and the file's owner; then restore the file from a backup, "
+    "or have the study sent again",
     Wrong.UNRECORDED: "the ledger is older than this pack: start dicom-node again, and "
     "its listener writes the rows",
+    Wrong.PACK_DAMAGED: "check the disk; then start dicom-node again: its listener writes the "
+    "header of this pack anew, and looks for what has no row yet",
+    Wrong.PACK_ASIDE: "a part of this pack could not be read when the listener started. Power may "
+    "have failed while it was written: then nobody was promised it. Else check the disk and have "
+    "sent again what is missing. Then delete the file",
     Wrong.ORPHAN: "nobody was promised it: the next start of dicom-node serve removes it",
 }
 
@@ -56,7 +65,7 @@ class Problem:
 def verify(
     ledger: Ledger, store: InstanceStore, progress: Progress = lambda _done, _all: None
 ) -> Iterator[Problem]:
-    """Hash every file that a row names; then name the files that no row names."""
+    """Hash every file that a row names; then name the files that no row names, and bad packs."""
     strangers = {path.name: path for path in settled_files(store)}
     total, known = len(strangers), set[str]()
     for filed in ledger.inventory.files():
@@ -66,16 +75,31 @@ def verify(
         known.add(filed.sha256)
         progress(len(known), max(total, len(known)))
     yield from (Problem(Wrong.ORPHAN, Filed(name, "", "")) for name in sorted(strangers))
-    yield from _unrecorded(ledger, store)
+    yield from _bad_packs(ledger, store)
 
 
-def _unrecorded(ledger: Ledger, store: InstanceStore) -> Iterator[Problem]:
-    """Packs that fewer rows name than did when they were sealed."""
+def _bad_packs(ledger: Ledger, store: InstanceStore) -> Iterator[Problem]:
+    """Packs with a damaged header, and those that fewer rows name than when they were sealed."""
     rows = ledger.inventory.packs()
     for path in sorted(store.packs.glob(f"*/*{SUFFIX}")):
         name = f"{path.parent.name}/{path.name}"
-        if rows.get(name, 0) < (named_by(path) or 0):
-            yield Problem(Wrong.UNRECORDED, Filed("", "", "", name))
+        if wrong := _examine_pack(path, rows.get(name, 0)):
+            yield Problem(wrong, Filed("", "", "", name))
+    for path in sorted(store.packs.glob(f"*/*{SUFFIX}{ASIDE}")):
+        yield Problem(Wrong.PACK_ASIDE, Filed("", "", "", f"{path.parent.name}/{path.name}"))
+
+
+def _examine_pack(path: Path, rows: int) -> Wrong | None:
+    try:
+        head = read_head(path)
+        is_begun = path.stat().st_size >= PACK.size
+    except FileNotFoundError:
+        return None  # sealed meanwhile, and nothing was kept of it
+    except OSError:
+        return Wrong.UNREADABLE
+    if head is None:
+        return Wrong.PACK_DAMAGED if is_begun else None
+    return Wrong.UNRECORDED if head.state == SEALED and rows < head.count else None
 
 
 def remove_orphans(ledger: Ledger, store: InstanceStore) -> int:

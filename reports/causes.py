@@ -15,6 +15,7 @@ NOT_SUPPORTED = Code("110522", "DCM", "Object Types not supported")
 INCORRECT = Code("110521", "DCM", "Objects incorrectly formatted")
 INCOMPLETE = Code("110523", "DCM", "Object Set incomplete")
 RESOURCE = Code("110527", "DCM", "Resource inadequate")
+EQUIPMENT = Code("110501", "DCM", "Equipment failure")
 """CID 9300 Procedure Discontinuation Reason."""
 SOFTWARE = codes.cid6135.SoftwareFailure
 """CID 6135 Reason for Failure."""
@@ -49,6 +50,7 @@ _NOT_ELIGIBLE: Mapping[str, tuple[Code, str]] = {
 _FAILED: Mapping[str, tuple[Code, str]] = {
     "MEMORY": (RESOURCE, N_("The node ran out of memory.")),
     "DEVICE_MEMORY": (RESOURCE, N_("The node ran out of memory.")),
+    "ALTERED": (EQUIPMENT, N_("Stored images are not as they were received.")),
     "TIME_LIMIT": (RESOURCE, N_("The analysis took longer than it may.")),
     "BUNDLE_GONE": (SOFTWARE, N_("The model is not installed any more.")),
 }

@@ -1,5 +1,7 @@
 """Reads one stored image, in a process of its own with little memory: ``python -m`` this module.
 
+What is not as it was received is not looked at: each file is hashed before it is parsed.
+
 Answers requests of ``reader.ImageReader``. What is large goes into a file in memory that both
 processes hold.
 """
@@ -70,6 +72,8 @@ def _known_vr(element: RawDataElement) -> str:
 
 
 def _read(file: StoredFile, *, stop_before_pixels: bool) -> Dataset:
+    if not file.is_as_expected:
+        raise UndecodablePixels("not the bytes that were received", code="ALTERED")
     try:
         with file.open() as content:
             return dcmread(content, stop_before_pixels=stop_before_pixels)
@@ -111,7 +115,7 @@ class Frames:
 def answer(frames: Frames, request: Mapping[str, Any]) -> dict[str, Any]:
     """What was asked for; of what cannot be read, the reason code."""
     asked = {"header": _header, "begin": frames.begin, "go on": frames.go_on}[request["ask"]]
-    file = StoredFile(Path(request["path"]), request["offset"], request["size"])
+    file = StoredFile(Path(request["path"]), request["offset"], request["size"], request["sha256"])
     try:
         with open(request["into"], "r+b", closefd=False) as shared:
             shared.seek(0)

@@ -25,6 +25,7 @@ ALLOCATED = (8, 16, 32)
 REFUSALS: Mapping[str, str] = {
     "UNPARSEABLE": "cannot be parsed as a DICOM file",
     "HEADER_LIMIT": "has a header that takes more memory or time than it may",
+    "ALTERED": "is not stored as it was received, or cannot be read back; run dicom-node verify",
     "UNSUPPORTED": "is no grey-level image with integer pixels",
     "PIXEL_LIMIT": "has more pixels than one series may have",
     "PIXEL_ATTR": "has size, bit or sample attributes that contradict each other",

@@ -58,7 +58,7 @@ class ImageReader:
     def header(self, file: ImageFile, room: Room) -> Dataset:
         """All but the pixels, without what nobody here needs (see ``image_reader.kept``).
 
-        Raises UndecodablePixels (UNPARSEABLE, HEADER_LIMIT).
+        Raises UndecodablePixels (UNPARSEABLE, HEADER_LIMIT, ALTERED).
         """
         try:
             said = self._ask("header", file)
@@ -79,7 +79,7 @@ class ImageReader:
     def fill(self, planes: Sequence[FloatArray], file: ImageFile, uid: str) -> None:
         """Write the frames of an image into ``planes``, each (rows, columns).
 
-        Raises UndecodablePixels, with codes as ``pixels.planes``.
+        Raises UndecodablePixels, with codes as ``pixels.planes``, and ALTERED.
         """
         ask, done, is_last = "begin", 0, False
         while not is_last:
@@ -121,7 +121,8 @@ class ImageReader:
             )
         place = file if isinstance(file, StoredFile) else StoredFile(file, 0, file.stat().st_size)
         request = {"path": str(place.path), "offset": place.offset, "size": place.size}
-        return self._sandbox.ask({"ask": what, "into": self._shared, **request})
+        expected = {"sha256": place.expected}
+        return self._sandbox.ask({"ask": what, "into": self._shared, **request, **expected})
 
     def _take(self, target: memoryview, position: int) -> None:
         while target and (count := os.preadv(self._shared, [target], position)):

@@ -12,6 +12,8 @@ from dicom_node.domain.errors import ConfigurationError, UndecodablePixels
 from dicom_node.domain.job import NODE, Job
 from dicom_node.domain.manifest import ModelManifest, Target
 from dicom_node.domain.provenance import Provenance
+from dicom_node.header_reader import value_of
+from dicom_node.headers import SHOWN
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
 from reports.answer import Answer, answer_document
@@ -91,14 +93,30 @@ def _images(worker: Worker, job: Job) -> tuple[Reference, ...]:
 
 
 def _sources(worker: Worker, job: Job) -> Sources:
-    """The first header that can be read; ``UndecodablePixels`` (UNPARSEABLE) if none can."""
+    """The first header that can be read; ``UndecodablePixels`` (UNPARSEABLE) if none can.
+
+    Of an image that is as it was received, if there is one; else of one whose header says of
+    patient and study what it said when the study was closed.
+    """
     last: Exception | None = None
-    for file in worker.files(job)[:MOST_HEADERS]:
+    files = worker.files(job)[:MOST_HEADERS]
+    for file in (*files, *(replace(file, expected="") for file in files)):
         try:
-            return repaired_sources([READER.header(file, Room())])
+            header = READER.header(file, Room())
+            if file.expected or _is_remembered(worker, job, header):
+                return repaired_sources([header])
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the next may do
             last = error
     raise UndecodablePixels(f"no header of job {job.id} can be read", code="UNPARSEABLE") from last
+
+
+def _is_remembered(worker: Worker, job: Job, header: Dataset) -> bool:
+    page = worker.ledger.pages.study(job.study_instance_uid)
+    if page is None or header.StudyInstanceUID != job.study_instance_uid:
+        return False
+    header.decode()
+    known = page.study["attributes"]
+    return all(key in known and value_of(header, key) == known[key] for key in SHOWN)
 
 
 def _manifest(worker: Worker, job: Job) -> ModelManifest | None:

@@ -12,7 +12,7 @@
     │ ├ UnsupportedSyntax    0xC122  transfer syntax not supported (PS3.18 Table I.2-2)
     │ ├ OutOfSpace           0xA700  out of resources
     │ └ ProcessingFailure    0x0110  processing failure
-    ├ Transient            try again: PeerUnreachable, BrokerUnavailable, LedgerBusy,
+    ├ Transient            try again: PeerUnreachable, BrokerUnavailable, LedgerBusy, StoreHeld,
     │                      DeviceOutOfMemory
     ├ Unusable             quarantine, and keep the evidence
     │ ├ IncompleteStudy, UnsupportedGeometry, UndecodablePixels   the images are to blame
@@ -122,6 +122,12 @@ class LedgerBusy(Transient):
     """The ledger stayed locked for longer than its time-out."""
 
     code = "LEDGER_BUSY"
+
+
+class StoreHeld(Transient):
+    """Another process writes to this part of the store."""
+
+    code = "STORE_HELD"
 
 
 class DeviceOutOfMemory(Transient):

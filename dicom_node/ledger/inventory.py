@@ -54,8 +54,9 @@ class Inventory:
         with self._database.read() as connection:
             return {name: count for name, count in connection.execute(query) if name}
 
-    def offsets(self, pack: str) -> set[int]:
-        """Where the instances of a pack begin."""
-        query = select(instance.c.pack_offset).where(instance.c.pack == pack)
+    def extents(self, pack: str) -> dict[int, int]:
+        """Where the instances of a pack begin, and how long they are."""
+        query = select(instance.c.pack_offset, instance.c.size_bytes)
         with self._database.read() as connection:
-            return set(connection.scalars(query))
+            rows = connection.execute(query.where(instance.c.pack == pack))
+            return {row.pack_offset: row.size_bytes for row in rows}

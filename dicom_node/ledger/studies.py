@@ -23,6 +23,8 @@ class Recording(StrEnum):
     NEW = "NEW"
     DUPLICATE = "DUP_SAME"
     """The same bytes are here already."""
+    MENDED = "MENDED"
+    """They were, but the disk had altered them: what came has taken their place."""
     CONFLICT = "UID_CONFLICT"
     """The same UID with other bytes: both are kept, the study is quarantined."""
     OWN_OUTPUT = "OWN_OUTPUT"
@@ -103,6 +105,25 @@ class Studies:
         )
         with self._database.read() as connection:
             return [_instance(row) for row in connection.execute(query).mappings()]
+
+    def kept(self, sop_instance_uid: str, sha256: str) -> Instance | None:
+        """Where the bytes of a hash lie."""
+        query = select(instance).where(instance.c.sop_instance_uid == sop_instance_uid)
+        with self._database.read() as connection:
+            row = connection.execute(query.where(instance.c.sha256 == sha256)).mappings().first()
+            return None if row is None else _instance(row)
+
+    def relocate(self, kept: Instance, arrived: Instance) -> bool:
+        """Name another copy of the same bytes; false where somebody else has done so."""
+        change = (
+            update(instance)
+            .where(instance.c.sop_instance_uid == kept.sop_instance_uid)
+            .where(instance.c.sha256 == kept.sha256)
+            .where(instance.c.pack == kept.pack, instance.c.pack_offset == kept.pack_offset)
+            .values(pack=arrived.pack, pack_offset=arrived.pack_offset)
+        )
+        with self._database.write() as connection:
+            return connection.execute(change).rowcount == 1
 
     def close(
         self,

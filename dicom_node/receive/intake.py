@@ -14,12 +14,14 @@ from dicom_node.domain.errors import (
     Refused,
     UnreadableDataset,
 )
+from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger, Recording
 from dicom_node.observe import log
 from dicom_node.receive.admission import check_supported
 from dicom_node.receive.dataset import Bytes
 from dicom_node.receive.incoming import MOST_BYTES
 from dicom_node.receive.part10 import check_file, is_program, keep_checked, names
+from dicom_node.receive.repair import forget, mend
 from dicom_node.store import InstanceStore, refusing
 
 LEDGER_BUSY = 0xA700
@@ -130,7 +132,7 @@ class Intake:
         check_supported(found.sop_class_uid, found.transfer_syntax_uid)
         if study and found.study_instance_uid != study:
             raise DatasetMismatch("the instance is of another study", code="STUDY_MISMATCH")
-        recording = self._ledger.studies.record(keep_checked(self._store, file), source)
+        recording = self._record(keep_checked(self._store, file), source)
         notes = {
             "PREAMBLE": is_program(content),
             "UID_PADDED": found.padded,
@@ -139,3 +141,12 @@ class Intake:
         for reason in (reason for reason, holds in notes.items() if holds):
             self._log.info("store.note", reason=reason, sop=found.sop_instance_uid, **about)
         return Outcome(found.sop_class_uid, found.sop_instance_uid, 0, recording.value)
+
+    def _record(self, kept: Instance, source: str) -> Recording:
+        recording = self._ledger.studies.record(kept, source)
+        if recording is not Recording.DUPLICATE:
+            return recording
+        if (before := mend(self._ledger, self._store, kept)) is None:
+            return Recording.DUPLICATE
+        forget(self._store, before)
+        return Recording.MENDED

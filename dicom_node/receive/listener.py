@@ -62,8 +62,9 @@ class Listener:
     ) -> None:
         self._settings = settings
         self._root = root
-        self._packs = _packs(InstanceStore(root), settings, index)
-        recorder = Recorder(self._packs, ledger)
+        store = InstanceStore(root)
+        self._packs = _packs(store, settings, index)
+        recorder = Recorder(self._packs, ledger, store)
         self._spool = Spool(self._packs, recorder, durable=settings.durability == "full")
         supported = supported_contexts()
         self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))
@@ -91,7 +92,7 @@ class Listener:
         """Recover the packs, bind, and serve in a thread; returns the port.
 
         Raises ``OutOfSpace``, ``ProcessingFailure`` or ``LedgerBusy`` where the packs cannot be
-        recovered.
+        recovered, ``StoreHeld`` where another process writes to them.
         """
         with refusing():
             self._spool.start()
@@ -272,6 +273,7 @@ class Listener:
 def _packs(store: InstanceStore, settings: Listen, index: int) -> Packs:
     """The packs of one process; the first takes over those of processes that there are no more."""
     names = [f"listen-{number}" for number in range(settings.processes)]
-    others = [f for f in store.packs.glob("*") if f.name not in names] if index == 0 else []
+    found = [folder for folder in store.packs.glob("*") if folder.is_dir()]
+    others = [folder for folder in found if folder.name not in names] if index == 0 else []
     ahead = AHEAD if settings.durability == "full" else 0
     return Packs(store.packs / f"listen-{index}", others, ahead=ahead)

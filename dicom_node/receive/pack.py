@@ -3,20 +3,21 @@
 It is a header and records behind it. A record is a header, a JSON object (who the instance is, who
 sent it) and the instance as a DICOM file: one sync makes the bytes and what is known of them
 durable together, and nothing is written twice. A checksum tells a record that was cut off, which
-nobody was told about, from a whole one. A full pack whose records all have their rows in the ledger
-is sealed: nothing need be recovered from it, as long as the ledger still has as many rows of it as
-the seal says.
+nobody was told about, from a whole one; the mark of its pack tells it from what a sender made up
+(``salvage`` says how). A full pack whose records all have their rows in the ledger is sealed:
+nothing need be recovered from it, as long as the ledger still has as many rows of it as the seal
+says.
 """
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct
 from typing import Self
@@ -27,16 +28,47 @@ from dicom_node import faults
 from dicom_node.store import EndsEarly, StoredFile, sync_folder
 
 Bytes = bytes | bytearray | memoryview
-PACK = Struct("<8s4sI")
-"""Magic, state, and, once it is sealed, the number of rows that name it."""
-RECORD = Struct("<4sIQQ")
-MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK1", b"OPEN", b"SEAL", b"INST"
+PACK = Struct("<8s4sI8sQ")
+"""Magic, state, number of rows, mark, and a checksum of these."""
+RECORD = Struct("<4s8sIQQ")
+"""Magic, mark of the pack, sizes of the JSON object and of the instance, checksum of both."""
+MAGIC, OPEN, SEALED, RECORD_MAGIC = b"DCMPACK2", b"OPEN", b"SEAL", b"INST"
 ALIGN = 8
+ROOM = 1024
+"""Of the header of an instance that is written as it comes; no header and object take more."""
 SUFFIX = ".pack"
 AHEAD = 4 << 20
 """Room taken at once: a sync of bytes that fall into it need not write where the file ends, too."""
 ALLOCATE, PUNCH_HOLE, KEEP_SIZE = 0, 2, 1
 """Of fallocate(2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The header of a pack."""
+
+    state: bytes
+    mark: bytes
+    count: int = 0
+    """How many rows named it when it was sealed."""
+
+    def packed(self) -> bytes:
+        """As it stands in the file."""
+        fields = PACK.pack(MAGIC, self.state, self.count, self.mark, 0)[:-8]
+        return fields + checksum([fields]).to_bytes(8, "little")
+
+    @classmethod
+    def read(cls, raw: bytes) -> Self | None:
+        """The header that bytes are; none if it is damaged."""
+        _, state, count, mark, _ = PACK.unpack(raw.ljust(PACK.size, b"\0"))
+        head = cls(state, mark, count)
+        return head if head.packed() == raw else None
+
+    @staticmethod
+    def mark_in(raw: bytes) -> bytes:
+        """The mark in a header, damaged or not."""
+        mark: bytes = PACK.unpack(raw.ljust(PACK.size, b"\0"))[3]
+        return mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +83,11 @@ class Record:
     """JSON: who the instance is, who sent it."""
     is_whole: bool = True
     """Whether its checksum is right; not, once its room was given back."""
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether it is on stable storage."""
+        return self.offset + self.size <= self.pack.synced
 
     @property
     def file(self) -> StoredFile:
@@ -75,6 +112,7 @@ class Pack:
         handle: int,
         end: int,
         *,
+        mark: bytes,
         is_new: bool,
         is_sealed: bool = False,
         ahead: int = 0,
@@ -82,8 +120,14 @@ class Pack:
         self.path = path
         self.handle = handle
         self.end = end
+        self.mark = mark
+        """Eight bytes that nobody can guess, in the header of every record."""
         self.is_sealed = is_sealed
+        self.is_damaged = False
+        """Its header was; of a pack that was found."""
         self.waiting = 0
+        self.synced = 0
+        """Up to here it is on stable storage."""
         self.full = False
         self._ahead = ahead
         self._reserved = end
@@ -107,9 +151,10 @@ class Pack:
     def begin(cls, path: Path, *, ahead: int = 0) -> Self:
         """Make the file."""
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        pack = cls(path, handle, PACK.size, is_new=True, ahead=ahead)
+        mark = os.urandom(8)
+        pack = cls(path, handle, PACK.size, mark=mark, is_new=True, ahead=ahead)
         try:
-            if os.pwrite(handle, PACK.pack(MAGIC, OPEN, 0), 0) < PACK.size:
+            if os.pwrite(handle, Head(OPEN, mark).packed(), 0) < PACK.size:
                 raise OSError(errno.ENOSPC, "there is no room for a pack")
         except OSError:
             pack.remove()
@@ -120,7 +165,8 @@ class Pack:
     def append(self, about: bytes, parts: Sequence[Bytes]) -> Record:
         """Write a record behind the last one; not durable before ``sync``."""
         size = sum(len(part) for part in parts)
-        header = RECORD.pack(RECORD_MAGIC, len(about), size, _checksum([*parts, about]))
+        digest = checksum([*parts, about])
+        header = RECORD.pack(RECORD_MAGIC, self.mark, len(about), size, digest)
         try:
             self.write([header, about, *parts], self.end)
         except OSError:
@@ -147,10 +193,12 @@ class Pack:
 
     def sync(self) -> None:
         """Put all records on stable storage, and the file's name."""
+        end = self.end
         os.fdatasync(self.handle)
         if self._is_new:
             sync_folder(self.path.parent)
             self._is_new = False
+        self.synced = end
 
     def cut(self) -> None:
         """Nothing stays behind the last record: a sender's bytes must not pass for one."""
@@ -168,12 +216,18 @@ class Pack:
         else:
             self._garbage.append((record.offset, record.size))
 
+    def forget(self, offset: int, size: int) -> None:
+        """A row that named a record names another copy now."""
+        self._kept -= 1
+        self._garbage.append((offset, size))
+
     def seal(self) -> None:
         """Close it for good; give back the room of what is not kept."""
+        self.is_sealed = True
         if not self._kept:
             self.remove()
             return
-        os.pwrite(self.handle, PACK.pack(MAGIC, SEALED, self._kept), 0)
+        os.pwrite(self.handle, Head(SEALED, self.mark, self._kept).packed(), 0)
         faults.point("pack.sealed")
         if self._reserved > self.end:
             self.cut()
@@ -186,48 +240,43 @@ class Pack:
         os.close(self.handle)
         self.path.unlink(missing_ok=True)
 
-    def recover(self) -> list[Record]:
-        """The whole records of a pack that was found; of one that is not sealed, up to the first
-        that is not whole.
+    def recover(self, end: int, *, waiting: int, kept: int) -> None:
+        """Take over a pack that was found, and what it holds up to ``end``.
 
-        They are written anew: after a sync that failed the system may hold bytes that the disk
-        does not, and would never write them again.
+        ``waiting`` records are to be settled; ``kept`` rows name it beside these. Everything is
+        written anew: after a sync that failed the system may hold bytes that the disk does not,
+        and would never write them again.
         """
-        records = []
-        while (record := self._read(self.end)) and (record.is_whole or self.is_sealed):
-            records += [record] if record.is_whole else []
-            self.end = aligned(record.offset + record.size)
-        self.waiting = len(records)
-        self.full = True
-        if records and not self.is_sealed:
-            os.ftruncate(self.handle, self.end)
-            for offset in range(0, self.end, 1 << 20):
-                self.write([os.pread(self.handle, 1 << 20, offset)], offset)
-            self.sync()
-        return records
+        self.end, self.waiting, self._kept, self.full = end, waiting, kept, True
+        if self.is_sealed:
+            self.synced = end
+            return
+        os.ftruncate(self.handle, end)
+        for offset in range(0, end, 1 << 20):
+            self.write([os.pread(self.handle, 1 << 20, offset)], offset)
+        self.sync()
 
-    def _read(self, position: int) -> Record | None:
-        header = os.pread(self.handle, RECORD.size, position)
-        if len(header) < RECORD.size:
-            return None
-        magic, about_size, size, checksum = RECORD.unpack(header)
-        if magic != RECORD_MAGIC:
-            return None
-        about = os.pread(self.handle, about_size, position + RECORD.size)
-        start = position + RECORD.size + about_size
-        if start + size > os.fstat(self.handle).st_size:
-            return None
-        content = StoredFile(self.path, start, size).chunks()
-        is_whole = _checksum(chain(content, [about])) == checksum
-        return Record(self, start, size, about, is_whole)
+
+def give_up(path: Path, offset: int, size: int) -> None:
+    """A row that named an instance in a pack of the past names another copy now."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # others may do the same
+        head = Head.read(file.read(PACK.size))
+        if head is not None and head.state == SEALED:
+            os.pwrite(file.fileno(), replace(head, count=head.count - 1).packed(), 0)
+        _allocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, offset, size)
+
+
+def read_head(path: Path) -> Head | None:
+    """The header of a pack; none if it is damaged. Raises ``OSError``."""
+    with path.open("rb") as file:
+        return Head.read(file.read(PACK.size))
 
 
 def named_by(path: Path) -> int | None:
-    """How many rows named a pack when it was sealed; none if it is not sealed."""
-    with path.open("rb") as file:
-        head = file.read(PACK.size)
-    magic, state, count = PACK.unpack(head.ljust(PACK.size))
-    return count if (magic, state) == (MAGIC, SEALED) else None
+    """How many rows named a pack when it was sealed; none if it is not sealed, or damaged."""
+    head = read_head(path)
+    return head.count if head is not None and head.state == SEALED else None
 
 
 @contextmanager
@@ -245,7 +294,8 @@ def mapped(handle: int, offset: int, size: int) -> Iterator[memoryview]:
         yield part
 
 
-def _checksum(parts: Iterable[Bytes]) -> int:
+def checksum(parts: Iterable[Bytes]) -> int:
+    """Of bytes in parts."""
     digest = xxh3_64()
     for part in parts:
         digest.update(part)

@@ -11,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from dicom_node import faults
 from dicom_node.domain.errors import LedgerBusy
@@ -21,12 +22,17 @@ from dicom_node.observe import log
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.pack import Record
 from dicom_node.receive.packs import Packs
+from dicom_node.receive.repair import forget, mend
+from dicom_node.store import InstanceStore
 
 IDLE_S, LONGEST_WAIT_S = 0.05, 1.0
 """Rows are written when nothing came for a moment, and at the latest after a second."""
 MOST_ROWS = 2000
 MOST_WAITING = 20_000
 RETRY_S = 1.0
+KEPT = {Recording.NEW, Recording.CONFLICT, Recording.MENDED}
+"""Its bytes are what a row names."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,10 @@ class Arrival:
 class Recorder:
     """One thread; ``put`` from any other."""
 
-    def __init__(self, packs: Packs, ledger: Ledger) -> None:
+    def __init__(self, packs: Packs, ledger: Ledger, store: InstanceStore) -> None:
         self._packs = packs
         self._ledger = ledger
+        self._store = store
         self._log = log("listen")
         self._waiting: deque[Arrival] = deque()
         self._wake = threading.Event()
@@ -98,32 +105,52 @@ class Recorder:
         """How many rows name a pack."""
         return self._ledger.inventory.packs()
 
+    def extents(self, pack: str) -> Mapping[int, int]:
+        """Offset and size of each instance that rows name in a pack."""
+        return self._ledger.inventory.extents(pack)
+
     @property
     def is_behind(self) -> bool:
         """Whether so much waits that no more should be taken."""
         return len(self._waiting) >= MOST_WAITING
 
     def settle(self, arrivals: Sequence[Arrival], *, found: bool = False) -> None:
-        """Write their rows, and let the packs know.
+        """Write their rows, once what they name is on stable storage, and let the packs know.
 
         ``found``: in one pack that an earlier process left; a row that is there may be its own.
         Raises ``LedgerBusy`` for these and at the end; else it waits for the ledger.
         """
         instances = [arrival.instance() for arrival in arrivals]
         callers = [arrival.calling_ae for arrival in arrivals]
+        for pack in {a.record.pack for a in arrivals if not a.record.is_synced}:
+            pack.sync()
         faults.point("recorder.recording")
-        recordings = self._record(list(zip(instances, callers, strict=True)), wait=not found)
+        rows = list(zip(instances, callers, strict=True))
+        recorded = self._patiently(partial(self._ledger.studies.record_all, rows), wait=not found)
         faults.point("recorder.recorded")
+        recordings = [
+            self._mended(i, wait=not found) if r is Recording.DUPLICATE else r
+            for i, r in zip(instances, recorded, strict=True)
+        ]
         for instance, recording in zip(instances, recordings, strict=True):
             if recording is not Recording.NEW:
                 uid = instance.sop_instance_uid
                 self._log.info("store.note", reason=recording.value, sop=uid)
-        kept = [r in (Recording.NEW, Recording.CONFLICT) for r in recordings]
+        kept = [recording in KEPT for recording in recordings]
         if found:
-            named = self._ledger.inventory.offsets(arrivals[0].record.pack.name)
+            named = self.extents(arrivals[0].record.pack.name)
             kept = [arrival.record.offset in named for arrival in arrivals]
         self._packs.settle(zip((a.record for a in arrivals), kept, strict=True))
         faults.point("recorder.settled")
+
+    def _mended(self, arrived: Instance, *, wait: bool) -> Recording:
+        """What becomes of a duplicate: it takes the place of a copy that is not as it was."""
+        before = self._patiently(partial(mend, self._ledger, self._store, arrived), wait=wait)
+        if before is None:
+            return Recording.DUPLICATE
+        if not self._packs.forget(before.pack, before.pack_offset, before.size_bytes):
+            forget(self._store, before)
+        return Recording.MENDED
 
     def _run(self) -> None:
         try:
@@ -152,10 +179,10 @@ class Recorder:
     def _at_once(self) -> int:
         return min(len(self._waiting), MOST_ROWS)
 
-    def _record(self, rows: Sequence[tuple[Instance, str]], *, wait: bool) -> list[Recording]:
+    def _patiently(self, work: Callable[[], T], *, wait: bool) -> T:
         while True:
             try:
-                recordings = self._ledger.studies.record_all(rows)
+                done = work()
             except LedgerBusy as busy:
                 if self._ending or not wait:
                     raise
@@ -164,7 +191,7 @@ class Recorder:
                 time.sleep(RETRY_S)
             else:
                 self.is_locked_out = False
-                return recordings
+                return done
 
 
 def or_die(work: Callable[[], Any]) -> None:

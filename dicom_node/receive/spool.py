@@ -59,7 +59,7 @@ class Spool:
 
     def start(self) -> None:
         """Bring what was acknowledged before into the ledger, then begin."""
-        self._packs.recover(self._recover, self._recorder.rows())
+        self._packs.recover(self._recover, self._recorder.rows(), self._recorder.extents)
         self._recorder.start()
         self._thread.start()
 

@@ -23,12 +23,12 @@ def ship(
     """Send the claimed objects in order and write what became of each.
 
     What has to wait makes the later objects wait too, for they may refer to it; what is held does
-    not.
+    not. What is not stored as it was made is held (ALTERED).
     """
     peer = Peer(destination.host, destination.port, destination.ae_title, calling_ae)
-    waiting = list(shipment.deliveries)
     reason = ""
     faults.point("ship.claimed")
+    waiting = [d for d in shipment.deliveries if _is_sound(shipment, d, ledger, store)]
     try:
         for outcome in send(peer, [store.path(d.result.sha256) for d in waiting]):
             faults.point("ship.answered")
@@ -41,6 +41,14 @@ def ship(
     for delivery in waiting:
         ledger.deliveries.postpone(shipment, delivery, reason)
         _tell(delivery, "delivery.postponed", reason)
+
+
+def _is_sound(shipment: Shipment, delivery: Delivery, ledger: Ledger, store: InstanceStore) -> bool:
+    if store.made(delivery.result.sha256, delivery.result.size_bytes).is_as_expected:
+        return True
+    ledger.deliveries.hold(shipment, delivery, "ALTERED")
+    _tell(delivery, "delivery.held", "ALTERED")
+    return False
 
 
 def _must_wait(outcome: Outcome, delivery: Delivery) -> bool:

@@ -41,6 +41,12 @@ _TOLD = {
         "Send the whole series again; the study then starts anew.",
     ),
     "UNPARSEABLE": ("The images cannot be read as DICOM.", _SENDER),
+    "ALTERED": (
+        "Stored bytes are not those that were received or made: the disk, or somebody, changed "
+        "them.",
+        "Check the disk. `dicom-node verify` names what to restore from a backup, or to have sent "
+        "again; then retry.",
+    ),
     "GEOMETRY": (
         "The images form no regular volume: spacing or orientation is missing or contradictory.",
         "Send an original axial series with its positions.",
@@ -138,6 +144,10 @@ _TOLD = {
     "TRANSIENT": ("Something was not available for a moment.", "The node tries again by itself."),
     "BROKER_UNAVAILABLE": ("Redis does not answer.", "Start Redis; the node rings again."),
     "LEDGER_BUSY": ("The ledger was locked for too long.", "The node tries again by itself."),
+    "STORE_HELD": (
+        "Another process receives into the same store.",
+        "Stop it, or give each node a data_dir of its own.",
+    ),
     "NO_SPACE": ("The disk is full.", "Free space on the disk of data_dir."),
     "STORAGE_IO": ("The disk failed to write.", "Check the disk of data_dir and the kernel log."),
     "SUPERSEDED": ("More images arrived; a later analysis takes its place.", ""),

@@ -20,7 +20,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.receive.incoming import file_head
 from dicom_node.redis_server import free_port
 from dicom_node.store import InstanceStore
-from dicom_node.verify import Wrong, verify
+from dicom_node.verify import Problem, Wrong, verify
 
 SENDERS = 4
 MOST_ROUNDS = 20
@@ -61,6 +61,8 @@ class Front:
     acknowledged: dict[str, str] = field(default_factory=dict)
     """SHA-256 by SOP Instance UID."""
     studies: int = 0
+    sent: list[Image] = field(default_factory=list)
+    """Everything that anybody tried to send."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,7 @@ class Front:
 
     def send(self, images: list[Image], senders: int = SENDERS) -> list[Image]:
         """Send over several associations at once; returns what was not acknowledged."""
+        self.sent += images
         threads = [
             threading.Thread(target=self._send, args=[images[n::senders]]) for n in range(senders)
         ]
@@ -176,6 +179,13 @@ class Front:
         lost = [uid for uid, sha in self.acknowledged.items() if (uid, sha) not in sound]
         twice = sum(count - 1 for count in Counter(uid for uid, _ in rows).values())
         return len(lost), twice + abs(arrivals - len(rows))
+
+    def problems(self) -> list[Problem]:
+        """What ``dicom-node verify`` finds."""
+        ledger = Ledger.open(f"sqlite:///{self.folder / 'data' / 'ledger.sqlite3'}")
+        found = list(verify(ledger, InstanceStore(self.folder / "data" / "store")))
+        ledger.close()
+        return found
 
     def settled(self) -> None:
         """Wait until everything acknowledged has its row."""

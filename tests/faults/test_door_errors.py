@@ -45,6 +45,27 @@ def test_an_answer_leaves_after_the_sync_of_its_pack(size, tool, campaign, tmp_p
     assert_bytes_before_rows(trace)
 
 
+def test_rows_follow_the_sync_of_what_they_name(tool, campaign, tmp_path):
+    """Answers do not wait for it here, but no row may name what a power loss takes."""
+    front = Front(tmp_path, campaign, "door", WAYS["os"])
+    listener = front.listen()
+    assert listener.ready()
+    with traced(tool("strace"), listener.pid, tmp_path / "trace", "-e", ORDER) as trace:
+        assert front.send(front.images(20, SMALL), senders=1) == []
+        front.settled()
+    listener.kill()
+    steps = "".join(filter(None, map(_row_step, trace.calls())))
+    assert re.search(r"W[^W]*S[^W]*L[^W]*$", steps), steps
+    assert re.match(r"(WA)+", steps), "answers wait for no sync"
+
+
+def _row_step(call: tuple[str, str]) -> str:
+    """As ``_answer_step``; L: the ledger is synced."""
+    name, rest = call
+    is_ledger = name == "fdatasync" and "ledger.sqlite3-wal" in rest
+    return "L" if is_ledger else _answer_step(call)
+
+
 def _answer_step(call: tuple[str, str]) -> str:
     """W: an instance is written to a pack; S: the pack is synced; A: answered."""
     name, rest = call

@@ -12,10 +12,11 @@ import pytest
 from campaign import often
 from front import Front
 from points import ALL, DURABLE, LARGE_ONLY, OS
-from processes import PATIENCE_S
+from processes import PATIENCE_S, is_stopped, start, wait_until
 
 import dicom_node
 import workers
+from dicom_node.redis_server import free_port
 
 pytestmark = pytest.mark.slow
 SMALL, LARGE = 20_000, 1_400_000
@@ -87,6 +88,40 @@ def test_killed_while_it_starts(campaign, tmp_path):
         listener.ended(chance.uniform(0, 0.4))
         listener.kill()
         front.recovered("killed while it starts", front.images(4))
+
+
+def test_a_second_listener_over_the_same_data_touches_nothing(campaign, tmp_path):
+    """It says why it ends, and what the first has acknowledged stays, rows or no rows."""
+    front = Front(tmp_path, campaign, "door")
+    listener = front.listen("recorder.recording:1:STOP")
+    assert listener.ready()
+    front.send(front.images(8, SMALL))
+    wait_until(lambda: is_stopped(listener.pid), "acknowledged instances without rows")
+    assert front.acknowledged
+    for number in (2, 3):
+        second = start("listen", elsewhere(front, number))
+        assert second.ended(PATIENCE_S)
+        assert "STORE_HELD" in second.log.read_text()
+    listener.kill()
+    front.recovered("a second listener", front.images(4))
+
+
+def elsewhere(front: Front, number: int) -> Path:
+    """The settings of a listener over the same data: on the same port, and on another."""
+    config = front.folder / f"{number}.toml"
+    port = front.port if number % 2 else free_port()
+    config.write_text(front.config.read_text().replace(str(front.port), str(port)))
+    return config
+
+
+def test_the_next_listener_waits_for_the_one_that_ends(campaign, tmp_path):
+    front = Front(tmp_path, campaign, "door")
+    listener = front.listen("recorder.recording:1:STOP")
+    assert listener.ready()
+    front.send(front.images(8, SMALL))
+    wait_until(lambda: is_stopped(listener.pid), "acknowledged instances without rows")
+    threading.Timer(1, listener.kill).start()
+    front.recovered("the next starts before it has ended", front.images(4))
 
 
 def test_the_senders_of_others(tool, campaign, tmp_path):

@@ -127,6 +127,21 @@ def test_a_no_is_asked_three_times_and_then_held_while_the_rest_goes(outbox, tmp
     assert len(asked) == 3
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["altered", "gone"])
+def test_what_is_not_stored_as_it_was_made_is_held_and_the_rest_goes(outbox, tmp_path, gone):
+    (first, *_) = outbox.ledger.pages.study("1.2").results
+    path = outbox.store.path(first["sha256"])
+    if gone:
+        path.unlink()
+    else:
+        raw = path.read_bytes()
+        path.write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with archive(outbox, tmp_path) as pacs:
+        outbox.ship()
+    assert outbox.states() == [("HELD", "ALTERED"), ("SENT", ""), ("SENT", "")]
+    assert len(pacs.received) == 2
+
+
 def test_a_warning_is_a_delivery_with_its_reason(outbox, tmp_path):
     with archive(outbox, tmp_path, lambda _: 0xB000):
         outbox.ship()

@@ -1,12 +1,18 @@
 """Packs give back what was appended, seal what needs no recovery, and keep nothing half."""
 
+import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from dicom_node.receive.pack import PACK, aligned, named_by
+from dicom_node.domain.errors import StoreHeld
+from dicom_node.receive import holding
+from dicom_node.receive.pack import PACK, RECORD, RECORD_MAGIC, aligned, checksum, named_by
 from dicom_node.receive.packs import MOST_OPEN, Packs
+from dicom_node.receive.salvage import ASIDE
 from dicom_node.store import EndsEarly
 
 PACK_BYTES = 1 << 20
@@ -46,17 +52,19 @@ def is_sealed(path: Path) -> bool:
     return named_by(path) is not None
 
 
-def recovered(folder: Path, *, older_ledger: bool = False) -> list[bytes]:
+def recovered(folder: Path, *, older_ledger: bool = False, extents=None) -> list[bytes]:
     """Payloads that another process finds, and settles."""
     found: list[bytes] = []
     packs = open_packs(folder)
     sealed = {f"{folder.name}/{path.name}": named_by(path) or 0 for path in files(packs)}
+    named = extents or {}
 
     def take(records):
         found.extend(record.file.open().read() for record in records)
         packs.settle((record, True) for record in records)
 
-    packs.recover(take, {} if older_ledger else sealed)
+    packs.recover(take, {} if older_ledger else sealed, lambda _: named)
+    packs.close()
     return found
 
 
@@ -106,6 +114,39 @@ def test_the_packs_of_a_process_that_is_no_more_are_recovered_by_another(packs, 
     assert [record.file.open().read() for record in found] == [payload(1)]
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(holding, "PATIENCE_S", 0.2)
+
+
+def test_no_other_process_may_touch_what_one_appends_to(packs, impatient):
+    packs.recover(lambda _: None)
+    record = append(packs, 1)
+    before = record.pack.path.read_bytes()
+    with pytest.raises(StoreHeld, match="data_dir"):
+        recovered(packs.folder)
+    assert record.pack.path.read_bytes() == before
+    packs.close()
+    assert recovered(packs.folder) == [payload(1)]
+
+
+def test_a_folder_that_somebody_holds_is_not_abandoned(packs, impatient, tmp_path):
+    packs.recover(lambda _: None)
+    append(packs, 1)
+    found = []
+    other = Packs(tmp_path / "other", [packs.folder])
+    other.recover(found.extend)
+    assert found == []
+    append(other, 2)
+
+
+def test_who_is_about_to_end_is_waited_for(packs):
+    packs.recover(lambda _: None)
+    append(packs, 1)
+    threading.Timer(0.3, packs.close).start()
+    assert recovered(packs.folder) == [payload(1)]
+
+
 @pytest.mark.parametrize("cut", [1, PAYLOAD, PAYLOAD + 20])
 def test_a_record_that_was_cut_off_is_none(packs, cut):
     append(packs, 1)
@@ -114,13 +155,120 @@ def test_a_record_that_was_cut_off_is_none(packs, cut):
     assert recovered(packs.folder) == [payload(1)]
 
 
-def test_a_record_with_a_wrong_byte_is_none(packs):
+def test_a_record_with_a_wrong_byte_is_none_and_is_kept_for_a_person(packs):
     record = append(packs, 1)
-    with record.pack.path.open("r+b") as file:
-        file.seek(record.offset + 5)
-        file.write(b"\xff")
+    flip(record.pack.path, record.offset + 5)
+    damaged = record.pack.path.read_bytes()
     assert recovered(packs.folder) == []
-    assert files(packs) == []
+    (aside,) = files(packs)
+    assert aside.name == record.pack.path.name + ASIDE
+    assert aside.read_bytes() == damaged
+    assert recovered(packs.folder) == []
+    assert files(packs) == [aside]
+
+
+class TestDamage:
+    """One wrong byte, wherever it is, costs one record at most, and no other."""
+
+    HEADER = range(RECORD.size)
+
+    @pytest.mark.parametrize("at", [*HEADER, RECORD.size + 3, RECORD.size + 2000])
+    @pytest.mark.parametrize("number", [0, 1])
+    def test_records_behind_a_damaged_one_are_found(self, tmp_path, at, number):
+        packs = Packs(tmp_path / "door")
+        for each in SHORT:
+            packs.append(b"{}", [each])
+        (path,) = files(packs)
+        flip(path, PACK.size + number * aligned(RECORD.size + 2 + len(SHORT[0])) + at)
+        before = path.read_bytes()
+        expected = [each for n, each in enumerate(SHORT) if n != number]
+        assert recovered(packs.folder) == expected
+        assert path.with_name(path.name + ASIDE).read_bytes() == before
+        assert recovered(packs.folder) == []
+
+    @pytest.mark.parametrize("at", range(PACK.size))
+    @pytest.mark.parametrize("sealed", [False, True])
+    def test_a_wrong_byte_in_the_header_of_a_pack_costs_nothing(self, tmp_path, at, sealed):
+        packs = Packs(tmp_path / "door")
+        packs.settle([(packs.append(b"{}", [each]), sealed) for each in SHORT[: 3 * sealed]])
+        for each in SHORT[3 * sealed :]:
+            packs.append(b"{}", [each])
+        packs.close()
+        (path,) = files(packs)
+        assert is_sealed(path) == sealed
+        flip(path, at)
+        assert recovered(packs.folder) == SHORT
+        assert named_by(path) == 3, "its header is as it should be again"
+        assert files(packs) == [path]
+
+    @pytest.mark.parametrize("at", [*HEADER, RECORD.size + 3, RECORD.size + 2000])
+    def test_nothing_that_a_row_names_is_cut(self, tmp_path, at):
+        packs = Packs(tmp_path / "door")
+        records = [packs.append(b"{}", [each]) for each in SHORT]
+        (path,) = files(packs)
+        flip(path, records[2].offset - RECORD.size - 2 + at)
+        before = path.read_bytes()
+        found = recovered(packs.folder, extents={r.offset: r.size for r in records})
+        assert found == [SHORT[0], SHORT[1]]
+        assert path.read_bytes()[PACK.size :] == before[PACK.size :]
+        assert named_by(path) == 3
+
+    def test_a_pack_of_which_only_rows_are_left_stays(self, tmp_path):
+        packs = Packs(tmp_path / "door")
+        record = packs.append(b"{}", [SHORT[0]])
+        flip(record.pack.path, record.offset)
+        assert recovered(packs.folder, extents={record.offset: record.size}) == []
+        assert named_by(record.pack.path) == 1
+        assert record.file.open().read()[1:] == SHORT[0][1:]
+
+    def test_a_pack_that_cannot_be_read_stops_no_other(self, tmp_path, monkeypatch):
+        packs = [Packs(tmp_path / "door") for _ in range(2)]
+        bad, good = (each.append(b"{}", [SHORT[0]]).pack for each in packs)
+        pread = os.pread
+
+        def failing(handle, size, at):
+            if os.path.samestat(os.fstat(handle), bad.path.stat()) and at > 0:
+                raise OSError(errno.EIO, "bad sector")
+            return pread(handle, size, at)
+
+        with monkeypatch.context() as patch, capture_logs() as lines:
+            patch.setattr(os, "pread", failing)
+            assert recovered(tmp_path / "door") == [SHORT[0]]
+        assert is_sealed(good.path)
+        (line,) = [line for line in lines if line["event"] == "pack.unreadable"]
+        assert (line["reason"], line["pack"], line["error"]) == ("STORAGE_IO", bad.path.name, "EIO")
+        assert recovered(tmp_path / "door") == [SHORT[0]], "it is read once it can be"
+
+    @pytest.mark.parametrize("mark", [bytes(8), b"guessed!"])
+    @pytest.mark.parametrize("wiped", [(0, PACK.size + RECORD.size), (PACK.size, RECORD.size)])
+    def test_what_a_sender_wrote_is_no_record_whatever_is_wiped_out(self, tmp_path, mark, wiped):
+        """His image holds records at every place; it is kept, then disk and header fail him."""
+        packs = Packs(tmp_path / "door")
+        forged = RECORD.pack(RECORD_MAGIC, mark, 2, 60, checksum([b"x" * 60, b"{}"]))
+        forged += (b"{}" + b"x" * 60).ljust(64)
+        packs.append(b"{}".ljust(16), [bytes(136) + forged * 50])
+        record = packs.append(b"{}", [SHORT[0]])
+        with record.pack.path.open("r+b") as file:
+            file.seek(wiped[0])
+            file.write(bytes(wiped[1]))
+        assert recovered(packs.folder) == ([SHORT[0]] if wiped[0] else [])
+        assert len(list(packs.folder.glob(f"*{ASIDE}"))) == 1
+
+    def test_a_file_that_power_loss_left_blank_goes(self, packs):
+        (packs.folder / "1-0.pack").write_bytes(bytes(1 << 20))
+        assert recovered(packs.folder) == []
+        assert files(packs) == []
+
+
+SHORT = [bytes(128) + b"DICM" + bytes([n]) * 3000 for n in range(1, 4)]
+
+
+def flip(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 0x10]))
 
 
 def test_an_instance_that_was_cut_off_while_it_came_leaves_nothing(packs):

@@ -136,6 +136,26 @@ class TestPacks:
         packs.unlink()
         assert [p.wrong for p in verify(ledger(tmp_path), store(tmp_path))] == [Wrong.MISSING] * 3
 
+    @pytest.mark.parametrize("at", [0, 9, 13, 17, 25])
+    def test_a_wrong_byte_in_the_header_is_noticed_and_mended(self, packs, tmp_path, at):
+        """Nobody asks for it to read an instance, but recovery does."""
+        with packs.open("r+b") as file:
+            file.seek(at)
+            file.write(b"\xff")
+        (problem,) = verify(ledger(tmp_path), store(tmp_path))
+        assert problem.wrong is Wrong.PACK_DAMAGED
+        assert problem.filed.pack == f"listen-0/{packs.name}"
+        with open_door(tmp_path):
+            pass
+        assert list(verify(ledger(tmp_path), store(tmp_path))) == []
+
+    def test_what_was_kept_of_a_damaged_pack_is_named(self, packs, tmp_path):
+        aside = packs.with_name(f"{packs.name}.damaged")
+        aside.write_bytes(b"?")
+        (problem,) = verify(ledger(tmp_path), store(tmp_path))
+        assert problem.wrong is Wrong.PACK_ASIDE
+        assert problem.filed.pack == f"listen-0/{aside.name}"
+
     def test_an_older_ledger_is_noticed_and_gets_its_rows_back(self, packs, tmp_path):
         """Yesterday's backup of the ledger: nothing of today is deleted, nothing is lost."""
         before = list(ledger(tmp_path).inventory.files())

@@ -10,6 +10,7 @@ from world import World, receive_all, state_of
 
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.delivery import DeliveryState, ResultKind
+from dicom_node.domain.errors import Unusable
 from dicom_node.domain.review import Review, Verdict
 from dicom_node.settings.results import Destination, Results
 from dicom_node.testing.phantom import phantom
@@ -18,6 +19,7 @@ from reports.case import Case
 from reports.writer import write_results
 from workers.bootstrap import Worker, in_order
 from workers.tasks import analyse
+from workers.volume import read_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PACS = tuple(Destination(name=n, host="127.0.0.1", port=104, ae_title="A") for n in ("one", "two"))
@@ -221,6 +223,56 @@ def test_a_study_that_a_model_reads_later_replaces_the_answer(tmp_path):
     assert by_uid[new.SOPInstanceUID] == ""
     assert by_uid[old.SOPInstanceUID] != ""
     place.close()
+
+
+def alter(place, count, find, at):
+    """Change a byte behind a mark in the first so many stored images."""
+    (job_id,) = place.ledger.jobs.waiting()
+    for file in place.worker.files(place.ledger.jobs.get(job_id))[:count]:
+        raw = bytearray(file.path.read_bytes())
+        raw[raw.index(find) + at] ^= 0x01
+        file.path.write_bytes(raw)
+    return job_id
+
+
+PIXELS, PATIENT = b"\xe0\x7f\x10\x00", b"\x10\x00\x20\x00LO"
+
+
+@pytest.mark.parametrize(("find", "at"), [(PIXELS, 40), (PATIENT, 9)])
+def test_an_image_that_is_not_as_it_was_received_is_not_read(place, find, at):
+    place.close_study()
+    job_id = alter(place, 1, find, at)
+    files = place.worker.files(place.ledger.jobs.get(job_id))
+    with pytest.raises(Unusable) as caught:
+        read_series(files)
+    assert caught.value.code == "ALTERED"
+    read_series(files[1:])
+    files[1].path.unlink()
+    with pytest.raises(Unusable) as caught:
+        read_series(files[1:])
+    assert caught.value.code == "ALTERED"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_altered_images_are_answered_by_a_header_that_is_known(place, count):
+    """Of another image, or by one that says what it said when the study was closed."""
+    place.close_study()
+    alter(place, count, PIXELS, 40)
+    place.quarantine("ALTERED")
+    place.listen_to_rings()
+    (document,) = place.documents()
+    assert "ALTERED" in said(document)
+    assert "Equipment failure" in said(document)
+    assert document.PatientID == place.study[0].PatientID
+
+
+def test_no_document_goes_to_a_patient_that_an_altered_header_names(place):
+    place.close_study()
+    alter(place, 3, PATIENT, 9)
+    place.quarantine("ALTERED")
+    place.listen_to_rings()
+    assert place.documents() == []
+    assert place.page().events[-1]["action"] == "job.unanswerable"
 
 
 def test_a_job_of_which_no_header_can_be_read_is_given_up(place):

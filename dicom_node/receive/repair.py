@@ -1,0 +1,28 @@
+"""An instance that comes again takes the place of a copy that the disk has altered or lost."""
+
+from dicom_node.domain.study import Instance
+from dicom_node.ledger import Ledger
+from dicom_node.receive.pack import give_up
+from dicom_node.store import InstanceStore
+
+
+def mend(ledger: Ledger, store: InstanceStore, arrived: Instance) -> Instance | None:
+    """What a row named until now, where it had to be pointed at the copy that arrived.
+
+    ``arrived`` is a duplicate, on stable storage. The copy that is kept is read and hashed; where
+    it is as it should be, nothing happens, and none is returned. Raises ``LedgerBusy``.
+    """
+    kept = ledger.studies.kept(arrived.sop_instance_uid, arrived.sha256)
+    if kept is None or _place(kept) == _place(arrived) or store.file(kept).is_as_expected:
+        return None
+    return kept if ledger.studies.relocate(kept, arrived) else None
+
+
+def forget(store: InstanceStore, kept: Instance) -> None:
+    """Give back the room of a copy in a pack that no row names any more."""
+    if kept.pack:
+        give_up(store.packs / kept.pack, kept.pack_offset, kept.size_bytes)
+
+
+def _place(instance: Instance) -> tuple[str, int]:
+    return instance.pack, instance.pack_offset

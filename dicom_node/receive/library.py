@@ -8,7 +8,7 @@ import asyncio
 import queue
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -23,7 +23,7 @@ from dicom_node.receive.admission import begins_with_meta, check_command, suppor
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import checked_uid, identify
 from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.negotiation import refused
+from dicom_node.receive.negotiation import REMEMBERED, accept, read_request, refused
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.relay import Relay
@@ -53,6 +53,10 @@ class Library:
         self._refusal = refusal
         self._notices = Notices(ledger, refusal)
         self._contexts = supported_contexts([CLASSES[name] for name in expect])
+        self._accepted = lru_cache(REMEMBERED)(
+            lambda asked: accept(asked, self._contexts, MAX_PDU).accepted
+        )
+        """What the library will accept."""
         self._log = log("listen")
         self._entity = AE(settings.ae_title)
         self._entity.supported_contexts = self._contexts
@@ -72,7 +76,9 @@ class Library:
         """Start an association for a peer whose request is here; returns where its PDUs go."""
         ours, theirs = socket.socketpair()
         self._association(theirs, connection).start()
-        return Relay(loop, ours, connection, partial(self._refused, connection)).start(request)
+        contexts = self._accepted(read_request(request))
+        refuse = partial(self._refused, connection)
+        return Relay(loop, ours, connection, contexts, refuse).start(request)
 
     def _association(self, end: socket.socket, connection: Connection) -> Association:
         association = Association(self._entity, "acceptor")

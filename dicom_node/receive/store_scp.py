@@ -11,7 +11,7 @@ from typing import Protocol
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, UnreadableDataset
 from dicom_node.receive import dimse
-from dicom_node.receive.admission import begins_with_meta, check_command
+from dicom_node.receive.admission import begins_with_meta, check_command, check_context
 from dicom_node.receive.connection import Connection, ProtocolError
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
@@ -63,6 +63,8 @@ class StoreScp:
         self._incoming = incoming
         self._keeper = keeper
         self._raw = bytearray()
+        self._context = 0
+        """Of the message that is coming; all of it comes on one (PS3.8 annex E)."""
         self._command: Command | None = None
         """The C-STORE-RQ whose data set is coming."""
         self._uids = ("", "")
@@ -91,6 +93,10 @@ class StoreScp:
 
     def _fragment(self, fragment: memoryview, context: int, control: int) -> None:
         if control & IS_COMMAND:
+            if not self._raw:
+                self._context = context
+            elif context != self._context:
+                raise ProtocolError("BAD_CONTEXT", 6)
             self._raw += fragment
             if self._command is not None or len(self._raw) > MOST_COMMAND_BYTES:
                 raise ProtocolError("BAD_STATE", 2)
@@ -98,6 +104,8 @@ class StoreScp:
                 self._begin(context)
         elif self._command is None:
             raise ProtocolError("BAD_STATE", 2)
+        elif context != self._context:
+            raise ProtocolError("BAD_CONTEXT", 6)
         else:
             self._take(fragment, self._command, context, last=bool(control & IS_LAST))
 
@@ -133,6 +141,7 @@ class StoreScp:
         self._head = None
         try:
             self._uids = checked_uid(command.sop_class), checked_uid(command.sop_instance)
+            check_context(self._uids[0], self._contexts[context].abstract)
         except Refused as error:
             self._uids, refusal = ("", ""), error
         self._incoming.begin(*self._uids, self._contexts[context].transfer)

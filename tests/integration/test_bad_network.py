@@ -16,6 +16,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
+    RLELossless,
 )
 from wire import ABORT, AC, RELEASE_RP, RJ, command, element, encoded, pdv, request
 
@@ -249,11 +250,34 @@ class TestNegotiation:
 
 
 class TestEstablished:
-    def test_19_an_unknown_context(self, fast):
-        with fast.associated() as wire:
+    def test_19_an_unknown_context(self, door):
+        with door.associated() as wire:
             wire.send(pdv(command(), command=True, context=99))
             assert_aborts(wire)
-        fast.told(19)
+        door.told(19)
+
+    @pytest.mark.parametrize("pieces", [1, 2])
+    def test_19_a_data_set_on_another_context_than_its_command(self, door, pieces):
+        """Its file would name the transfer syntax of the one, and hold that of the other."""
+        contexts = [(CTImageStorage, [s]) for s in (RLELossless, ExplicitVRLittleEndian)]
+        half = len(instance()) // pieces
+        with door.associated(*contexts) as wire:
+            wire.send(pdv(command(), command=True, context=1))
+            for start in range(0, len(instance()), half):
+                end = start + half
+                last, context = end >= len(instance()), 1 if start == 0 and pieces > 1 else 3
+                wire.send(pdv(instance()[start:end], context=context, last=last))
+            assert_aborts(wire)
+        door.told(19)
+        assert door.ledger.studies.receiving() == []
+
+    def test_19_a_command_on_two_contexts(self, door):
+        contexts = [(CTImageStorage, [s]) for s in (RLELossless, ExplicitVRLittleEndian)]
+        with door.associated(*contexts) as wire:
+            wire.send(pdv(command()[:20], command=True, context=1, last=False))
+            wire.send(pdv(command()[20:], command=True, context=3))
+            assert_aborts(wire)
+        door.told(19)
 
     def test_20_a_pdu_over_the_negotiated_size(self, door):
         with door.associated() as wire:
@@ -316,6 +340,21 @@ class TestEstablished:
 
 
 class TestStore:
+    @pytest.mark.parametrize("name", ["1.2.3.4.5", MRImageStorage, VERIFICATION])
+    def test_a_command_of_another_class_than_its_context(self, door, name):
+        with door.associated() as wire:
+            assert wire.store(instance(SOPClassUID=name), sop_class=name) == 0x0122
+            line = door.said("NO_CONTEXT")
+            assert (line["event"], line["status"]) == ("store.reject", "0122")
+            assert wire.store(instance()) == 0
+        assert door.arrived(1)[0].arrivals == 1
+
+    def test_a_class_that_is_not_stored_at_all(self, door):
+        with door.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
+            stored = instance(SOPClassUID=VERIFICATION)
+            assert wire.store(stored, sop_class=VERIFICATION) == 0x0122
+        assert door.ledger.studies.receiving() == []
+
     def test_22_a_resend_is_a_duplicate_and_makes_no_second_row(self, door):
         with door.associated() as wire:
             assert wire.store(instance()) == 0

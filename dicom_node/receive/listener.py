@@ -23,13 +23,14 @@ from dicom_node.receive.admission import (
     rejection,
     supported_contexts,
 )
-from dicom_node.receive.connection import MAX_PDU, Connection, Peer, Service
+from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.pack import AHEAD
 from dicom_node.receive.packs import Packs
+from dicom_node.receive.parties import Peer, Service
 from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp

@@ -14,11 +14,12 @@ from struct import unpack_from
 from dicom_node.domain.errors import OutOfSpace, Refused
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import check_context
-from dicom_node.receive.connection import HEADER, P_DATA_TF, Connection, ProtocolError, State
+from dicom_node.receive.connection import HEADER, P_DATA_TF, Connection, State
 from dicom_node.receive.dataset import checked_uid
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import MOST_BYTES
 from dicom_node.receive.negotiation import Syntax
+from dicom_node.receive.parties import ProtocolError
 from dicom_node.receive.store_scp import IS_COMMAND, IS_LAST, MOST_COMMAND_BYTES
 
 A_RELEASE_RQ = 5

@@ -12,12 +12,13 @@ from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, UnreadableDataset
 from dicom_node.receive import dimse
 from dicom_node.receive.admission import begins_with_meta, check_command, check_context
-from dicom_node.receive.connection import Connection, ProtocolError
+from dicom_node.receive.connection import Connection
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.head import Head
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Syntax
+from dicom_node.receive.parties import ProtocolError
 from dicom_node.receive.spool import Ticket
 
 MOST_COMMAND_BYTES = 16 << 10

@@ -5,7 +5,9 @@ import random
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from door import Door, open_door
@@ -23,6 +25,7 @@ from wire import ABORT, AC, RELEASE_RP, RJ, command, element, encoded, pdv, requ
 from dicom_node.domain.errors import ProcessingFailure
 from dicom_node.receive import connection as connection_module
 from dicom_node.receive import incoming as incoming_module
+from dicom_node.receive.connection import Connection
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -298,6 +301,59 @@ class TestEstablished:
             assert wire.associate() == AC
             assert wire.is_closed(4)
         door.said("IDLE")
+
+    @pytest.mark.parametrize("kind", [0x30, 1], ids=["echoes", "refused"])
+    def test_a_peer_that_never_reads_its_answers(self, fast, monkeypatch, kind):
+        """They wait in memory, so what it says is not looked at, and in a while it is closed."""
+        monkeypatch.setattr(connection_module, "UNREAD_S", 1.0)
+        many = pdv(command(kind, data_set=False), command=True) * 500
+        before, began = rss_mib(), time.monotonic()
+        with fast.associated((CTImageStorage, [ExplicitVRLittleEndian])) as wire:
+            fast.narrow()
+            with suppress(OSError):
+                while time.monotonic() < began + 20:
+                    wire.send(many)
+            fast.said("UNREAD")
+        assert rss_mib() - before < 20
+
+    def test_a_peer_that_reads_late_gets_all_its_answers(self, fast, monkeypatch):
+        pauses, pause = [], Connection.pause_writing
+        monkeypatch.setattr(Connection, "pause_writing", lambda c: (pauses.append(c), pause(c)))
+        count = 30_000
+        echo = pdv(command(0x30, sop_class=VERIFICATION, data_set=False), command=True)
+        with fast.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
+            fast.narrow()
+            sender = Thread(target=lambda: [wire.send(echo * 100) for _ in range(count // 100)])
+            sender.start()
+            deadline = time.monotonic() + 60
+            while not pauses and time.monotonic() < deadline:
+                time.sleep(0.05)
+            answers = wire.socket.makefile("rb")
+            size = 6 + struct.unpack(">BxI", answers.peek(6)[:6])[1]
+            assert len(answers.read(count * size)) == count * size
+            sender.join()
+        assert pauses
+
+    def test_an_answer_that_takes_longer_than_a_silence_may(self, door, monkeypatch):
+        """The sender waits for us, not we for it."""
+        monkeypatch.setattr(connection_module, "IDLE_S", 0.5)
+        monkeypatch.setattr(connection_module, "PDU_S", 0.5)
+        synced = os.fdatasync
+        with door.associated(), door.associated() as wire:
+            monkeypatch.setattr(os, "fdatasync", lambda file: (time.sleep(2), synced(file)))
+            wire.send(pdv(command(), command=True), pdv(instance()))
+            time.sleep(0.3)
+            wire.send(pdv(command(), command=True)[:9])
+            assert wire.status() == 0
+        door.arrived(1)
+
+    def test_an_answer_that_does_not_come(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "BUSY_S", 1.0)
+        synced = os.fdatasync
+        with door.associated(), door.associated() as wire:
+            monkeypatch.setattr(os, "fdatasync", lambda file: (time.sleep(3), synced(file)))
+            assert wire.store(instance()) is None
+            door.said("NO_ANSWER")
 
     def test_21_a_connection_lost_in_the_middle(self, fast, monkeypatch):
         monkeypatch.setattr(incoming_module, "IN_MEMORY", 100)

@@ -9,7 +9,7 @@ from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 from catalogue import line_of
-from structlog.testing import capture_logs
+from log_lines import log_lines
 from wire import Wire
 
 from dicom_node.ledger import Ledger, OpenStudy
@@ -86,7 +86,7 @@ def open_door(folder: Path, *, expect: Sequence[Notice] = (), **settings: Any) -
     """A listener over a folder, on a free port, stopped at the end of the block."""
     listen = Listen(port=free_port(), **settings)
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
-    with capture_logs() as lines:
+    with log_lines() as lines:
         listener = Listener(listen, folder / "store", ledger, expect=expect)
         listener.start()
         try:

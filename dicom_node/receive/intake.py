@@ -119,6 +119,7 @@ class Intake:
             return self._take(content, source, study, about)
         except (Refused, LedgerBusy) as refusal:
             status = refusal.status if isinstance(refusal, Refused) else LEDGER_BUSY
+            about |= {"sop": named[1]} if named[1] else {}
             self._log.warning("store.reject", reason=refusal.code, status=f"{status:04X}", **about)
             return Outcome(*named, status, refusal.code, str(refusal))
         finally:

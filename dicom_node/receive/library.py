@@ -16,12 +16,13 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dicom_node.domain.errors import Refused
+from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import checked_uid, identify
+from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import REMEMBERED, accept, read_request, refused
 from dicom_node.receive.notices import CLASSES, Notices
@@ -109,7 +110,8 @@ class Library:
             self._note(event, "store.reject", refusal.code, refusal.status)
             return refusal.status
         except Exception as error:  # noqa: BLE001 - the sender must get an answer
-            self._log.error("store.reject", reason="INTERNAL", status="0110", exc_info=error)
+            self._log.error("listen.failed", reason="INTERNAL", exc_info=error)
+            self._note(event, "store.reject", "INTERNAL", INTERNAL)
             return INTERNAL
         return SUCCESS if request is not None else INTERNAL
 
@@ -138,10 +140,13 @@ class Library:
         if failure := incoming.refusal if ticket.safe else answers.get():
             raise failure
 
-    def _refused(self, connection: Connection, refusal: Refused, size: int) -> None:
+    def _refused(
+        self, connection: Connection, refusal: Refused, command: Command, size: int
+    ) -> None:
         """What the library did not see."""
-        peer, aet = connection.peer, connection.calling_ae
-        self._tell("store.reject", refusal.code, refusal.status, peer=peer, aet=aet, bytes=size)
+        about = {"peer": connection.peer, "aet": connection.calling_ae, "bytes": size}
+        named = _instance(command.sop_instance)
+        self._tell("store.reject", refusal.code, refusal.status, **about, **named)
 
     def _note(self, event: Event, name: str, code: str, status: int) -> None:
         request: Any = event.request
@@ -152,8 +157,17 @@ class Library:
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
             bytes=len(request.DataSet.getvalue()) if request.DataSet else 0,
+            **_instance(str(request.AffectedSOPInstanceUID).encode()),
         )
 
     def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
         tell = self._log.warning if status else self._log.info
         tell(name, reason=code, status=f"{status:04X}", **about)
+
+
+def _instance(raw: bytes) -> dict[str, str]:
+    """Of a log line, where it is valid."""
+    try:
+        return {"sop": checked_uid(raw)}
+    except InvalidUID:
+        return {}

@@ -256,7 +256,7 @@ class Listener:
             self._loop.call_soon(self._safe.popleft())
 
     def note(
-        self, connection: Connection, event: str, code: str, *, status: int, size: int
+        self, connection: Connection, event: str, code: str, *, status: int, size: int, sop: str
     ) -> None:
         """See ``store_scp.Keeper``."""
         tell = self._log.warning if status else self._log.info
@@ -267,6 +267,7 @@ class Listener:
             peer=connection.peer,
             aet=connection.calling_ae,
             bytes=size,
+            **({"sop": sop} if sop else {}),
         )
 
 

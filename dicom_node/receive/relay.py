@@ -34,8 +34,8 @@ LIMITS = {
 }
 """The commands that pass, and how large a data set each may bring."""
 MOST_HELD = 64 << 10
-Refuse = Callable[[Refused, int], None]
-"""Notes why a message does not pass, and the size of its data set."""
+Refuse = Callable[[Refused, Command, int], None]
+"""Notes why a message does not pass, its command and the size of its data set."""
 
 
 class Messages:
@@ -179,7 +179,7 @@ class Relay:
         if command is None or refusal is None:
             self._put(pdu, answered=complete)
         elif complete:
-            self._refuse(refusal, self._messages.size)
+            self._refuse(refusal, command, self._messages.size)
             status, context = refusal.status, self._messages.context
             self._connection.send(dimse.store_response(command, context, status))
             if isinstance(refusal, OutOfSpace):

@@ -44,9 +44,9 @@ class Keeper(Protocol):
         """Something of ours went wrong."""
 
     def note(
-        self, connection: Connection, event: str, code: str, *, status: int, size: int
+        self, connection: Connection, event: str, code: str, *, status: int, size: int, sop: str
     ) -> None:
-        """Write a line to the log."""
+        """Write a line to the log; ``sop`` is empty where the command names no valid instance."""
 
 
 class StoreScp:
@@ -139,12 +139,13 @@ class StoreScp:
     def _receive(self, command: Command, context: int) -> None:
         """Prepare for the data set; what is wrong already is answered once it has come."""
         refusal = self._keeper.refusal()
-        self._head = None
+        self._head, self._uids = None, ("", "")
         try:
-            self._uids = checked_uid(command.sop_class), checked_uid(command.sop_instance)
+            self._uids = "", checked_uid(command.sop_instance)
+            self._uids = checked_uid(command.sop_class), self._uids[1]
             check_context(self._uids[0], self._contexts[context].abstract)
         except Refused as error:
-            self._uids, refusal = ("", ""), error
+            refusal = error
         self._incoming.begin(*self._uids, self._contexts[context].transfer)
         self._incoming.refusal = refusal
         if command.has_data_set:
@@ -215,4 +216,5 @@ class StoreScp:
             self._connection.abort("INSTANCE_SIZE", 0)
 
     def _note(self, event: str, code: str, status: int) -> None:
-        self._keeper.note(self._connection, event, code, status=status, size=self._incoming.size)
+        size, sop = self._incoming.size, self._uids[1]
+        self._keeper.note(self._connection, event, code, status=status, size=size, sop=sop)

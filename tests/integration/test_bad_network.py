@@ -451,6 +451,7 @@ class TestStore:
                 door.lines.clear()
                 assert (line["reason"], line["status"]) == (code, f"{status:04X}")
                 assert line["bytes"] == len(data) or not data
+                assert line["sop"] == "1.2.3.4", "the instance that the command names"
             assert wire.store(instance("1.2.3.4")) == 0
         door.arrived(1)
         assert not list(tmp_path.rglob("*escaped*"))
@@ -461,6 +462,7 @@ class TestStore:
             assert wire.store(instance(), sop_instance=uid) == 0x0117
             line = door.told(36)
             assert (line["status"], line["bytes"]) == ("0117", len(instance()))
+            assert "sop" not in line, "what is no UID is in no line"
             assert wire.store(instance()) == 0
         door.arrived(1)
         assert not list(tmp_path.rglob("*escaped*"))

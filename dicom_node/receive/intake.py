@@ -126,7 +126,7 @@ class Intake:
             draft.discard()
 
     def _take(self, content: Bytes, source: str, study: str, about: dict[str, Any]) -> Outcome:
-        file = check_file(content)
+        file = check_file(content, self._store.incoming)
         found = file.identity
         check_supported(found.sop_class_uid, found.transfer_syntax_uid)
         if study and found.study_instance_uid != study:

@@ -93,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
-        midway = self.state is State.ESTABLISHED and self._ended is None
+        midway = self.state in (State.ESTABLISHED, State.RELAYED) and self._ended is None
         self.state, self._goes_on = State.CLOSED, False
         if self._service is not None:
             self._service.lost()
@@ -185,6 +185,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self.state is State.RELAYED and self._to_library is not None:
             self._to_library(bytes(pdu))
+            if kind == A_RELEASE_RQ:
+                self._ended = ""  # whoever closes now does so as agreed
+            elif kind == A_ABORT:
+                self.close("ASSOC_ABORT")
         elif self.state is State.WAIT_REQUEST:
             self._request(bytes(pdu)) if kind == A_ASSOCIATE_RQ else self.close(None)
         elif kind == P_DATA_TF and self._service is not None:

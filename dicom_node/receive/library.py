@@ -47,8 +47,11 @@ class Library:
         *,
         expect: Sequence[Notice],
         refusal: Callable[[], Refused | None],
+        kept: Callable[[], None],
     ) -> None:
+        """``kept`` is called whenever the spool was asked to keep something."""
         self._settings = settings
+        self._kept = kept
         self._spool = spool
         self._packs = packs
         self._refusal = refusal
@@ -135,10 +138,13 @@ class Library:
         incoming.write(memoryview(data), last=True)
         answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()
         calling_ae = event.assoc.requestor.ae_title.strip()
-        ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
-        ticket.settle()
-        if failure := incoming.refusal if ticket.safe else answers.get():
-            raise failure
+        try:
+            ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
+            ticket.settle()
+            if failure := incoming.refusal if ticket.safe else answers.get():
+                raise failure
+        finally:
+            self._kept()
 
     def _refused(
         self, connection: Connection, refusal: Refused, command: Command, size: int

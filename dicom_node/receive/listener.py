@@ -70,7 +70,13 @@ class Listener:
         self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))
         self._notices = [CLASSES[name] for name in expect]
         self._library = library.Library(
-            settings, self._spool, self._packs, ledger, expect=expect, refusal=self.refusal
+            settings,
+            self._spool,
+            self._packs,
+            ledger,
+            expect=expect,
+            refusal=self.refusal,
+            kept=self._look_at_spool,
         )
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()

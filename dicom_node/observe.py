@@ -23,12 +23,13 @@ FIELDS = frozenset(
     {
         "event", "level", "timestamp", "service", "role", "version", "exception",
         "reason", "status", "peer", "aet", "called", "assoc", "bytes", "count", "seconds",
-        "study", "series", "sop", "sop_class", "transfer_syntax", "kind",
+        "study", "series", "sop", "sop_classes", "transfer_syntax", "kind",
         "job", "delivery", "destination", "model", "attempt", "state", "generation",
         "host", "port", "url", "pid", "signal", "advice", "library", "error", "pack",
     }
 )  # fmt: skip
-LONGEST = 300
+LONGEST, LONGEST_OF_MANY, MOST = 300, 64, 128
+"""Characters of a text, of each of a list, and how many of it: those of one association request."""
 Event = MutableMapping[str, Any]
 
 
@@ -79,6 +80,8 @@ def allow_listed(_logger: object, _method: str, event: Event) -> Event:
 def _safe(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
+    if isinstance(value, list | tuple):
+        return [printable(str(each), LONGEST_OF_MANY) for each in value[:MOST]]
     return printable(str(value), LONGEST)
 
 

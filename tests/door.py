@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 from catalogue import line_of
-from structlog.testing import capture_logs
+from log_lines import log_lines
 from wire import Wire
 
 from dicom_node.ledger import Ledger, OpenStudy
@@ -39,6 +40,11 @@ class Door:
         assert wire.associate(*contexts, **names) == 2
         return wire
 
+    def narrow(self) -> None:
+        """Let the system keep little of what its peers do not read."""
+        for connection in self.listener._associations:
+            connection._socket.setsockopt(SOL_SOCKET, SO_SNDBUF, 4096)
+
     def said(self, reason: str, within_s: float = 3) -> dict[str, Any]:
         """The log line with a reason; fails when there is none in time."""
         lines = self.lines
@@ -58,7 +64,7 @@ class Door:
             if line := find():
                 return dict(line)
             time.sleep(0.02)
-        raise AssertionError(f"no such line: {self.lines}")
+        raise AssertionError(f"no such line: {self.lines[-20:]}")
 
     def arrived(self, count: int, within_s: float = 5) -> list[OpenStudy]:
         """What receives, once so many instances have their rows."""
@@ -80,7 +86,7 @@ def open_door(folder: Path, *, expect: Sequence[Notice] = (), **settings: Any) -
     """A listener over a folder, on a free port, stopped at the end of the block."""
     listen = Listen(port=free_port(), **settings)
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
-    with capture_logs() as lines:
+    with log_lines() as lines:
         listener = Listener(listen, folder / "store", ledger, expect=expect)
         listener.start()
         try:

@@ -104,6 +104,14 @@ def check_command(identity: Identity, sop_class_uid: str, sop_instance_uid: str)
         )
 
 
+def check_context(sop_class_uid: str, abstract_syntax_uid: str) -> None:
+    """The command must name the class that its presentation context was negotiated for, one that
+    is stored (PS3.7 section 9.1.1.1.3). Raises ``UnsupportedSOPClass``.
+    """
+    if sop_class_uid != abstract_syntax_uid or sop_class_uid not in _welcome():
+        raise UnsupportedSOPClass("the context was negotiated for another SOP class")
+
+
 def check_supported(sop_class_uid: str, transfer_syntax_uid: str) -> None:
     """What the listener would have refused at negotiation (PS3.4 section B.3.1).
 

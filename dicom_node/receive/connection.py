@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 from struct import unpack_from
-from typing import Any, Protocol
+from typing import Any
 
 from dicom_node.receive import dimse
-from dicom_node.receive.admission import Applicant, Rejection, certificate_sha256
-from dicom_node.receive.negotiation import Answer, Request, read_request, reject, titles
+from dicom_node.receive.admission import Applicant, certificate_sha256
+from dicom_node.receive.negotiation import read_request, reject, titles
+from dicom_node.receive.parties import Host, ProtocolError, Service
 
 MAX_PDU = 128 << 10
 """What we tell peers to send at the most."""
@@ -30,6 +31,8 @@ TYPES = range(1, 8)
 FIRST_PDU_S, PDU_S, IDLE_S, BUSY_S, CLOSING_S = 10.0, 30.0, 60.0, 120.0, 2.0
 """Time for the association request, for one PDU once it has begun, between PDUs, for our own work
 on an instance, and for the peer to take our last words."""
+UNREAD_S = 30.0
+"""Time for the peer to take its answers, while we look at nothing more that it says."""
 ABSURD = 1 << 24
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -41,61 +44,6 @@ class State(Enum):
     ESTABLISHED = auto()
     RELAYED = auto()
     CLOSED = auto()
-
-
-class Service(Protocol):
-    """Who takes the P-DATA of an established association."""
-
-    def data(self, body: memoryview) -> None:
-        """One P-DATA-TF body; ``ProtocolError`` ends the association."""
-
-    def lost(self) -> None:
-        """The association is over, however it ended."""
-
-
-class ProtocolError(Exception):
-    """The peer broke PS3.8; the association is aborted."""
-
-    def __init__(self, code: str, reason: int) -> None:
-        super().__init__(code)
-        self.code, self.reason = code, reason
-
-
-class Peer(Protocol):
-    """What the listener knows of a connection, whatever state it is in."""
-
-    peer: str
-    calling_ae: str
-    received: int
-    deadline: float
-
-    def expire(self) -> None:
-        """The deadline has passed, or the listener ends."""
-
-
-class Host(Protocol):
-    """What a connection asks of the listener."""
-
-    def connected(self, connection: Peer) -> str | None:
-        """Reason code why the connection is not wanted; none: it is."""
-
-    def requested(self, connection: "Connection", applicant: Applicant) -> Rejection | None:
-        """Why the association is not wanted; none: it is."""
-
-    def established(self, connection: "Connection", request: Request) -> tuple[Answer, Service]:
-        """The answer to an association request, and who takes its data."""
-
-    def must_relay(self, request: Request) -> bool:
-        """Whether the library is to speak."""
-
-    def relay(self, connection: "Connection", request: bytes) -> Callable[[bytes], None]:
-        """Hand the association to the library; returns where the peer's PDUs go."""
-
-    def failed(self, connection: "Connection", error: Exception) -> None:
-        """Something of ours went wrong."""
-
-    def ended(self, connection: Peer, code: str | None) -> None:
-        """The connection is closed; ``code`` says why, where it was for a fault."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -111,6 +59,10 @@ class Connection(asyncio.BufferedProtocol):
         self._to_library: Callable[[bytes], None] | None = None
         self._ended: str | None = None
         self._busy = False
+        self._is_unread = False
+        """The peer does not take its answers."""
+        self._goes_on = True
+        """Whether to look at the next PDU: nothing of the above, and the connection is open."""
         self._has_spoken = False
         self._may_sleep = False
         self._awaited = 1
@@ -128,10 +80,21 @@ class Connection(asyncio.BufferedProtocol):
         if code := self._host.connected(self):
             self.close(code)
 
+    def pause_writing(self) -> None:
+        """See ``asyncio.BaseProtocol``: who does not listen is not listened to."""
+        self._is_unread, self._goes_on = True, False
+        self._transport.pause_reading()
+        self.deadline = time.monotonic() + UNREAD_S
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.BaseProtocol``."""
+        self._is_unread = False
+        asyncio.get_running_loop().call_soon(self._go_on)  # a PDU may be half handled
+
     def connection_lost(self, _error: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
-        midway = self.state is State.ESTABLISHED and self._ended is None
-        self.state = State.CLOSED
+        midway = self.state in (State.ESTABLISHED, State.RELAYED) and self._ended is None
+        self.state, self._goes_on = State.CLOSED, False
         if self._service is not None:
             self._service.lost()
             self._service, self._buffer = None, bytearray()  # its memory back now, not in a while
@@ -151,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, count: int) -> None:
         """See ``asyncio.BufferedProtocol``."""
-        if self._start == self._end and self.state is not State.WAIT_REQUEST:
+        if self._start == self._end and self._goes_on and self.state is not State.WAIT_REQUEST:
             self.deadline = time.monotonic() + PDU_S
         self._end += count
         self.received += count
@@ -165,7 +128,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_pdus(self) -> None:
         try:
-            while not self._busy and self.state is not State.CLOSED and self._take_pdu():
+            while self._goes_on and self._take_pdu():
                 pass
         except ProtocolError as error:
             self.abort(error.code, error.reason)
@@ -188,7 +151,8 @@ class Connection(asyncio.BufferedProtocol):
         begin, self._start = self._start, self._start + size
         with memoryview(self._buffer) as whole, whole[begin : begin + size] as pdu:
             self._handle(kind, pdu)
-        self.deadline = time.monotonic() + (PDU_S if self._end > self._start else IDLE_S)
+        if self._goes_on:
+            self.deadline = time.monotonic() + (PDU_S if self._end > self._start else IDLE_S)
         return True
 
     def _check(self, kind: int, length: int) -> None:
@@ -221,6 +185,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self.state is State.RELAYED and self._to_library is not None:
             self._to_library(bytes(pdu))
+            if kind == A_RELEASE_RQ:
+                self._ended = ""  # whoever closes now does so as agreed
+            elif kind == A_ABORT:
+                self.close("ASSOC_ABORT")
         elif self.state is State.WAIT_REQUEST:
             self._request(bytes(pdu)) if kind == A_ASSOCIATE_RQ else self.close(None)
         elif kind == P_DATA_TF and self._service is not None:
@@ -264,15 +232,21 @@ class Connection(asyncio.BufferedProtocol):
 
     def wait(self) -> None:
         """Look at nothing more until ``answer``: the peer is owed one."""
-        self._busy = True
+        self._busy, self._goes_on = True, False
         self.deadline = time.monotonic() + BUSY_S
 
     def answer(self, pdu: bytes) -> None:
         """Send what the peer waited for, and go on."""
         self._busy = False
-        self.deadline = time.monotonic() + IDLE_S
+        if self._is_unread and self.state is not State.CLOSED:
+            self.deadline = time.monotonic() + UNREAD_S
         self.send(pdu)
-        if self.state is not State.CLOSED:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not (self._busy or self._is_unread or self.state is State.CLOSED):
+            self._goes_on = True
+            self.deadline = time.monotonic() + (PDU_S if self._end > self._start else IDLE_S)
             self._transport.resume_reading()
             self._take_pdus()
 
@@ -286,7 +260,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.state is State.CLOSED:
             return
         self._ended = code or ""
-        self.state = State.CLOSED
+        self.state, self._goes_on = State.CLOSED, False
         self.deadline = time.monotonic() + CLOSING_S
         self._transport.close()
 
@@ -295,6 +269,13 @@ class Connection(asyncio.BufferedProtocol):
         if self.state is State.CLOSED:
             self._transport.abort()
             return
-        waiting = self.state is State.WAIT_REQUEST
-        empty = self._end == self._start
-        self.close("NO_REQUEST" if waiting and empty else "IDLE" if empty else "PDU_DEADLINE")
+        self.close(self._why_expired())
+
+    def _why_expired(self) -> str:
+        if self._is_unread:
+            return "UNREAD"
+        if self._busy:
+            return "NO_ANSWER"
+        if self._end > self._start:
+            return "PDU_DEADLINE"
+        return "NO_REQUEST" if self.state is State.WAIT_REQUEST else "IDLE"

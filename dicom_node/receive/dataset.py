@@ -181,9 +181,9 @@ class Walk:
                     (length,) = length_at(data, position + 8)
                     value = position + 12
                 if value + length > end and tag == PIXEL_DATA and not (depth or self.is_whole):
+                    self._count(count)
                     self._ends_early(vr, value, length)
-                    count -= 1
-                    break
+                    return position
                 if length == UNDEFINED or vr == b"SQ" or (implicit and tag in _SEQUENCES):
                     position = self._nested(tag, vr, value, length, end, depth)
                     continue
@@ -200,10 +200,12 @@ class Walk:
         return position
 
     def _ends_early(self, vr: bytes | None, value: int, length: int) -> None:
-        if length != UNDEFINED:
-            self.native_end = value + length
-        elif vr in ENCAPSULATED_VRS:
+        """Whoever goes on does so at this element again."""
+        self.count -= 1
+        if length == UNDEFINED and vr in ENCAPSULATED_VRS:
             self.items_at = value
+        elif length != UNDEFINED and vr != b"SQ":
+            self.native_end = value + length
 
     def _note(self, tag: int, raw: bytes, depth: int) -> None:
         if tag == SPECIFIC_CHARACTER_SET:
@@ -228,7 +230,7 @@ class Walk:
         stop = end if length == UNDEFINED else value + length
         if stop > end:
             _overrun(tag, depth, value, end)
-        if tag == PIXEL_DATA and not depth:
+        if tag == PIXEL_DATA:
             if vr not in ENCAPSULATED_VRS:
                 _refuse("UNPARSEABLE", "encapsulated pixel data is neither OB nor OW")
             return self._fragments(value, stop)

@@ -17,7 +17,7 @@ _PDV = Struct(">BxIIBB")
 _NUMBERS = Struct("<" + 4 * "HHIH")
 _GROUP_LENGTH = _ELEMENT.pack(0, 0x0000, 4)
 COMMAND_FIELD, MESSAGE_ID, DATA_SET_TYPE = 0x0100, 0x0110, 0x0800
-SOP_CLASS, SOP_INSTANCE = 0x0002, 0x1000
+SOP_CLASS, REQUESTED_SOP_CLASS, SOP_INSTANCE = 0x0002, 0x0003, 0x1000
 VERIFICATION = b"1.2.840.10008.1.1\0"
 
 
@@ -47,7 +47,7 @@ def read_command(raw: bytes) -> Command:
             field=_US.unpack(elements[COMMAND_FIELD])[0],
             message_id=_US.unpack(elements[MESSAGE_ID])[0],
             has_data_set=_US.unpack(elements[DATA_SET_TYPE])[0] != NO_DATA_SET,
-            sop_class=elements.get(SOP_CLASS, b""),
+            sop_class=elements.get(SOP_CLASS) or elements.get(REQUESTED_SOP_CLASS, b""),
             sop_instance=elements.get(SOP_INSTANCE, b""),
         )
     except (error, KeyError) as wrong:

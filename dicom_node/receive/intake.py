@@ -121,13 +121,14 @@ class Intake:
             return self._take(content, source, study, about)
         except (Refused, LedgerBusy) as refusal:
             status = refusal.status if isinstance(refusal, Refused) else LEDGER_BUSY
+            about |= {"sop": named[1]} if named[1] else {}
             self._log.warning("store.reject", reason=refusal.code, status=f"{status:04X}", **about)
             return Outcome(*named, status, refusal.code, str(refusal))
         finally:
             draft.discard()
 
     def _take(self, content: Bytes, source: str, study: str, about: dict[str, Any]) -> Outcome:
-        file = check_file(content)
+        file = check_file(content, self._store.incoming)
         found = file.identity
         check_supported(found.sop_class_uid, found.transfer_syntax_uid)
         if study and found.study_instance_uid != study:

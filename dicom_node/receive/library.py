@@ -8,7 +8,7 @@ import asyncio
 import queue
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -16,14 +16,15 @@ from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
-from dicom_node.domain.errors import Refused
+from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import checked_uid, identify
+from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.negotiation import refused
+from dicom_node.receive.negotiation import REMEMBERED, accept, read_request, refused
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.relay import Relay
@@ -46,13 +47,20 @@ class Library:
         *,
         expect: Sequence[Notice],
         refusal: Callable[[], Refused | None],
+        kept: Callable[[], None],
     ) -> None:
+        """``kept`` is called whenever the spool was asked to keep something."""
         self._settings = settings
+        self._kept = kept
         self._spool = spool
         self._packs = packs
         self._refusal = refusal
         self._notices = Notices(ledger, refusal)
         self._contexts = supported_contexts([CLASSES[name] for name in expect])
+        self._accepted = lru_cache(REMEMBERED)(
+            lambda asked: accept(asked, self._contexts, MAX_PDU).accepted
+        )
+        """What the library will accept."""
         self._log = log("listen")
         self._entity = AE(settings.ae_title)
         self._entity.supported_contexts = self._contexts
@@ -72,7 +80,9 @@ class Library:
         """Start an association for a peer whose request is here; returns where its PDUs go."""
         ours, theirs = socket.socketpair()
         self._association(theirs, connection).start()
-        return Relay(loop, ours, connection, partial(self._refused, connection)).start(request)
+        contexts = self._accepted(read_request(request))
+        refuse = partial(self._refused, connection)
+        return Relay(loop, ours, connection, contexts, refuse).start(request)
 
     def _association(self, end: socket.socket, connection: Connection) -> Association:
         association = Association(self._entity, "acceptor")
@@ -103,7 +113,8 @@ class Library:
             self._note(event, "store.reject", refusal.code, refusal.status)
             return refusal.status
         except Exception as error:  # noqa: BLE001 - the sender must get an answer
-            self._log.error("store.reject", reason="INTERNAL", status="0110", exc_info=error)
+            self._log.error("listen.failed", reason="INTERNAL", exc_info=error)
+            self._note(event, "store.reject", "INTERNAL", INTERNAL)
             return INTERNAL
         return SUCCESS if request is not None else INTERNAL
 
@@ -127,15 +138,21 @@ class Library:
         incoming.write(memoryview(data), last=True)
         answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()
         calling_ae = event.assoc.requestor.ae_title.strip()
-        ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
-        ticket.settle()
-        if failure := incoming.refusal if ticket.safe else answers.get():
-            raise failure
+        try:
+            ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
+            ticket.settle()
+            if failure := incoming.refusal if ticket.safe else answers.get():
+                raise failure
+        finally:
+            self._kept()
 
-    def _refused(self, connection: Connection, refusal: Refused, size: int) -> None:
+    def _refused(
+        self, connection: Connection, refusal: Refused, command: Command, size: int
+    ) -> None:
         """What the library did not see."""
-        peer, aet = connection.peer, connection.calling_ae
-        self._tell("store.reject", refusal.code, refusal.status, peer=peer, aet=aet, bytes=size)
+        about = {"peer": connection.peer, "aet": connection.calling_ae, "bytes": size}
+        named = _instance(command.sop_instance)
+        self._tell("store.reject", refusal.code, refusal.status, **about, **named)
 
     def _note(self, event: Event, name: str, code: str, status: int) -> None:
         request: Any = event.request
@@ -146,8 +163,17 @@ class Library:
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
             bytes=len(request.DataSet.getvalue()) if request.DataSet else 0,
+            **_instance(str(request.AffectedSOPInstanceUID).encode()),
         )
 
     def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
         tell = self._log.warning if status else self._log.info
         tell(name, reason=code, status=f"{status:04X}", **about)
+
+
+def _instance(raw: bytes) -> dict[str, str]:
+    """Of a log line, where it is valid."""
+    try:
+        return {"sop": checked_uid(raw)}
+    except InvalidUID:
+        return {}

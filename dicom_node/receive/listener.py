@@ -23,13 +23,14 @@ from dicom_node.receive.admission import (
     rejection,
     supported_contexts,
 )
-from dicom_node.receive.connection import MAX_PDU, Connection, Peer, Service
+from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.pack import AHEAD
 from dicom_node.receive.packs import Packs
+from dicom_node.receive.parties import Peer, Service
 from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
@@ -70,7 +71,13 @@ class Listener:
         self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))
         self._notices = [CLASSES[name] for name in expect]
         self._library = library.Library(
-            settings, self._spool, self._packs, ledger, expect=expect, refusal=self.refusal
+            settings,
+            self._spool,
+            self._packs,
+            ledger,
+            expect=expect,
+            refusal=self.refusal,
+            kept=self._look_at_spool,
         )
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
@@ -256,7 +263,7 @@ class Listener:
             self._loop.call_soon(self._safe.popleft())
 
     def note(
-        self, connection: Connection, event: str, code: str, *, status: int, size: int
+        self, connection: Connection, event: str, code: str, *, status: int, size: int, sop: str
     ) -> None:
         """See ``store_scp.Keeper``."""
         tell = self._log.warning if status else self._log.info
@@ -267,6 +274,7 @@ class Listener:
             peer=connection.peer,
             aet=connection.calling_ae,
             bytes=size,
+            **({"sop": sop} if sop else {}),
         )
 
 

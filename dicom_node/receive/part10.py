@@ -1,8 +1,12 @@
 """DICOM files (PS3.10), checked as the listener checks what it receives."""
 
+import mmap
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from struct import Struct, error
+from tempfile import TemporaryFile
 
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
@@ -16,13 +20,14 @@ from dicom_node.domain.study import Instance
 from dicom_node.receive.admission import check_command
 from dicom_node.receive.dataset import LONG_VRS, SHORT_VRS, Bytes, Identity, checked_uid, identify
 from dicom_node.receive.incoming import file_head
-from dicom_node.store import InstanceStore
+from dicom_node.store import InstanceStore, refusing
 
 PREAMBLE, PREFIX = 128, b"DICM"
 PROGRAMS = (b"MZ", b"\x7fELF")
 """A preamble that begins like this makes the file a program, too (CVE-2019-11687)."""
 MOST_META = 64 << 10
 MOST_INFLATED = 256 << 20
+DEFLATED_PIECE, INFLATED_PIECE = 64 << 10, 1 << 20
 _ELEMENT, _LENGTH = Struct("<HH2sH").unpack_from, Struct("<I").unpack_from
 SOP_CLASS, SOP_INSTANCE, TRANSFER_SYNTAX = 0x0002, 0x0003, 0x0010
 
@@ -48,16 +53,17 @@ class DicomFile:
     data: Bytes
 
 
-def check_file(content: Bytes) -> DicomFile:
+def check_file(content: Bytes, scratch: Path | None = None) -> DicomFile:
     """Check a whole DICOM file (PS3.10) as the listener checks what it receives.
 
-    A deflated data set is inflated, within limits. Raises as ``dataset.identify`` does, and
+    A deflated data set is inflated, within limits, into a file without a name in ``scratch`` or
+    where the system keeps such. Raises as ``dataset.identify`` does, and
     ``DatasetMismatch`` where the meta information names another instance.
     """
     meta = read_meta(content)
     syntax, data = meta.transfer_syntax, memoryview(content)[meta.end :]
     if syntax == DeflatedExplicitVRLittleEndian:
-        data, syntax = memoryview(_inflated(data)), ExplicitVRLittleEndian
+        data, syntax = _inflated(data, scratch), ExplicitVRLittleEndian
     identity = identify(
         data, str(syntax), implicit=syntax.is_implicit_VR, little=syntax.is_little_endian
     )
@@ -118,20 +124,41 @@ def is_program(content: Bytes) -> bool:
     return bytes(memoryview(content)[:4]).startswith(PROGRAMS)
 
 
-def _inflated(data: Bytes) -> bytes:
+def _inflated(data: memoryview, scratch: Path | None) -> memoryview:
+    """On disk, for several requests at once may each bring as much."""
+    size = 0
+    with refusing(), TemporaryFile(dir=scratch) as file:
+        for piece in _inflating(data):
+            size += len(piece)
+            if size > MOST_INFLATED:
+                raise OutOfSpace("the data set inflates beyond 256 MiB", code="INSTANCE_SIZE")
+            file.write(piece)
+        file.flush()
+        if not size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ))
+
+
+def _inflating(data: memoryview) -> Iterator[bytes]:
+    """What follows the end of the deflated bytes is padding (PS3.5 section A.5)."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        plain = inflater.decompress(data, MOST_INFLATED)
+        for start in range(0, len(data), DEFLATED_PIECE):
+            rest: Bytes = data[start : start + DEFLATED_PIECE]
+            while not inflater.eof and (piece := inflater.decompress(rest, INFLATED_PIECE)):
+                yield piece
+                rest = inflater.unconsumed_tail
     except zlib.error as wrong:
         raise UnreadableDataset("the deflated data set is broken") from wrong
-    if inflater.unconsumed_tail:
-        raise OutOfSpace("the data set inflates beyond 256 MiB", code="INSTANCE_SIZE")
-    return plain
+    if not inflater.eof:
+        raise UnreadableDataset(
+            "the deflated data set is cut off; send it again from its source", code="TRUNCATED"
+        )
 
 
 def keep_in(store: InstanceStore, content: Bytes) -> Instance:
     """Check a DICOM file and put it into a store, without a row in any ledger."""
-    return keep_checked(store, check_file(content))
+    return keep_checked(store, check_file(content, store.incoming))
 
 
 def keep_checked(store: InstanceStore, file: DicomFile) -> Instance:

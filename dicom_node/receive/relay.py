@@ -8,15 +8,18 @@ answered, as every association without an asynchronous window must (PS3.7 sectio
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import unpack_from
 
-from dicom_node.domain.errors import InvalidUID
+from dicom_node.domain.errors import OutOfSpace, Refused
 from dicom_node.receive import dimse
-from dicom_node.receive.connection import HEADER, P_DATA_TF, Connection, ProtocolError, State
+from dicom_node.receive.admission import check_context
+from dicom_node.receive.connection import HEADER, P_DATA_TF, Connection, State
 from dicom_node.receive.dataset import checked_uid
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import MOST_BYTES
+from dicom_node.receive.negotiation import Syntax
+from dicom_node.receive.parties import ProtocolError
 from dicom_node.receive.store_scp import IS_COMMAND, IS_LAST, MOST_COMMAND_BYTES
 
 A_RELEASE_RQ = 5
@@ -31,14 +34,15 @@ LIMITS = {
 }
 """The commands that pass, and how large a data set each may bring."""
 MOST_HELD = 64 << 10
-Refuse = Callable[[InvalidUID, int], None]
-"""Notes why a message does not pass, and the size of its data set."""
+Refuse = Callable[[Refused, Command, int], None]
+"""Notes why a message does not pass, its command and the size of its data set."""
 
 
 class Messages:
     """Follows the messages of one association without keeping their data sets."""
 
-    def __init__(self) -> None:
+    def __init__(self, contexts: Mapping[int, Syntax]) -> None:
+        self._contexts = contexts
         self._raw = bytearray()
         self._is_open = False
         """Whether the data set of the command is coming."""
@@ -47,6 +51,8 @@ class Messages:
         """Of the latest message."""
         self.size = 0
         """Of what came of its data set."""
+        self.refusal: Refused | None = None
+        """Of a C-STORE to which the library gives no answer that is understood."""
 
     @property
     def is_in_command(self) -> bool:
@@ -63,14 +69,22 @@ class Messages:
         while position < len(body):
             if position + HEADER > len(body):
                 raise ProtocolError("BAD_PDV", 6)
-            length, self.context, control = unpack_from(">IBB", body, position)
+            length, context, control = unpack_from(">IBB", body, position)
             begin, position = position + HEADER, position + 4 + length
             if length < 2 or position > len(body):
                 raise ProtocolError("BAD_PDV", 6)
             if complete:
                 raise ProtocolError("BAD_STATE", 2)
+            self._comes_on(context)
             complete = self._fragment(body[begin:position], control)
         return complete
+
+    def _comes_on(self, context: int) -> None:
+        """All of a message comes on one context, which was accepted (PS3.8 annex E)."""
+        is_new = not (self._raw or self._is_open)
+        if context not in self._contexts or not (is_new or context == self.context):
+            raise ProtocolError("BAD_CONTEXT", 6)
+        self.context = context
 
     def _fragment(self, fragment: memoryview, control: int) -> bool:
         last = bool(control & IS_LAST)
@@ -80,7 +94,9 @@ class Messages:
             raise ProtocolError("BAD_STATE", 2)
         self.size += len(fragment)
         if self.size > LIMITS[self.command.field]:
-            raise ProtocolError("INSTANCE_SIZE", 0)
+            if self.command.field != dimse.C_STORE_RQ:
+                raise ProtocolError("INSTANCE_SIZE", 0)
+            self.refusal = OutOfSpace("the instance is over 2 GiB", code="INSTANCE_SIZE")
         self._is_open = not last
         return last
 
@@ -98,18 +114,21 @@ class Messages:
             raise ProtocolError("BAD_COMMAND", 2)
         self._raw.clear()
         self.command, self.size, self._is_open = command, 0, command.has_data_set
+        self.refusal = _refusal(command, self._contexts[self.context])
         return not command.has_data_set
 
 
-def _refusal(command: Command) -> InvalidUID | None:
-    """Of a C-STORE with a wrong UID, to which the library gives no answer that is understood."""
-    if command.field != dimse.C_STORE_RQ:
-        return None
-    try:
-        checked_uid(command.sop_class)
-        checked_uid(command.sop_instance)
-    except InvalidUID as error:
-        return error
+def _refusal(command: Command, syntax: Syntax) -> Refused | None:
+    """Of a C-STORE. Raises ``ProtocolError`` for a notice on the context of another class."""
+    if command.field in (N_SET_RQ, N_CREATE_RQ):
+        if command.sop_class.rstrip(b"\0 ") != syntax.abstract.encode():
+            raise ProtocolError("BAD_CONTEXT", 6)
+    elif command.field == dimse.C_STORE_RQ:
+        try:
+            checked_uid(command.sop_instance)
+            check_context(checked_uid(command.sop_class), syntax.abstract)
+        except Refused as error:
+            return error
     return None
 
 
@@ -121,13 +140,14 @@ class Relay:
         loop: asyncio.AbstractEventLoop,
         ours: socket.socket,
         connection: Connection,
+        contexts: Mapping[int, Syntax],
         refuse: Refuse,
     ) -> None:
         self._loop = loop
         self._ours = ours
         self._connection = connection
         self._refuse = refuse
-        self._messages = Messages()
+        self._messages = Messages(contexts)
         self._held = b""
         """The PDUs of a command that is not whole yet."""
         self._waiting: asyncio.Queue[tuple[bytes, bool]] = asyncio.Queue()
@@ -155,13 +175,15 @@ class Relay:
                 raise ProtocolError("BAD_STATE", 2)
             self._held = pdu
             return
-        command = self._messages.command
-        if command is None or not (refusal := _refusal(command)):
+        command, refusal = self._messages.command, self._messages.refusal
+        if command is None or refusal is None:
             self._put(pdu, answered=complete)
         elif complete:
-            self._refuse(refusal, self._messages.size)
+            self._refuse(refusal, command, self._messages.size)
             status, context = refusal.status, self._messages.context
             self._connection.send(dimse.store_response(command, context, status))
+            if isinstance(refusal, OutOfSpace):
+                self._connection.abort(refusal.code, 0)
 
     def _put(self, pdu: bytes, *, answered: bool) -> None:
         self._connection.wait()

@@ -11,13 +11,14 @@ from typing import Protocol
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused, UnreadableDataset
 from dicom_node.receive import dimse
-from dicom_node.receive.admission import begins_with_meta, check_command
-from dicom_node.receive.connection import Connection, ProtocolError
+from dicom_node.receive.admission import begins_with_meta, check_command, check_context
+from dicom_node.receive.connection import Connection
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.head import Head
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Syntax
+from dicom_node.receive.parties import ProtocolError
 from dicom_node.receive.spool import Ticket
 
 MOST_COMMAND_BYTES = 16 << 10
@@ -43,9 +44,9 @@ class Keeper(Protocol):
         """Something of ours went wrong."""
 
     def note(
-        self, connection: Connection, event: str, code: str, *, status: int, size: int
+        self, connection: Connection, event: str, code: str, *, status: int, size: int, sop: str
     ) -> None:
-        """Write a line to the log."""
+        """Write a line to the log; ``sop`` is empty where the command names no valid instance."""
 
 
 class StoreScp:
@@ -63,6 +64,8 @@ class StoreScp:
         self._incoming = incoming
         self._keeper = keeper
         self._raw = bytearray()
+        self._context = 0
+        """Of the message that is coming; all of it comes on one (PS3.8 annex E)."""
         self._command: Command | None = None
         """The C-STORE-RQ whose data set is coming."""
         self._uids = ("", "")
@@ -91,6 +94,10 @@ class StoreScp:
 
     def _fragment(self, fragment: memoryview, context: int, control: int) -> None:
         if control & IS_COMMAND:
+            if not self._raw:
+                self._context = context
+            elif context != self._context:
+                raise ProtocolError("BAD_CONTEXT", 6)
             self._raw += fragment
             if self._command is not None or len(self._raw) > MOST_COMMAND_BYTES:
                 raise ProtocolError("BAD_STATE", 2)
@@ -98,6 +105,8 @@ class StoreScp:
                 self._begin(context)
         elif self._command is None:
             raise ProtocolError("BAD_STATE", 2)
+        elif context != self._context:
+            raise ProtocolError("BAD_CONTEXT", 6)
         else:
             self._take(fragment, self._command, context, last=bool(control & IS_LAST))
 
@@ -130,11 +139,13 @@ class StoreScp:
     def _receive(self, command: Command, context: int) -> None:
         """Prepare for the data set; what is wrong already is answered once it has come."""
         refusal = self._keeper.refusal()
-        self._head = None
+        self._head, self._uids = None, ("", "")
         try:
-            self._uids = checked_uid(command.sop_class), checked_uid(command.sop_instance)
+            self._uids = "", checked_uid(command.sop_instance)
+            self._uids = checked_uid(command.sop_class), self._uids[1]
+            check_context(self._uids[0], self._contexts[context].abstract)
         except Refused as error:
-            self._uids, refusal = ("", ""), error
+            refusal = error
         self._incoming.begin(*self._uids, self._contexts[context].transfer)
         self._incoming.refusal = refusal
         if command.has_data_set:
@@ -205,4 +216,5 @@ class StoreScp:
             self._connection.abort("INSTANCE_SIZE", 0)
 
     def _note(self, event: str, code: str, status: int) -> None:
-        self._keeper.note(self._connection, event, code, status=status, size=self._incoming.size)
+        size, sop = self._incoming.size, self._uids[1]
+        self._keeper.note(self._connection, event, code, status=status, size=size, sop=sop)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from dicom_node.domain.errors import ConfigurationError
-from dicom_node.receive.connection import Connection, Host
+from dicom_node.receive.connection import Connection
+from dicom_node.receive.parties import Host
 from dicom_node.settings.listen import Tls
 
 HANDSHAKE_S = 5.0

@@ -2,6 +2,8 @@
 
 import random
 import struct
+from itertools import pairwise
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
@@ -18,6 +20,7 @@ from wire import RELEASE_RQ, command, encoded, pdv, request
 SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit
 )  # fmt: skip
+OTHER = dict(zip(SYNTAXES, SYNTAXES[1:] + SYNTAXES[:1], strict=True))
 TELLING = (
     b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\xfe\xff\xdd\xe0",
     b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"SQ\0\0", b"UN\0\0", b"../", b"\\",
@@ -51,8 +54,11 @@ def sample(syntax: str) -> bytes:
 
 
 SAMPLES = {syntax: sample(syntax) for syntax in SYNTAXES}
-REQUESTS = {syntax: request((CTImageStorage, [syntax])) for syntax in SYNTAXES}
-COMMAND = pdv(command(), command=True)
+REQUESTS = {
+    syntax: request(*((CTImageStorage, [s]) for s in (syntax, OTHER[syntax])))
+    for syntax in SYNTAXES
+}
+"""Context 1 is of the syntax, context 3 of another."""
 RELEASE = struct.pack(">BxI4x", RELEASE_RQ, 4)
 
 
@@ -62,8 +68,25 @@ def hostile(seed: int) -> bytes:
     syntax = chance.choice(SYNTAXES)
     begin, data = REQUESTS[syntax], SAMPLES[syntax]
     if chance.random() < 0.7:
-        return begin + COMMAND + pdv(mutated(chance, data)) + RELEASE
-    return mutated(chance, begin + COMMAND + pdv(data) + RELEASE)
+        return begin + said(chance, mutated(chance, data)) + RELEASE
+    return mutated(chance, begin + said(chance, data) + RELEASE)
+
+
+def said(chance: random.Random, data: bytes) -> bytes:
+    """A C-STORE in pieces, now and then with one of them on another context than the rest."""
+    pdus = in_pieces(chance, command(), command=True) + in_pieces(chance, data)
+    if chance.random() < 0.2:
+        pdus[chance.randrange(len(pdus))] |= {"context": chance.choice((3, 3, 5))}
+    return b"".join(pdv(**pdu) for pdu in pdus)
+
+
+def in_pieces(chance: random.Random, data: bytes, **of_all: object) -> list[dict[str, Any]]:
+    """What ``pdv`` makes of it: whole, or in up to eight pieces, some perhaps empty."""
+    places = [chance.randrange(len(data) + 1) for _ in range(chance.choice((0, 0, 1, 2, 7)))]
+    ends = [0, *sorted(places), len(data)]
+    pieces = [{"data": data[a:b], "last": False, **of_all} for a, b in pairwise(ends)]
+    pieces[-1]["last"] = True
+    return pieces
 
 
 def mutated(chance: random.Random, data: bytes) -> bytes:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def test_mutations(way, campaign, tmp_path):
     listener = front.listen()
     assert listener.ready()
     before, resident = outside(tmp_path), memory_mib(listener)
-    slowest = Slowest()
+    outcomes: list[Outcome] = []
     threads = [
-        threading.Thread(target=knock, args=[front.port, range(n, count, THREADS), slowest])
+        threading.Thread(target=knock, args=[front.port, range(n, count, THREADS), outcomes])
         for n in range(THREADS)
     ]
     for thread in threads:
@@ -42,39 +43,52 @@ def test_mutations(way, campaign, tmp_path):
     listener.kill(15)
     unreadable = [path for path in kept(front) if not readable(path)]
     assert outside(tmp_path) == before, "files outside the data folder"
-    assert slowest.acknowledged > 0
-    for _ in range(count - 1):
-        campaign.injections.append(Injection("mutations", way or "fast path", survived=True))
+    assert len(outcomes) == count, "every seed was tried"
+    assert sum(outcome.acknowledged for outcome in outcomes) > 0
+    for outcome in outcomes:
+        campaign.injections.append(
+            Injection(
+                "mutations", way or "fast path",
+                survived=outcome.is_ended and outcome.seconds < LONGEST_S,
+                recovery_s=outcome.seconds,
+                note="" if outcome.is_ended else f"seed {outcome.seed}: {outcome.fault}",
+            )
+        )  # fmt: skip
     campaign.add(
         Injection(
-            "mutations", way or "fast path",
-            survived=alive and slowest.seconds < LONGEST_S and grown < MOST_GROWTH_MIB,
+            "mutations", f"{way or 'fast path'}: the listener after them",
+            survived=alive and grown < MOST_GROWTH_MIB,
             lost=len(unreadable),
-            recovery_s=slowest.seconds,
-            note=f"seed {slowest.seed}, {grown} MiB more, unreadable: {unreadable[:3]}",
+            note=f"{grown} MiB more, unreadable: {unreadable[:3]}",
         )
     )  # fmt: skip
+    failed = [outcome for outcome in outcomes if not outcome.is_ended]
+    assert not failed, failed[:5]
+    assert max(outcome.seconds for outcome in outcomes) < LONGEST_S
 
 
-class Slowest:
-    """The longest answer so far, and how many instances were acknowledged."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one conversation."""
 
-    def __init__(self) -> None:
-        self.seconds, self.seed, self.acknowledged = 0.0, -1, 0
-        self._lock = threading.Lock()
-
-    def add(self, seconds: float, seed: int, acknowledged: int) -> None:
-        with self._lock:
-            self.acknowledged += acknowledged
-            if seconds > self.seconds:
-                self.seconds, self.seed = seconds, seed
+    seed: int
+    seconds: float
+    acknowledged: int
+    is_ended: bool
+    """The listener took the connection, and closed it once we had hung up."""
+    fault: str = ""
 
 
-def knock(port: int, seeds: range, slowest: Slowest) -> None:
+def knock(port: int, seeds: range, outcomes: list[Outcome]) -> None:
     for seed in seeds:
         began = time.monotonic()
-        said = converse(port, hostile(seed))
-        slowest.add(time.monotonic() - began, seed, said.count(SUCCESS))
+        heard, fault = b"", ""
+        try:
+            heard = converse(port, hostile(seed))
+        except OSError as error:
+            fault = repr(error)
+        took = time.monotonic() - began
+        outcomes.append(Outcome(seed, took, heard.count(SUCCESS), not fault, fault))
 
 
 SUCCESS = b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00"
@@ -82,23 +96,27 @@ SUCCESS = b"\x00\x00\x00\x09\x02\x00\x00\x00\x00\x00"
 
 
 def converse(port: int, says: bytes) -> bytes:
-    """Say it all; once nothing more comes for a moment, hang up, and wait for the other."""
+    """Say it all; once nothing more comes for a moment, hang up, and wait for the other.
+
+    Raises ``TimeoutError`` where that does not hang up, ``ConnectionError`` where it is not there.
+    """
     heard = b""
-    with socket.create_connection(("127.0.0.1", port)) as sock:
+    with socket.create_connection(("127.0.0.1", port), 4 * LONGEST_S) as sock:
         with suppress(OSError):
             sock.sendall(says)
             sock.settimeout(PAUSE_S)
-            heard += all_from(sock)
+            while chunk := sock.recv(65536):
+                heard += chunk
         with suppress(OSError):
             sock.shutdown(socket.SHUT_WR)
-            sock.settimeout(4 * LONGEST_S)
-            heard += all_from(sock)
+        sock.settimeout(4 * LONGEST_S)
+        heard += all_from(sock)
     return heard
 
 
 def all_from(sock: socket.socket) -> bytes:
     heard = b""
-    with suppress(TimeoutError, ConnectionError):
+    with suppress(ConnectionError):
         while chunk := sock.recv(65536):
             heard += chunk
     return heard

@@ -17,6 +17,7 @@ import numpy as np
 import pydicom
 import pytest
 from clinic import Clinic
+from log_lines import log_lines
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.uid import (
@@ -28,7 +29,6 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from structlog.testing import capture_logs
 from ward import Visitor, Ward
 from world import QUIET_S
 
@@ -73,7 +73,7 @@ def ends(clinic: Clinic, study: list[Any], files: list[Any] | None = None) -> st
 
     The log says so in one line, and an SR says it in the PACS.
     """
-    with capture_logs() as lines:
+    with log_lines() as lines:
         assert {outcome.status for outcome in clinic.send(files or study)} == {0}
         clinic.answer()
     (job,) = clinic.page(study).jobs
@@ -246,7 +246,7 @@ class TestValues:
 
 def noted(clinic: Clinic, study: list[Any], files: list[Any] | None = None) -> set[str]:
     """Send and analyse a study whose oddity harms nothing; the notes in the log."""
-    with capture_logs() as lines:
+    with log_lines() as lines:
         assert {outcome.status for outcome in clinic.send(files or study)} == {0}
         clinic.answer()
     (job,) = clinic.page(study).jobs
@@ -324,7 +324,7 @@ class TestStudies:
     def test_39_one_uid_with_two_contents(self, clinic, study):
         changed = copy.deepcopy(study[2])
         changed.SeriesDescription = "changed"
-        with capture_logs() as lines:
+        with log_lines() as lines:
             clinic.send(study)
             assert [(o.status, o.code) for o in clinic.send([changed])] == [(0, "UID_CONFLICT")]
             clinic.answer()
@@ -345,7 +345,7 @@ class TestStudies:
         )
         world.settings = world.settings.model_copy(update={"completeness": completeness})
         world.restart()
-        with capture_logs() as lines:
+        with log_lines() as lines:
             for data in study:
                 clinic.send([data])
                 world.pass_time(250)
@@ -355,7 +355,7 @@ class TestStudies:
 
     def test_54_a_slice_that_comes_late(self, clinic, study):
         assert noted(clinic, study[:4]) == set()
-        with capture_logs() as lines:
+        with log_lines() as lines:
             clinic.send(study[4:])
             clinic.answer()
         page = clinic.page(study)
@@ -365,7 +365,7 @@ class TestStudies:
 
     def test_55_two_patients(self, clinic, study):
         study[2].PatientID = "SOMEONE-ELSE"
-        with capture_logs() as lines:
+        with log_lines() as lines:
             clinic.send(study)
             clinic.answer()
         row = clinic.page(study).study
@@ -379,7 +379,7 @@ class TestStudies:
         results = clinic.page(study).results
         files = [clinic.world.store.path(row["sha256"]).read_bytes() for row in results]
         assert len(files) >= 2
-        with capture_logs() as lines:
+        with log_lines() as lines:
             outcomes = clinic.send(files)
             clinic.answer()
         assert {(o.status, o.code) for o in outcomes} == {(0, "OWN_OUTPUT")}
@@ -401,7 +401,7 @@ class TestStudies:
             delattr(data, name)
         data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = getattr(pydicom.uid, keyword)
         data.Modality = modality
-        with capture_logs() as lines:
+        with log_lines() as lines:
             assert clinic.send([data])[0].status == 0
             clinic.answer()
         page = clinic.page(study)
@@ -412,7 +412,7 @@ class TestStudies:
     def test_66_a_modality_that_no_model_reads(self, clinic, study):
         for data in study:
             data.Modality = "US"
-        with capture_logs() as lines:
+        with log_lines() as lines:
             clinic.send(study)
             clinic.answer()
         page = clinic.page(study)
@@ -448,7 +448,7 @@ class TestWork:
 
         monkeypatch.setattr("workers.tasks.TRANSIENT_PAUSE_S", 0)
         clinic.send(study)
-        with capture_logs() as lines, monkeypatch.context() as broken:
+        with log_lines() as lines, monkeypatch.context() as broken:
             broken.setattr(clinic.worker, "run", crash)
             clinic.answer()
             for _ in range(4):
@@ -467,7 +467,7 @@ class TestWork:
         clinic.send(study)
         clinic.world.sweep.once()
         clinic.world.pass_time(QUIET_S + 10)
-        with capture_logs() as lines:
+        with log_lines() as lines:
             for _ in range(3):
                 (job_id,) = clinic.ledger.jobs.waiting()
                 clinic.ledger.jobs.claim(job_id)
@@ -482,7 +482,7 @@ class TestWork:
 
         clinic.send(study)
         monkeypatch.setattr(clinic.world.store, "keep", full)
-        with capture_logs() as lines:
+        with log_lines() as lines:
             clinic.answer()
         (job,) = clinic.page(study).jobs
         assert (job["state"], job["reason"]) == ("READY", "NO_SPACE")

@@ -5,7 +5,9 @@ import random
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from door import Door, open_door
@@ -16,12 +18,15 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     MRImageStorage,
+    RLELossless,
 )
 from wire import ABORT, AC, RELEASE_RP, RJ, command, element, encoded, pdv, request
 
 from dicom_node.domain.errors import ProcessingFailure
 from dicom_node.receive import connection as connection_module
 from dicom_node.receive import incoming as incoming_module
+from dicom_node.receive import library, relay, store_scp
+from dicom_node.receive.connection import Connection
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -249,11 +254,34 @@ class TestNegotiation:
 
 
 class TestEstablished:
-    def test_19_an_unknown_context(self, fast):
-        with fast.associated() as wire:
+    def test_19_an_unknown_context(self, door):
+        with door.associated() as wire:
             wire.send(pdv(command(), command=True, context=99))
             assert_aborts(wire)
-        fast.told(19)
+        door.told(19)
+
+    @pytest.mark.parametrize("pieces", [1, 2])
+    def test_19_a_data_set_on_another_context_than_its_command(self, door, pieces):
+        """Its file would name the transfer syntax of the one, and hold that of the other."""
+        contexts = [(CTImageStorage, [s]) for s in (RLELossless, ExplicitVRLittleEndian)]
+        half = len(instance()) // pieces
+        with door.associated(*contexts) as wire:
+            wire.send(pdv(command(), command=True, context=1))
+            for start in range(0, len(instance()), half):
+                end = start + half
+                last, context = end >= len(instance()), 1 if start == 0 and pieces > 1 else 3
+                wire.send(pdv(instance()[start:end], context=context, last=last))
+            assert_aborts(wire)
+        door.told(19)
+        assert door.ledger.studies.receiving() == []
+
+    def test_19_a_command_on_two_contexts(self, door):
+        contexts = [(CTImageStorage, [s]) for s in (RLELossless, ExplicitVRLittleEndian)]
+        with door.associated(*contexts) as wire:
+            wire.send(pdv(command()[:20], command=True, context=1, last=False))
+            wire.send(pdv(command()[20:], command=True, context=3))
+            assert_aborts(wire)
+        door.told(19)
 
     def test_20_a_pdu_over_the_negotiated_size(self, door):
         with door.associated() as wire:
@@ -275,34 +303,91 @@ class TestEstablished:
             assert wire.is_closed(4)
         door.said("IDLE")
 
-    def test_21_a_connection_lost_in_the_middle(self, fast, monkeypatch):
+    @pytest.mark.parametrize("kind", [0x30, 1], ids=["echoes", "refused"])
+    def test_a_peer_that_never_reads_its_answers(self, fast, monkeypatch, kind):
+        """They wait in memory, so what it says is not looked at, and in a while it is closed."""
+        monkeypatch.setattr(connection_module, "UNREAD_S", 1.0)
+        many = pdv(command(kind, data_set=False), command=True) * 500
+        before, began = rss_mib(), time.monotonic()
+        with fast.associated((CTImageStorage, [ExplicitVRLittleEndian])) as wire:
+            fast.narrow()
+            with suppress(OSError):
+                while time.monotonic() < began + 20:
+                    wire.send(many)
+            fast.said("UNREAD")
+        assert rss_mib() - before < 20
+
+    def test_a_peer_that_reads_late_gets_all_its_answers(self, fast, monkeypatch):
+        pauses, pause = [], Connection.pause_writing
+        monkeypatch.setattr(Connection, "pause_writing", lambda c: (pauses.append(c), pause(c)))
+        count = 30_000
+        echo = pdv(command(0x30, sop_class=VERIFICATION, data_set=False), command=True)
+        with fast.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
+            fast.narrow()
+            sender = Thread(target=lambda: [wire.send(echo * 100) for _ in range(count // 100)])
+            sender.start()
+            deadline = time.monotonic() + 60
+            while not pauses and time.monotonic() < deadline:
+                time.sleep(0.05)
+            answers = wire.socket.makefile("rb")
+            size = 6 + struct.unpack(">BxI", answers.peek(6)[:6])[1]
+            assert len(answers.read(count * size)) == count * size
+            sender.join()
+        assert pauses
+
+    def test_an_answer_that_takes_longer_than_a_silence_may(self, door, monkeypatch):
+        """The sender waits for us, not we for it."""
+        monkeypatch.setattr(connection_module, "IDLE_S", 0.5)
+        monkeypatch.setattr(connection_module, "PDU_S", 0.5)
+        synced = os.fdatasync
+        with door.associated(), door.associated() as wire:
+            monkeypatch.setattr(os, "fdatasync", lambda file: (time.sleep(2), synced(file)))
+            wire.send(pdv(command(), command=True), pdv(instance()))
+            time.sleep(0.3)
+            wire.send(pdv(command(), command=True)[:9])
+            assert wire.status() == 0
+        door.arrived(1)
+
+    def test_an_answer_that_does_not_come(self, door, monkeypatch):
+        monkeypatch.setattr(connection_module, "BUSY_S", 1.0)
+        synced = os.fdatasync
+        with door.associated(), door.associated() as wire:
+            monkeypatch.setattr(os, "fdatasync", lambda file: (time.sleep(3), synced(file)))
+            assert wire.store(instance()) is None
+            door.said("NO_ANSWER")
+
+    @pytest.mark.parametrize("end", ["closed", "aborted"])
+    def test_21_a_connection_lost_in_the_middle(self, door, monkeypatch, end):
         monkeypatch.setattr(incoming_module, "IN_MEMORY", 100)
-        wire = fast.associated()
+        wire = door.associated()
         wire.send(pdv(command(), command=True), pdv(instance()[:400], last=False))
         time.sleep(0.3)
-        assert len(fast.files()) == 1
+        assert len(door.files()) == (1 if door.settings.fast_path else 0)
+        if end == "aborted":
+            wire.send(bytes([ABORT, 0, 0, 0, 0, 4, 0, 0, 0, 0]))
+            assert wire.is_closed(3)
         wire.socket.close()
-        fast.told(21)
-        assert fast.files() == []
-        assert fast.ledger.studies.receiving() == []
+        door.told(21)
+        assert door.files() == []
+        assert door.ledger.studies.receiving() == []
 
-    def test_fragments_before_a_command(self, fast):
-        with fast.associated() as wire:
+    def test_fragments_before_a_command(self, door):
+        with door.associated() as wire:
             wire.send(pdv(instance()))
             assert_aborts(wire)
-        fast.said("BAD_STATE")
+        door.said("BAD_STATE")
 
-    def test_a_command_that_is_none(self, fast):
-        with fast.associated() as wire:
+    def test_a_command_that_is_none(self, door):
+        with door.associated() as wire:
             wire.send(pdv(b"\1\2\3\4\5\6\7\x08\x09", command=True))
             assert_aborts(wire)
-        fast.said("BAD_COMMAND")
+        door.said("BAD_COMMAND")
 
-    def test_a_fragment_longer_than_its_pdu(self, fast):
-        with fast.associated() as wire:
+    def test_a_fragment_longer_than_its_pdu(self, door):
+        with door.associated() as wire:
             wire.send(struct.pack(">BxIIBB", 4, 6, 5000, 1, 3))
             assert_aborts(wire)
-        fast.said("BAD_PDV")
+        door.said("BAD_PDV")
 
     def test_echo_and_release(self, door):
         with door.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
@@ -316,6 +401,21 @@ class TestEstablished:
 
 
 class TestStore:
+    @pytest.mark.parametrize("name", ["1.2.3.4.5", MRImageStorage, VERIFICATION])
+    def test_a_command_of_another_class_than_its_context(self, door, name):
+        with door.associated() as wire:
+            assert wire.store(instance(SOPClassUID=name), sop_class=name) == 0x0122
+            line = door.said("NO_CONTEXT")
+            assert (line["event"], line["status"]) == ("store.reject", "0122")
+            assert wire.store(instance()) == 0
+        assert door.arrived(1)[0].arrivals == 1
+
+    def test_a_class_that_is_not_stored_at_all(self, door):
+        with door.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
+            stored = instance(SOPClassUID=VERIFICATION)
+            assert wire.store(stored, sop_class=VERIFICATION) == 0x0122
+        assert door.ledger.studies.receiving() == []
+
     def test_22_a_resend_is_a_duplicate_and_makes_no_second_row(self, door):
         with door.associated() as wire:
             assert wire.store(instance()) == 0
@@ -323,11 +423,11 @@ class TestStore:
         door.told(22)
         assert door.arrived(1)[0].arrivals == 1
 
-    def test_23_no_data_set_at_all(self, fast):
-        with fast.associated() as wire:
+    def test_23_no_data_set_at_all(self, door):
+        with door.associated() as wire:
             wire.send(pdv(command(data_set=False), command=True))
             assert wire.status() == 0xC000
-        fast.told(23)
+        door.told(23)
 
     @pytest.mark.parametrize(
         ("case", "status", "code"),
@@ -356,6 +456,7 @@ class TestStore:
                 door.lines.clear()
                 assert (line["reason"], line["status"]) == (code, f"{status:04X}")
                 assert line["bytes"] == len(data) or not data
+                assert line["sop"] == "1.2.3.4", "the instance that the command names"
             assert wire.store(instance("1.2.3.4")) == 0
         door.arrived(1)
         assert not list(tmp_path.rglob("*escaped*"))
@@ -366,6 +467,7 @@ class TestStore:
             assert wire.store(instance(), sop_instance=uid) == 0x0117
             line = door.told(36)
             assert (line["status"], line["bytes"]) == ("0117", len(instance()))
+            assert "sop" not in line, "what is no UID is in no line"
             assert wire.store(instance()) == 0
         door.arrived(1)
         assert not list(tmp_path.rglob("*escaped*"))
@@ -418,17 +520,20 @@ class TestStore:
             line = door.said("NO_SPACE")
             assert (line["event"], line["status"]) == ("store.reject", "A700")
 
-    def test_32_an_instance_that_is_too_large(self, fast, monkeypatch):
+    def test_32_an_instance_that_is_too_large(self, door, monkeypatch):
         monkeypatch.setattr(incoming_module, "MOST_BYTES", 200_000)
-        with fast.associated() as wire:
+        monkeypatch.setitem(relay.LIMITS, 1, 200_000)
+        with door.associated() as wire:
             wire.send(pdv(command(), command=True))
             for _ in range(30):
                 wire.send(pdv(b"\0" * 10_000, last=False))
             wire.send(pdv(b"\0"))
             assert wire.status() == 0xA700
-            assert wire.is_closed(3)
-        fast.told(32)
-        assert fast.files() == []
+            assert_aborts(wire)
+        line = next(line for line in door.lines if line["event"] == "store.reject")
+        assert (line["reason"], line["status"], line["bytes"]) == ("INSTANCE_SIZE", "A700", 300_001)
+        door.told(32)
+        assert door.files() == []
 
     def test_42_the_reserve_is_reached(self, tmp_path):
         with open_door(tmp_path, reserve_mib=10**9) as door:
@@ -437,15 +542,16 @@ class TestStore:
                 assert wire.store(instance()) == 0xA700
             door.told(42)
 
-    def test_43_a_sync_that_fails_refuses_this_and_all_that_follows(self, fast, monkeypatch):
+    def test_43_a_sync_that_fails_refuses_this_and_all_that_follows(self, door, monkeypatch):
         monkeypatch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "EIO")))
-        with fast.associated() as wire:
+        with door.associated() as wire:
             assert wire.store(instance()) == 0x0110
         monkeypatch.undo()
-        with fast.associated() as wire:
+        assert door.listener.has_failed, "a new process is to recover the packs"
+        with door.associated() as wire:
             assert wire.store(instance("1.2.3.9"), sop_instance="1.2.3.9") == 0x0110
-        fast.told(43)
-        assert fast.ledger.studies.receiving() == []
+        door.told(43)
+        assert door.ledger.studies.receiving() == []
 
     @pytest.mark.slow
     def test_44_a_ledger_that_is_locked(self, door):
@@ -458,15 +564,14 @@ class TestStore:
         assert (set(locked), free[-1]) == ({0, 0xA700}, 0)
         door.arrived((locked + free).count(0), within_s=15)
 
-    def test_45_a_fault_of_our_own_is_answered(self, fast, monkeypatch):
-        from dicom_node.receive import store_scp
-
-        monkeypatch.setattr(store_scp, "identify", lambda *_, **__: 1 / 0)
-        with fast.associated() as wire:
+    def test_45_a_fault_of_our_own_is_answered(self, door, monkeypatch):
+        for module in (store_scp, library):
+            monkeypatch.setattr(module, "identify", lambda *_, **__: 1 / 0)
+        with door.associated() as wire:
             assert wire.store(instance()) == 0x0110
-        fast.told(45)
+        assert door.told(45)["sop"] == "1.2.3.4"
         monkeypatch.undo()
-        with fast.associated() as wire:
+        with door.associated() as wire:
             assert wire.store(instance()) == 0
 
     def test_a_large_instance_goes_through_a_file(self, door, monkeypatch):
@@ -478,9 +583,9 @@ class TestStore:
         (kept,) = door.ledger.studies.instances("1.2.3")
         assert door.store.file(kept).open().read().endswith(large)
 
-    def test_a_data_set_in_many_fragments(self, fast):
+    def test_a_data_set_in_many_fragments(self, door):
         data = instance()
-        with fast.associated() as wire:
+        with door.associated() as wire:
             wire.send(
                 pdv(command()[:20], command=True, last=False), pdv(command()[20:], command=True)
             )
@@ -488,9 +593,9 @@ class TestStore:
                 end = start + 37
                 wire.send(pdv(data[start:end], last=end >= len(data)))
             assert wire.status() == 0
-        (study,) = fast.arrived(1)
-        (kept,) = fast.ledger.studies.instances(study.study_instance_uid)
-        assert fast.store.file(kept).open().read().endswith(data)
+        (study,) = door.arrived(1)
+        (kept,) = door.ledger.studies.instances(study.study_instance_uid)
+        assert door.store.file(kept).open().read().endswith(data)
 
 
 def test_200_hostile_connections_leave_a_valid_sender_served(tmp_path):

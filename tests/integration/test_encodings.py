@@ -1,5 +1,7 @@
 """Every transfer syntax ends where the catalogue says, by C-STORE and as a file."""
 
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,11 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
 )
-from wire import AC, command, pdv
+from wire import AC, command, element, pdv
 
 from dicom_node.decoders import COMPRESSED, NATIVE
 from dicom_node.doctor import Health, examine
-from dicom_node.domain.errors import Unusable
+from dicom_node.domain.errors import DatasetMismatch, Unusable
 from dicom_node.ledger import Ledger
 from dicom_node.receive.admission import supported_contexts
 from dicom_node.receive.intake import Intake, Outcome
@@ -188,12 +190,44 @@ def test_17_a_syntax_that_nothing_here_decodes_is_refused_as_a_file(intake, synt
     assert (outcome.status, outcome.code) == (0xC122, "NO_SYNTAX")
 
 
-def test_a_bomb_is_refused_as_a_file(intake):
-    import zlib
-
+def deflated_head() -> tuple[bytes, bytes]:
+    """Of a file in deflated explicit VR little endian, and the data set behind it, not deflated."""
     (data,) = make_study(phantom(1, slices=1, size=16, lesions=0))
-    head = check_file(file_bytes(data)).head
-    head = head.replace(b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99")
+    file = check_file(file_bytes(data))
+    explicit, deflated = (
+        b"UI\x14\x001.2.840.10008.1.2.1\0", b"UI\x16\x001.2.840.10008.1.2.1.99"
+    )  # fmt: skip
+    return file.head.replace(explicit, deflated), bytes(file.data)
+
+
+@pytest.mark.parametrize("flush", [zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH])
+def test_26_a_deflated_file_that_is_cut_off(intake, flush):
+    """At a flush between two elements, so that what is left of it seems whole."""
+    head, data = deflated_head()
+    pixels = data.rindex(b"\xe0\x7f\x10\x00")
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    cut = deflate.compress(data[:pixels]) + deflate.flush(flush)
+    whole = cut + deflate.compress(data[pixels:]) + deflate.flush()
+    for wrong in (cut, whole[:-1]):
+        outcome = take(intake[0], head + wrong)
+        assert (outcome.status, outcome.code) == (0xC000, "TRUNCATED")
+    assert take(intake[0], head + whole + b"\0").status == 0
+
+
+def test_a_deflated_file_is_inflated_in_pieces():
+    head, data = deflated_head()
+    large = element(0x0009, 0x1001, "OB", bytes(100 << 20))
+    deflated = zlib.compress(data[: data.index(b"\x10\x00\x10\x00")] + large, 1, -zlib.MAX_WBITS)
+    tracemalloc.start()
+    with pytest.raises(DatasetMismatch):
+        check_file(head + deflated)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 8 << 20
+
+
+def test_a_bomb_is_refused_as_a_file(intake):
+    head, _ = deflated_head()
     deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(300)) + deflate.flush()
     assert len(bomb) < 1 << 20

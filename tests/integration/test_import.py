@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+from log_lines import log_lines
 from typer.testing import CliRunner, Result
 
 from dicom_node.cli import app
@@ -203,7 +203,7 @@ class TestWatched:
         def busy(*_: Any) -> None:
             raise LedgerBusy("locked")
 
-        with monkeypatch.context() as broken, capture_logs() as lines:
+        with monkeypatch.context() as broken, log_lines() as lines:
             broken.setattr(ledger.studies, "record", busy)
             watching.look()
             assert watching.look() == ["LEDGER_BUSY"] * 3
@@ -225,7 +225,7 @@ class TestWatched:
             raise PermissionError("read-only")
 
         monkeypatch.setattr(Path, "rename", denied)
-        with capture_logs() as lines:
+        with log_lines() as lines:
             watching.look()
             assert watching.look() == ["NEW"] * 3
             assert watching.look() == []

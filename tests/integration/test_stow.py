@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 from catalogue import line_of
+from log_lines import log_lines
 from pydantic import SecretStr
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -21,7 +22,6 @@ from pydicom.uid import (
     BasicTextSRStorage,
     ExplicitVRBigEndian,
 )
-from structlog.testing import capture_logs
 
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
@@ -95,7 +95,7 @@ def open_site(folder: Path, **settings: Any) -> Iterator[Site]:
     port = free_port()
     app = create_app(Settings(**settings), ledger, store)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
-    with capture_logs() as lines:
+    with log_lines() as lines:
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

@@ -2,7 +2,7 @@
 go on."""
 
 import pytest
-from structlog.testing import capture_logs
+from log_lines import log_lines
 from ward import POSITIVE, Visitor, Ward
 from world import World
 
@@ -120,7 +120,7 @@ def test_the_page_and_the_metrics_say_so(ward):
 def test_the_sweep_says_it_once(ward, tmp_path):
     poison(ward, BAD, MOST_STRIKES)
     world = World(tmp_path)
-    with capture_logs() as lines:
+    with log_lines() as lines:
         world.pass_time(60)
     world.close()
     (line,) = [line for line in lines if line["event"] == "model.paused"]

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from log_lines import log_lines
 from pydicom.uid import generate_uid
-from structlog.testing import capture_logs
 from world import World, bundle, receive_all, state_of
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
@@ -170,7 +170,7 @@ class TestNamedImages:
     def test_53_what_never_comes_holds_it_open_until_the_deadline(self, make, study, policy, ends):
         world = make(expect=("MPPS",), at_deadline=policy)
         performed(world, study, uids(study))
-        with capture_logs() as lines:
+        with log_lines() as lines:
             receive_all(world, study[:3])
             world.pass_time(990)
             assert state(world, study) == "RECEIVING"
@@ -352,7 +352,7 @@ class TestCountsOfThePacs:
         world, pacs = make(pacs=PACS), Pacs()
         pacs.counts = None
         receive_all(world, study)
-        with capture_logs() as lines:
+        with log_lines() as lines:
             self.ask(world, pacs, 59)
             assert state(world, study) == "RECEIVING"
             self.ask(world, pacs, 1)
@@ -413,7 +413,7 @@ class TestNamedSeries:
     def test_a_study_waits_for_its_named_series(self, make, study):
         world = make(series=(self.VENOUS,))
         receive_all(world, study[:2])
-        with capture_logs() as lines:
+        with log_lines() as lines:
             world.pass_time(300)
         assert state(world, study) == "RECEIVING"
         assert [line["reason"] for line in lines] == ["SERIES_MISSING"]

@@ -4,6 +4,8 @@ import random
 import struct
 import tracemalloc
 from collections.abc import Callable
+from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -111,6 +113,101 @@ def test_what_comes_behind_encapsulated_pixel_data_costs_nothing(ends):
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert grown < 5000
+
+
+def icon(vr: str = "OB", fragment: bytes = b"\xff\xd8\xff\xd9") -> bytes:
+    """An Icon Image Sequence whose pixel data are encapsulated (PS3.5 A.4), before the image's."""
+    value = struct.pack("<HHI", 0xFFFE, 0xE000, len(fragment)) + fragment
+    pixels = element(0x7FE0, 0x0010, vr, value + END_OF_SEQUENCE, 0xFFFFFFFF)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(pixels)) + pixels
+    return element(0x0088, 0x0200, "SQ", item)
+
+
+END_OF_SEQUENCE = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def with_icon(raw: bytes, **of_icon: str) -> bytes:
+    at = raw.rindex(struct.pack("<HH", 0x7FE0, 0x0010))
+    return raw[:at] + icon(**of_icon) + raw[at:]
+
+
+@pytest.mark.parametrize("raw", [encoded(data_set()), ENCAPSULATED], ids=["native", "encapsulated"])
+def test_an_icon_may_be_encapsulated(raw):
+    assert look(with_icon(raw)) == look(raw)
+    assert code(with_icon(raw, vr="SQ")) == "UNPARSEABLE"
+    assert code(with_icon(raw, vr="UN")) == "UNPARSEABLE"
+    broken = with_icon(raw).replace(END_OF_SEQUENCE, b"\0" * 8, 1)
+    assert code(broken) == "UNPARSEABLE"
+
+
+def look_at_pieces(raw: bytes, cuts: list[int], syntax: str) -> Identity:
+    """As the listener does with a data set that comes in these pieces."""
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    ends = [*sorted(cuts), len(raw)]
+    head = Head(raw[: ends[0]], implicit=implicit, little=little)
+    for start, end in pairwise(ends):
+        head.more(raw[start:end])
+    return head.identify(None if head.is_all(len(raw)) else raw, syntax)
+
+
+@pytest.mark.parametrize("length", [512, 0xFFFFFFFF, 511, 600, 0])
+@pytest.mark.parametrize("vr", ["OB", "OW", "SQ", "UN", "UT", "XX"])
+def test_the_answer_to_any_kind_of_pixel_data_is_the_same_in_pieces(vr, length):
+    data = data_set()
+    del data.PixelData
+    raw = encoded(data) + element(0x7FE0, 0x0010, "OB", bytes(512), length)
+    raw = raw.replace(b"OB", vr.encode())
+    whole = outcome(look, raw)
+    for cut in range(0, len(raw), 3):
+        assert outcome(look_at_pieces, raw, [cut], ExplicitVRLittleEndian) == whole
+
+
+def test_the_last_element_counts_in_pieces_too():
+    inner = b"".join(element(0x0009, n, "LO", b"") for n in range(60_000))
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+    head, pixels = encoded(data_set())[: -(512 + 12)], encoded(data_set())[-(512 + 12) :]
+    outcomes = []
+    for top in range(39_980, 40_000):
+        more = b"".join(element(0x0009, n, "LO", b"") for n in range(top))
+        data = element(0x0008, 0x1110, "SQ", item) + more + head + pixels
+        outcomes.append(outcome(look, data))
+        cut = [len(data) - 9]
+        assert outcome(look_at_pieces, data, cut, ExplicitVRLittleEndian) == outcomes[-1]
+    assert (outcomes[0], outcomes[-1]) == (look(encoded(data_set())), "ELEMENT_LIMIT")
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.data(), st.sampled_from([*SYNTAXES, "encapsulated", "icon", "encapsulated icon"]))
+def test_the_answer_is_the_same_however_a_data_set_is_cut(data, kind):
+    raw = bytearray(samples()[kind])
+    syntax = kind if kind in SYNTAXES else ExplicitVRLittleEndian
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(raw) - 1))
+        what = data.draw(st.sampled_from(TELLING) | st.binary(min_size=1, max_size=4))
+        raw[at : at + len(what)] = what
+    at = raw.find(data.draw(st.sampled_from([b"OB", b"OW"])))
+    if at >= 0 and data.draw(st.booleans()):
+        raw[at : at + 2] = data.draw(st.sampled_from([b"SQ", b"UN", b"US", b"OW", b"OB", b"OL"]))
+    cuts = data.draw(st.lists(st.integers(0, len(raw)), min_size=1, max_size=8))
+    whole = outcome(look, bytes(raw), syntax)
+    assert outcome(look_at_pieces, bytes(raw), cuts, syntax) == whole
+
+
+TELLING = [
+    b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xfe\xff\xdd\xe0", b"\xfe\xff\x00\xe0",
+    b"\xfe\xff\x0d\xe0", b"\xe0\x7f\x10\x00", b"SQ\0\0", b"UN\0\0", b"OB\0\0",
+]  # fmt: skip
+
+
+@cache
+def samples() -> dict[str, bytes]:
+    plain = {syntax: encoded(data_set(), syntax) for syntax in SYNTAXES}
+    explicit = plain[ExplicitVRLittleEndian]
+    return plain | {
+        "encapsulated": ENCAPSULATED,
+        "icon": with_icon(explicit),
+        "encapsulated icon": with_icon(ENCAPSULATED),
+    }
 
 
 @settings(max_examples=500, deadline=None)

@@ -1,5 +1,6 @@
 """No log line carries patient data: an allow-list decides, and libraries are only named."""
 
+import ast
 import json
 import logging
 import warnings
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from dicom_node.observe import log, printable, set_up_logging
+import dicom_node
+from dicom_node.observe import FIELDS, log, printable, set_up_logging
 from dicom_node.settings.log import Log
 
 
@@ -29,6 +31,25 @@ def test_only_listed_fields_leave(lines):
     (line,) = lines()
     assert line["reason"] == "UID_MISMATCH"
     assert "CANARY" not in json.dumps(line)
+
+
+def test_no_line_names_a_field_that_is_dropped():
+    """Of a dictionary of fields nothing is known here: that is what the doors' tests are for."""
+    root = Path(dicom_node.__file__).parent
+    for file in [*root.rglob("*.py"), *(root.parent / "workers").rglob("*.py")]:
+        for call in (n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)):
+            how = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+            first = call.args[0] if call.args else None
+            if how in ("debug", "info", "warning", "error", "critical") or how == "_tell":
+                names = {keyword.arg for keyword in call.keywords if keyword.arg}
+                assert names <= FIELDS | {"exc_info", "extra"}, (file.name, ast.dump(first))
+
+
+def test_a_list_is_cut_in_its_length_and_in_its_parts(lines):
+    log("listen").warning("assoc.note", sop_classes=["CT Image Storage", "9" * 100] + ["1"] * 200)
+    (line,) = lines()
+    assert line["sop_classes"][:2] == ["CT Image Storage", "9" * 63 + "…"]
+    assert len(line["sop_classes"]) == 128
 
 
 def test_an_exception_is_named_but_not_quoted(lines):

@@ -1,7 +1,7 @@
 """The sweep finds in the ledger all that is due, however often it or anyone else was killed."""
 
 import pytest
-from structlog.testing import capture_logs
+from log_lines import log_lines
 from world import World, receive_all, state_of
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
@@ -145,7 +145,7 @@ class TestAStudyThatBreaksTheSweep:
         other = make_study(phantom(2, slices=3, size=32))
         receive_all(world, study)
         receive_all(world, other)
-        with capture_logs() as lines:
+        with log_lines() as lines:
             world.pass_time(150)
         assert state_of(world, other)["state"] == "ROUTED"
         held = state_of(world, study)

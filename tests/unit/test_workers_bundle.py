@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
+from log_lines import log_lines
 
 from dicom_node.catalog import (
     CHECKED,
@@ -177,7 +177,7 @@ def test_a_bundle_that_cannot_be_trusted_is_named_and_stops_no_other(tmp_path, b
     shutil.copytree(bundle, broken)
     (broken / "card.md").write_text("another card")
     models = Models(paths=(bundle, broken), reference=False)
-    with capture_logs() as lines:
+    with log_lines() as lines:
         assert [b.path for b in configured(models).bundles] == [bundle]
     (line,) = lines
     assert (line["event"], line["reason"], line["model"]) == (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
+from log_lines import log_lines
 
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
@@ -208,7 +208,7 @@ def bomb(folder: Path) -> BundleFolder:
 )
 def test_72_to_75_what_a_worker_does_not_load_stands_in_the_log(tmp_path, make, code):
     made = make(tmp_path)
-    with capture_logs() as lines, pytest.raises(CorruptBundle):
+    with log_lines() as lines, pytest.raises(CorruptBundle):
         Worker(None, None, None, Catalog((made,))).model(made)
     (line,) = lines
     assert (line["event"], line["reason"], line["model"]) == ("bundle.reject", code, made.id)

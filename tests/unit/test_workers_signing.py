@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from structlog.testing import capture_logs
+from log_lines import log_lines
 from typer.testing import CliRunner
 
 from dicom_node.catalog import SIGNATURE, SUMS, configured, open_bundle, shipped_bundles
@@ -86,7 +86,7 @@ def test_72_an_unsigned_bundle_is_refused_where_signatures_are_demanded(tmp_path
     make_key(tmp_path, "group")
     error = refusal(bundle, demanding(tmp_path, bundle))
     assert (error.code, "not signed" in str(error)) == ("SIGNATURE", True)
-    with capture_logs() as lines:
+    with log_lines() as lines:
         assert configured(demanding(tmp_path, bundle)).bundles == ()
     (line,) = lines
     assert (line["event"], line["reason"]) == ("bundle.reject", "SIGNATURE")

@@ -49,20 +49,35 @@ class Repaired:
 
 def repaired(dataset: Dataset, keyword: str) -> Repaired:
     """Read one attribute that is there, by its keyword, and make it fit."""
-    vr = _vr(keyword)
     try:
-        value = dataset[keyword].value
+        element = dataset[keyword]
     except Exception:  # noqa: BLE001 - pydicom raises many kinds on bytes it cannot read
-        return Repaired(vr, None, note=True)
+        return Repaired(_choices(keyword)[0], None, note=True)
+    vr, value = _vr(element), element.value
     if vr == "SQ":
         return Repaired(vr, [_item(item) for item in value or ()], note=False)
     fixed = _fixed(value, vr, keyword)
     return Repaired(vr, fixed, note=_text(fixed) != _text(value))
 
 
+def _vr(element: DataElement) -> str:
+    """The one of the standard; where it gives a choice, that of the source (PS3.5 Annex A)."""
+    choices = _choices(element.keyword)
+    if element.VR in choices:
+        return str(element.VR)
+    if "OW" in choices and isinstance(element.value, bytes):
+        return "OW"
+    return "SS" if "SS" in choices and _negative(element.value) else choices[0]
+
+
 @cache
-def _vr(keyword: str) -> str:
-    return str(dictionary_VR(keyword)).split(" ")[0]
+def _choices(keyword: str) -> tuple[str, ...]:
+    return tuple(dictionary_VR(keyword).split(" or "))
+
+
+def _negative(value: Any) -> bool:
+    parts = value if hasattr(value, "append") else [value]
+    return any(_float(part) < 0 for part in parts)
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.valuerep import PersonName
+from pydicom.valuerep import PersonName, format_number_as_ds
 
 LIMITS: Mapping[str, int] = {
     "AE": 16, "CS": 16, "SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "UC": 10240,
@@ -32,7 +32,11 @@ AGE, TIME = (
     re.compile(r"\d{3}[DWMY]"),
     re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
 )
-CODE, ZONE = re.compile(r"[A-Z0-9_ ]{0,16}"), re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
+CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
+DECIMAL = re.compile(r"(?=.{1,16}$)[+-]?(\d+\.?\d*|\.\d+)([Ee][+-]?\d+)?")
+WHOLE = re.compile(r"(?=.{1,12}$)[+-]?\d+")
+LARGEST = 2**31
+"""An integer string is less, and no less than its negative."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 CONTROL_BUT_LINES = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -158,12 +162,18 @@ def _code(value: Any, keyword: str) -> str:
 
 
 def _number(value: Any, _keyword: str) -> Any:
-    """As it is, or empty where it is no finite number."""
-    return value if math.isfinite(_float(value)) else ""
+    """As it is, or as exactly as 16 characters allow; empty where it is no finite number."""
+    number = _float(value)
+    if not math.isfinite(number):
+        return ""
+    return value if DECIMAL.fullmatch(str(value).strip()) else format_number_as_ds(number)
 
 
 def _whole_number(value: Any, _keyword: str) -> Any:
-    return value if _float(value).is_integer() else ""
+    number = _float(value)
+    if not number.is_integer() or not -LARGEST <= number < LARGEST:
+        return ""
+    return value if WHOLE.fullmatch(str(value).strip()) else str(int(number))
 
 
 def _float(value: Any) -> float:

@@ -44,6 +44,11 @@ def test_missing_type_2_attributes_are_there_and_empty() -> None:
         ("StudyDescription", "head\x00\x1b\nneck", "head   neck"),
         ("PatientAge", "57", ""),
         ("PatientName", "a^b^c^d^e^f^g=h=i=j", "a^b^c^d^e=h=i"),
+        ("PatientWeight", "71.50000000000000", "71.5"),
+        ("PatientSize", "1.7300000000000000001", "1.73"),
+        ("PatientWeight", 200 / 3, "66.6666666666667"),
+        ("SeriesNumber", "0000000000004", "4"),
+        ("SeriesNumber", "99999999999", ""),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

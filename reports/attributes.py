@@ -150,3 +150,19 @@ UNPAIRED_PARTS = frozenset(
 )
 # fmt: on
 """Body Part Examined terms that have no side (PS3.16 Annex L)."""
+# fmt: off
+UNTRUE_OF_COPIES = frozenset(
+    {
+        "PixelData", "PixelDataProviderURL", "IconImageSequence", "ModalityLUTSequence",
+        "VOILUTSequence", "SmallestImagePixelValue", "LargestImagePixelValue",
+        "SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PixelPaddingValue",
+        "PixelPaddingRangeLimit", "DigitalSignaturesSequence", "MACParametersSequence",
+        "OriginalAttributesSequence", "ReferencedImageSequence",
+        "ReferencedPerformedProcedureStepSequence",
+        "PixelAspectRatio", "PresentationIntentType", "RequestAttributesSequence",
+        "SpecificCharacterSet",
+    }
+)
+# fmt: on
+"""What an image that is derived from another must not have of it: what is of its pixels, of its
+bytes, or says who made it."""

@@ -7,22 +7,25 @@ need; what was changed is named by its keyword, never by its value.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY
+from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY, UNTRUE_OF_COPIES
 from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
 UNREADABLE = object()
 """Stands for a value that pydicom cannot read."""
+LAST_OF_FILES = 0x0007FFFF
+"""Groups below belong to messages and files."""
 COSINES = 6
 """Values of Image Orientation (Patient)."""
 
@@ -42,14 +45,15 @@ class Sources:
         return self.headers[0]
 
 
-def repaired_sources(datasets: Sequence[Dataset]) -> Sources:
+def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sources:
     """Repair headers; patient and study are taken from the first, for they are one study's.
 
-    Raises nothing for bad values; ``IndexError`` without any data set.
+    ``whole``: with everything that an image derived from one may have of it. Raises nothing for
+    bad values; ``IndexError`` without any data set.
     """
     shared = _copied(datasets[0], (*PATIENT, *STUDY, *EQUIPMENT), {})
     known: dict[str, _Copy] = {}
-    images = [_copied(dataset, IMAGE, known) for dataset in datasets]
+    images = [_copied(d, (*IMAGE, *(_further(d) if whole else ())), known) for d in datasets]
     headers = tuple(_header(shared, image) for image in images)
     noted = (keyword for each in (shared, *images) for keyword, copy in each.items() if copy.noted)
     return Sources(headers, tuple(dict.fromkeys(noted)))
@@ -91,6 +95,19 @@ def _copied(dataset: Dataset, keywords: Iterable[str], known: Copies) -> Copies:
                 known[keyword] = _copy(dataset, keyword, stated)
             copies[keyword] = known[keyword]
     return copies
+
+
+def _further(dataset: Dataset) -> list[str]:
+    """What else a header holds that may be copied."""
+    return [keyword for keyword in map(_copyable, dataset.keys()) if keyword]
+
+
+@lru_cache(maxsize=4096)
+def _copyable(tag: BaseTag) -> str:
+    """The keyword of a standard attribute; none for those that repeat, as overlays do."""
+    keyword = keyword_for_tag(tag)
+    wanted = keyword not in IMAGE and keyword not in UNTRUE_OF_COPIES
+    return keyword if wanted and tag_for_keyword(keyword) == tag > LAST_OF_FILES else ""
 
 
 @cache

@@ -37,7 +37,7 @@ class Sources:
     headers: tuple[Dataset, ...]
     """One for each instance, in the order of the analysis."""
     repairs: tuple[str, ...]
-    """Keywords of the attributes that had to be changed or left out."""
+    """Attributes that had to be changed or left out, as ``Keyword`` or ``Sequence.Keyword``."""
 
     @property
     def first(self) -> Dataset:
@@ -55,7 +55,8 @@ def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sou
     known: dict[str, _Copy] = {}
     images = [_copied(d, (*IMAGE, *(_further(d) if whole else ())), known) for d in datasets]
     headers = tuple(_header(shared, image) for image in images)
-    noted = (keyword for each in (shared, *images) for keyword, copy in each.items() if copy.noted)
+    copies = (copy for each in (shared, *images) for copy in each.values())
+    noted = (name for copy in copies for name in copy.changed)
     return Sources(headers, tuple(dict.fromkeys(noted)))
 
 
@@ -65,7 +66,7 @@ class _Copy:
 
     stated: Any
     element: DataElement | None
-    noted: bool
+    changed: tuple[str, ...]
 
 
 Copies = dict[str, _Copy]
@@ -125,18 +126,18 @@ def _stated(dataset: Dataset, tag: BaseTag) -> Any:
 def _copy(dataset: Dataset, keyword: str, stated: Any) -> _Copy:
     new = repaired(dataset, keyword)
     if new.value is None:
-        return _Copy(stated, None, new.note)
+        return _Copy(stated, None, new.changed)
     element = DataElement(keyword, new.vr, new.value)
     if keyword == "ImageOrientationPatient" and element.VM == COSINES:
-        return _straightened(stated, element, new.note)
-    return _Copy(stated, element, new.note)
+        return _straightened(stated, element, new.changed)
+    return _Copy(stated, element, new.changed)
 
 
-def _straightened(stated: Any, element: DataElement, noted: bool) -> _Copy:
+def _straightened(stated: Any, element: DataElement, changed: tuple[str, ...]) -> _Copy:
     """Direction cosines that a scanner rounded, made of unit length and square again."""
-    straight = unit_cosines(element.value)
+    straight, name = unit_cosines(element.value), (element.keyword,)
     if not np.isfinite(straight).all():
-        return _Copy(stated, None, noted=True)
+        return _Copy(stated, None, name)
     moved = abs(straight - [float(value) for value in element.value]).max() > NOTICEABLE
     facing = DataElement(element.tag, "DS", [decimal(value) for value in straight])
-    return _Copy(stated, facing, noted or bool(moved))
+    return _Copy(stated, facing, name if moved else changed)

@@ -7,6 +7,7 @@ import analyses
 import pytest
 import sources
 import validators
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import Analysis, ResultInstance
@@ -15,7 +16,7 @@ from reports.outlines import OutlinesWriter
 from reports.parametric_map import ParametricMapWriter
 from reports.part10 import dataset_bytes
 from reports.segmentation import SegmentationWriter
-from reports.writer import ResultWriter, write_results
+from reports.writer import DEFAULT_WRITERS, ResultWriter, write_results
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -86,3 +87,25 @@ def test_numbers_in_functional_groups_are_shortened_too(errors, tmp_path: Path) 
     )
     _, results = written(given, *OF_PIXELS)
     assert errors(results) == []
+
+
+@pytest.mark.validators
+def test_values_of_the_wrong_representation_make_valid_results(errors) -> None:
+    given = analyses.analysis()
+    for header in given.images.datasets:
+        header.SpecificCharacterSet = "ISO_IR 100"
+        header.add(DataElement("PatientName", "OB", "Müller^Jörg".encode("latin-1")))
+        header.add(DataElement("PatientID", "UN", b"K\xf6ln 7"))
+        header.add(
+            DataElement("ImagePositionPatient", "LO", [*map(str, header.ImagePositionPatient)])
+        )
+        header.add(DataElement("PositionReferenceIndicator", "UT", "x" * 100))
+        header.add(DataElement("InstanceNumber", "UN", b"1.5"))
+    case, results = written(given, *DEFAULT_WRITERS)
+    assert errors(results) == []
+    assert {str(result.dataset.PatientName) for result in results} == {"Müller^Jörg"}
+    assert {result.dataset.PatientID for result in results} == {"Köln 7"}
+    assert set(case.sources.repairs) == {
+        "PatientName", "PatientID", "ImagePositionPatient", "PositionReferenceIndicator",
+        "InstanceNumber",
+    }  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import analyses
@@ -137,6 +138,7 @@ def saved(result: ResultInstance, folder: Path) -> Path:
     return path
 
 
+@cache
 def rejection() -> Rejection:
     given = analyses.analysis()
     results = write_results(Case(given))
@@ -172,10 +174,36 @@ def test_a_rejection_note_takes_back_everything_that_was_sent() -> None:
     assert "A cyst, not a lesion." in note.to_json()
 
 
+READERS = {
+    "Weber, Anna": "Weber^Anna",
+    "Weber": "Weber",
+    "Weber\\Anna": "Weber Anna",
+    "Weber=Anna = X": "Weber Anna X",
+    "Weber^Anna^^Dr.": "Weber^Anna^^Dr.",
+    "a^b^c^d^e^f, g": "a^b^c^d^e f, g",
+    "Weber, Anna^M.": "Weber, Anna^M.",
+    "王小东": "王小东",
+    "W" * 100: "W" * 59 + "…",
+}
+
+
+@pytest.mark.parametrize("typed", READERS)
+def test_the_reader_of_a_rejection_note_is_a_person(typed: str) -> None:
+    note = rejection_note(replace(rejection(), reader=typed)).dataset
+    (name,) = items(note, "Person Observer Name")
+    assert name.PersonName == READERS[typed]
+
+
+def test_a_name_without_letters_names_nobody() -> None:
+    note = rejection_note(replace(rejection(), reader="\\ ^=")).dataset
+    assert list(items(note, "Person Observer Name")) == []
+
+
 @pytest.mark.validators
-def test_a_rejection_note_is_valid(tool: validators.Tool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", ["Weber, Anna", "Weber\\Anna = X", "^", "a^b^c^d^e^f"])
+def test_a_rejection_note_is_valid(reader: str, tool: validators.Tool, tmp_path: Path) -> None:
     tool("dciodvfy")
-    path = saved(rejection_note(rejection()), tmp_path)
+    path = saved(rejection_note(replace(rejection(), reader=reader)), tmp_path)
     assert validators.dciodvfy(path) == []
     assert validators.sr_validator(path) == []
     assert "Rejected for Quality Reasons" in validators.dsrdump(path)

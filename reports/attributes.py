@@ -132,8 +132,9 @@ IMAGE = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
     "RecognizableVisualFeatures",
+    "RequestAttributesSequence",
 )
-"""Of each image: what it is, where it lies, how it is to be shown."""
+"""Of each image: what it is, where it lies, how it is to be shown, who asked for it."""
 # fmt: off
 UNPAIRED_PARTS = frozenset(
     {

@@ -21,9 +21,11 @@ from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
 from reports.settings import ReportSettings
 from reports.source import repaired_sources
+from reports.structured_report import StructuredReportWriter
 from reports.subject import Maker
 from reports.writer import write_results
 
+PARAMETERS = "Algorithm Parameters"
 OLD = Reference("2.25.1001", "2.25.7", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.8")
 REASONS = {
     "NO_MODEL": ("Not Attempted", "Object Types not supported"),
@@ -85,6 +87,14 @@ def test_what_was_searched_for_is_undetermined_and_never_absent() -> None:
     assert values(document, "Presence of property") == ["Undetermined"]
     assert values(document, "Finding") == ["Lesion"]
     assert "Absent" not in document.to_json()
+
+
+def test_the_algorithm_is_named_with_its_operating_point_and_its_bytes() -> None:
+    """As in the SR of a result (TID 4019)."""
+    parameters = {i.TextValue for i in items(answer_document(answer()).dataset, PARAMETERS)}
+    assert {"target=lesion", "operating_threshold=0.5", f"bundle_sha256={'b0' * 32}"} < parameters
+    result = write_results(Case(analyses.analysis()), (StructuredReportWriter(),))[-1].dataset
+    assert parameters == {i.TextValue for i in items(result, PARAMETERS)}
 
 
 def test_a_study_that_no_model_reads_is_answered_by_the_node_itself() -> None:

@@ -34,7 +34,7 @@ from reports.document import document
 from reports.identity import described
 from reports.image_library import container
 from reports.language import _, speaking
-from reports.measurement_groups import PRESENCE, PRESENCE_OF_PROPERTY
+from reports.measurement_groups import PRESENCE, PRESENCE_OF_PROPERTY, parameters
 from reports.references import Reference
 from reports.settings import DISCLAIMER, ReportSettings
 from reports.source import Sources
@@ -134,6 +134,7 @@ def _group(answer: Answer, target: Target) -> MeasurementsAndQualitativeEvaluati
             version=answer.maker.version,
             manufacturer=answer.maker.manufacturer,
             family=codes.DCM.ArtificialIntelligence,
+            parameters=parameters(target, answer.provenance),
         ),
         qualitative_evaluations=[presence],
     )

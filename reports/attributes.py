@@ -132,8 +132,9 @@ IMAGE = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
     "RecognizableVisualFeatures",
+    "RequestAttributesSequence",
 )
-"""Of each image: what it is, where it lies, how it is to be shown."""
+"""Of each image: what it is, where it lies, how it is to be shown, who asked for it."""
 # fmt: off
 UNPAIRED_PARTS = frozenset(
     {
@@ -150,3 +151,19 @@ UNPAIRED_PARTS = frozenset(
 )
 # fmt: on
 """Body Part Examined terms that have no side (PS3.16 Annex L)."""
+# fmt: off
+UNTRUE_OF_COPIES = frozenset(
+    {
+        "PixelData", "PixelDataProviderURL", "IconImageSequence", "ModalityLUTSequence",
+        "VOILUTSequence", "SmallestImagePixelValue", "LargestImagePixelValue",
+        "SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PixelPaddingValue",
+        "PixelPaddingRangeLimit", "DigitalSignaturesSequence", "MACParametersSequence",
+        "OriginalAttributesSequence", "ReferencedImageSequence",
+        "ReferencedPerformedProcedureStepSequence",
+        "PixelAspectRatio", "PresentationIntentType", "RequestAttributesSequence",
+        "SpecificCharacterSet",
+    }
+)
+# fmt: on
+"""What an image that is derived from another must not have of it: what is of its pixels, of its
+bytes, or says who made it."""

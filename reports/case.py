@@ -42,8 +42,9 @@ class Case:
 
     @cached_property
     def sources(self) -> Sources:
-        """The repaired headers of the source images."""
-        return repaired_sources(self.analysis.images.datasets)
+        """The repaired headers of the source images, whole where images are derived of them."""
+        derives = self.analysis.prediction.derived is not None
+        return repaired_sources(self.analysis.images.datasets, whole=derives)
 
     @cached_property
     def key_slices(self) -> tuple[KeySlice, ...]:

@@ -16,6 +16,7 @@ from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.outputs import Image
 from dicom_node.domain.prediction import DerivedImages
+from reports.attributes import UNTRUE_OF_COPIES
 from reports.case import Case
 from reports.identity import code_item, copy_element, described, identify, image_reference
 from reports.multiframe import copy_compression
@@ -23,19 +24,6 @@ from reports.planes import decimal
 from reports.settings import SHORT_DISCLAIMER
 
 KIND = ResultKind.DERIVED_IMAGE
-LEFT_OUT = frozenset(
-    {
-        "PixelData", "PixelDataProviderURL", "IconImageSequence", "ModalityLUTSequence",
-        "VOILUTSequence", "SmallestImagePixelValue", "LargestImagePixelValue",
-        "SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PixelPaddingValue",
-        "PixelPaddingRangeLimit", "DigitalSignaturesSequence", "MACParametersSequence",
-        "OriginalAttributesSequence", "ReferencedImageSequence",
-        "ReferencedPerformedProcedureStepSequence",
-        "PixelAspectRatio", "PresentationIntentType", "RequestAttributesSequence",
-    }
-)  # fmt: skip
-"""Of the source: what is of its pixels, or says who made it."""
-OVERLAYS = range(0x6000, 0x6100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +45,12 @@ class DerivedImagesWriter:
 
 
 def _image(case: Case, plan: Image, derived: DerivedImages, frame: int) -> Dataset:
-    source = _source(case, frame)
+    source = case.header(frame)
     dataset = _copied(source)
     identify(dataset, case, KIND, frame)
     dataset.Modality = source.Modality
     dataset.SeriesDescription = described(case.maker, plan.description)
-    dataset.ImageType = ["DERIVED", "SECONDARY", *list(source.get("ImageType") or ())[2:]]
+    dataset.ImageType = ["DERIVED", "SECONDARY", *_further_types(source)]
     dataset.DerivationDescription = f"{plan.description} by {case.maker.id}. {SHORT_DISCLAIMER}"
     dataset.DerivationCodeSequence = [code_item(plan.derivation.code)]
     purpose = codes.DCM.SourceImageForImageProcessingOperation
@@ -74,21 +62,19 @@ def _image(case: Case, plan: Image, derived: DerivedImages, frame: int) -> Datas
     return dataset
 
 
-def _source(case: Case, frame: int) -> Dataset:
-    """The whole header, which holds what its class requires."""
-    uid = case.reference(frame).sop_instance_uid
-    return next(d for d in case.analysis.images.datasets if d.SOPInstanceUID == uid)
-
-
 def _copied(source: Dataset) -> Dataset:
-    """Standard attributes, without those that another picture or another maker make untrue."""
+    """Attributes without those that another picture or another maker make untrue."""
     dataset = Dataset()
     for element in source:
-        overlay = element.tag.group in OVERLAYS
-        known = bool(element.keyword) and not element.tag.is_private
-        if known and not overlay and element.keyword not in LEFT_OUT:
+        if element.keyword not in UNTRUE_OF_COPIES:
             copy_element(dataset, source, element.keyword)
     return dataset
+
+
+def _further_types(source: Dataset) -> list[str]:
+    """What the class of the source puts behind the first two values, such as AXIAL."""
+    stated = source.get("ImageType")
+    return list(stated)[2:] if hasattr(stated, "append") else []
 
 
 def _place(dataset: Dataset, case: Case, derived: DerivedImages, frame: int) -> None:
@@ -104,8 +90,8 @@ def _place(dataset: Dataset, case: Case, derived: DerivedImages, frame: int) -> 
 
 def _pixels(dataset: Dataset, source: Dataset, derived: DerivedImages, frame: int) -> None:
     """16 bits, by the source's own rescale; signed in the whole series or not at all."""
-    slope = float(source.get("RescaleSlope", 1))
-    zero = float(source.get("RescaleIntercept", 0))
+    slope = float(source.get("RescaleSlope") or 1)
+    zero = float(source.get("RescaleIntercept") or 0)
     stored = np.rint((derived.pixels[frame] - zero) / slope)
     signed = bool(((derived.pixels - zero) / slope).min() < -0.5)
     limits = np.iinfo(np.int16 if signed else np.uint16)

@@ -4,16 +4,16 @@ By hand, for highdicom's constructors copy the whole tree, and search it twice f
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
 from dicom_node.domain.delivery import ResultKind
-from reports.identity import code_item, identify
+from reports.identity import code_item, identify, stated_codes
 from reports.predecessors import name_predecessors
 from reports.references import Reference, hierarchical
+from reports.requests import referenced_requests
 from reports.subject import Subject
 
 FORMS: Mapping[ResultKind, UID] = {
@@ -42,6 +42,8 @@ def document(
     performed = stated_procedures(subject.sources.first)
     dataset.PerformedProcedureCodeSequence = [code_item(code) for code in performed]
     dataset.ReferencedPerformedProcedureStepSequence = []
+    if requests := referenced_requests(subject):
+        dataset.ReferencedRequestSequence = requests
     dataset.CurrentRequestedProcedureEvidenceSequence = hierarchical(evidence)
     identify(dataset, subject, kind)
     name_predecessors(dataset, predecessors)
@@ -50,12 +52,4 @@ def document(
 
 def stated_procedures(source: Dataset) -> list[Code]:
     """The codes of the procedure that the source states."""
-    items = source.get("ProcedureCodeSequence") or ()
-    return [code for code in map(_code, items) if code is not None]
-
-
-def _code(item: Dataset) -> Code | None:
-    values: list[Any] = [
-        item.get("CodeValue"), item.get("CodingSchemeDesignator"), item.get("CodeMeaning"),
-    ]  # fmt: skip
-    return Code(*(str(value) for value in values)) if all(values) else None
+    return stated_codes(source, "ProcedureCodeSequence")

@@ -1,11 +1,10 @@
 """From stored values to grey levels, for presentation states, which must repeat it (PS3.3 C.11)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from reports.case import Case
@@ -24,12 +23,14 @@ class Rescale:
     slope: str = ""
     intercept: str = ""
     type: str = ""
-    table: DataElement | None = None
+    content: str = ""
+    """Of the table, in JSON: images with equal tables are rescaled alike."""
+    table: Dataset | None = field(default=None, compare=False)
 
     def write(self, dataset: Dataset) -> None:
         """Modality LUT module (PS3.3 C.11.1)."""
         if self.table is not None:
-            dataset.ModalityLUTSequence = self.table.value
+            dataset.ModalityLUTSequence = [self.table]
         elif self.slope:
             dataset.RescaleIntercept, dataset.RescaleSlope = self.intercept, self.slope
             dataset.RescaleType = self.type
@@ -46,7 +47,8 @@ def rescales(case: Case, frames: Sequence[int]) -> dict[Rescale, list[int]]:
 def _rescale(case: Case, frame: int) -> Rescale:
     source = _group(case, frame, "PixelValueTransformationSequence")
     if source.get("ModalityLUTSequence"):
-        return Rescale(table=source["ModalityLUTSequence"])
+        table = source.ModalityLUTSequence[0]
+        return Rescale(content=table.to_json(), table=table)
     if "RescaleSlope" not in source:
         return Rescale()
     kind = source.get("RescaleType") or ("HU" if case.header(frame).Modality == "CT" else "US")

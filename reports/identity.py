@@ -1,6 +1,7 @@
 """What all results share: patient, study, series, equipment, dates, UIDs (PS3.3 C.7, C.12)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -188,6 +189,18 @@ def code_item(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code[:3]
     return item
+
+
+def stated_codes(source: Dataset, keyword: str) -> list[Code]:
+    """The codes of a sequence; an item that lacks one of the three parts is none."""
+    return [code for code in map(_code, source.get(keyword) or ()) if code is not None]
+
+
+def _code(item: Dataset) -> Code | None:
+    values: list[Any] = [
+        item.get("CodeValue"), item.get("CodingSchemeDesignator"), item.get("CodeMeaning"),
+    ]  # fmt: skip
+    return Code(*(str(value) for value in values)) if all(values) else None
 
 
 def image_reference(case: Case, frame: int, purpose: Code) -> Dataset:

@@ -40,6 +40,7 @@ from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.manifest import Target
 from dicom_node.domain.outputs import Quantity
 from dicom_node.domain.prediction import Box
+from dicom_node.domain.provenance import Provenance
 from reports.case import Case
 from reports.language import _, number
 from reports.location import center
@@ -179,21 +180,26 @@ def _sites(case: Case, target: Target | Quantity | None, frame: int) -> list[Fin
 
 def algorithm(case: Case, asked: Target | Quantity | None) -> AlgorithmIdentification:
     """TID 4019, with the operating point and all that decides what the algorithm does."""
-    manifest, provenance = case.analysis.manifest, case.analysis.provenance
+    manifest = case.analysis.manifest
     return AlgorithmIdentification(
         name=manifest.title,
         version=manifest.version,
         manufacturer=manifest.manufacturer,
         family=codes.DCM.ArtificialIntelligence,
-        parameters=[
-            *_parameters(asked),
-            f"bundle_sha256={provenance.bundle_sha256}",
-            f"config_sha256={provenance.config_sha256}",
-        ],
+        parameters=parameters(asked, case.provenance),
     )
 
 
-def _parameters(asked: Target | Quantity | None) -> list[str]:
+def parameters(asked: Target | Quantity | None, provenance: Provenance) -> list[str]:
+    """What was asked, at which operating point, of which bytes, under which settings."""
+    hashes = [
+        f"bundle_sha256={provenance.bundle_sha256}",
+        f"config_sha256={provenance.config_sha256}",
+    ]
+    return [*_question(asked), *hashes]
+
+
+def _question(asked: Target | Quantity | None) -> list[str]:
     if isinstance(asked, Target):
         return [
             f"target={asked.label}",

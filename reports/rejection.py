@@ -1,5 +1,6 @@
 """The rejection note: a Key Object Selection that takes results back (IHE IOCM, TID 2010)."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,9 @@ watch over the model. Patient safety (113037) would say that patient or side wer
 worklist entry (113038) that it was made for another order, retention (113039) that it is old."""
 MODIFIER = codes.cid7011.InappropriateImageProcessing
 """CID 7011, which TID 2010 demands beside this title."""
+COMPONENTS = 5
+"""Of a name: family, given, middle, prefix, suffix."""
+MOST_OF_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,22 @@ def _content(rejection: Rejection) -> KeyObjectSelection:
     return content
 
 
-def _reader(name: str) -> ObserverContext:
-    family, _, given = clean(name, 60).replace("^", " ").partition(", ")
-    attributes = PersonObserverIdentifyingAttributes(name=f"{family}^{given}")
+def _reader(name: str) -> ObserverContext | None:
+    """Who rejected; nobody where no letter is left, for then the model is the only observer."""
+    written = _person_name(clean(name, MOST_OF_NAME))
+    if not written:
+        return None
+    attributes = PersonObserverIdentifyingAttributes(name=written)
     return ObserverContext(codes.DCM.Person, attributes)
+
+
+def _person_name(text: str) -> str:
+    """What a person typed, as a PN of one component group (PS3.5 section 6.2.1).
+
+    ``Family, Given``, or components as DICOM writes them; what parts values and groups is no
+    letter of a name.
+    """
+    line = " ".join(re.sub(r"[\\=]", " ", text).split())
+    typed = line.split("^", COMPONENTS - 1) if "^" in line else line.split(", ", 1)
+    components = [component.replace("^", " ").strip() for component in typed]
+    return "^".join(components).rstrip("^")

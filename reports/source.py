@@ -7,22 +7,25 @@ need; what was changed is named by its keyword, never by its value.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY
+from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY, UNTRUE_OF_COPIES
 from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
 UNREADABLE = object()
 """Stands for a value that pydicom cannot read."""
+LAST_OF_FILES = 0x0007FFFF
+"""Groups below belong to messages and files."""
 COSINES = 6
 """Values of Image Orientation (Patient)."""
 
@@ -34,7 +37,7 @@ class Sources:
     headers: tuple[Dataset, ...]
     """One for each instance, in the order of the analysis."""
     repairs: tuple[str, ...]
-    """Keywords of the attributes that had to be changed or left out."""
+    """Attributes that had to be changed or left out, as ``Keyword`` or ``Sequence.Keyword``."""
 
     @property
     def first(self) -> Dataset:
@@ -42,16 +45,18 @@ class Sources:
         return self.headers[0]
 
 
-def repaired_sources(datasets: Sequence[Dataset]) -> Sources:
+def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sources:
     """Repair headers; patient and study are taken from the first, for they are one study's.
 
-    Raises nothing for bad values; ``IndexError`` without any data set.
+    ``whole``: with everything that an image derived from one may have of it. Raises nothing for
+    bad values; ``IndexError`` without any data set.
     """
     shared = _copied(datasets[0], (*PATIENT, *STUDY, *EQUIPMENT), {})
     known: dict[str, _Copy] = {}
-    images = [_copied(dataset, IMAGE, known) for dataset in datasets]
+    images = [_copied(d, (*IMAGE, *(_further(d) if whole else ())), known) for d in datasets]
     headers = tuple(_header(shared, image) for image in images)
-    noted = (keyword for each in (shared, *images) for keyword, copy in each.items() if copy.noted)
+    copies = (copy for each in (shared, *images) for copy in each.values())
+    noted = (name for copy in copies for name in copy.changed)
     return Sources(headers, tuple(dict.fromkeys(noted)))
 
 
@@ -61,7 +66,7 @@ class _Copy:
 
     stated: Any
     element: DataElement | None
-    noted: bool
+    changed: tuple[str, ...]
 
 
 Copies = dict[str, _Copy]
@@ -93,6 +98,19 @@ def _copied(dataset: Dataset, keywords: Iterable[str], known: Copies) -> Copies:
     return copies
 
 
+def _further(dataset: Dataset) -> list[str]:
+    """What else a header holds that may be copied."""
+    return [keyword for keyword in map(_copyable, dataset.keys()) if keyword]
+
+
+@lru_cache(maxsize=4096)
+def _copyable(tag: BaseTag) -> str:
+    """The keyword of a standard attribute; none for those that repeat, as overlays do."""
+    keyword = keyword_for_tag(tag)
+    wanted = keyword not in IMAGE and keyword not in UNTRUE_OF_COPIES
+    return keyword if wanted and tag_for_keyword(keyword) == tag > LAST_OF_FILES else ""
+
+
 @cache
 def _tag(keyword: str) -> BaseTag:
     return Tag(keyword)
@@ -108,18 +126,18 @@ def _stated(dataset: Dataset, tag: BaseTag) -> Any:
 def _copy(dataset: Dataset, keyword: str, stated: Any) -> _Copy:
     new = repaired(dataset, keyword)
     if new.value is None:
-        return _Copy(stated, None, new.note)
+        return _Copy(stated, None, new.changed)
     element = DataElement(keyword, new.vr, new.value)
     if keyword == "ImageOrientationPatient" and element.VM == COSINES:
-        return _straightened(stated, element, new.note)
-    return _Copy(stated, element, new.note)
+        return _straightened(stated, element, new.changed)
+    return _Copy(stated, element, new.changed)
 
 
-def _straightened(stated: Any, element: DataElement, noted: bool) -> _Copy:
+def _straightened(stated: Any, element: DataElement, changed: tuple[str, ...]) -> _Copy:
     """Direction cosines that a scanner rounded, made of unit length and square again."""
-    straight = unit_cosines(element.value)
+    straight, name = unit_cosines(element.value), (element.keyword,)
     if not np.isfinite(straight).all():
-        return _Copy(stated, None, noted=True)
+        return _Copy(stated, None, name)
     moved = abs(straight - [float(value) for value in element.value]).max() > NOTICEABLE
     facing = DataElement(element.tag, "DS", [decimal(value) for value in straight])
-    return _Copy(stated, facing, noted or bool(moved))
+    return _Copy(stated, facing, name if moved else changed)

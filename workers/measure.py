@@ -12,10 +12,15 @@ from scipy.spatial.distance import pdist, squareform
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.findings import Measurement
 from dicom_node.domain.images import SourceImages
+from workers.units import HOUNSFIELD, unit_of
 
 MILLILITRE = Code("ml", "UCUM", "ml")
-MEAN = {"CT": codes.DCM.MeanAttenuationCoefficient}
-DEVIATION = {"CT": codes.DCM.StandardDeviationOfAttenuationCoefficient}
+INTENSITY = (codes.SCT.Mean, codes.SCT.StandardDeviation)
+ATTENUATION = (
+    codes.DCM.MeanAttenuationCoefficient,
+    codes.DCM.StandardDeviationOfAttenuationCoefficient,
+)
+"""Of values in Hounsfield units."""
 
 
 def volume_ml(mask: BoolArray, images: SourceImages) -> float:
@@ -49,13 +54,12 @@ def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Mea
 
     ``mask`` is (frames, rows, columns). Without geometry there are no sizes.
     """
-    modality, unit = _modality(images), unit_of(images)
+    unit = unit_of(images)
+    mean, deviation = ATTENUATION if unit == HOUNSFIELD else INTENSITY
     values = images.pixels[mask]
     intensity = (
-        Measurement(MEAN.get(modality, codes.SCT.Mean), float(values.mean()), unit),
-        Measurement(
-            DEVIATION.get(modality, codes.SCT.StandardDeviation), float(values.std()), unit
-        ),
+        Measurement(mean, float(values.mean()), unit),
+        Measurement(deviation, float(values.std()), unit),
     )
     if images.affine is None:
         return intensity
@@ -66,16 +70,6 @@ def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Mea
         Measurement(codes.SCT.ShortAxis, width, codes.UCUM.Millimeter),
         *intensity,
     )
-
-
-def unit_of(images: SourceImages) -> Code:
-    """Of the pixels: HU for CT, none for others."""
-    unit: Code = codes.UCUM.HounsfieldUnit if _modality(images) == "CT" else codes.UCUM.NoUnits
-    return unit
-
-
-def _modality(images: SourceImages) -> str:
-    return str(images.datasets[0].get("Modality", "")) if images.datasets else ""
 
 
 def _edge_points(outline: BoolArray) -> NDArray[np.float64]:

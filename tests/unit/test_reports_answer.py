@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import analyses
@@ -20,9 +21,11 @@ from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
 from reports.settings import ReportSettings
 from reports.source import repaired_sources
+from reports.structured_report import StructuredReportWriter
 from reports.subject import Maker
 from reports.writer import write_results
 
+PARAMETERS = "Algorithm Parameters"
 OLD = Reference("2.25.1001", "2.25.7", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.8")
 REASONS = {
     "NO_MODEL": ("Not Attempted", "Object Types not supported"),
@@ -86,6 +89,14 @@ def test_what_was_searched_for_is_undetermined_and_never_absent() -> None:
     assert "Absent" not in document.to_json()
 
 
+def test_the_algorithm_is_named_with_its_operating_point_and_its_bytes() -> None:
+    """As in the SR of a result (TID 4019)."""
+    parameters = {i.TextValue for i in items(answer_document(answer()).dataset, PARAMETERS)}
+    assert {"target=lesion", "operating_threshold=0.5", f"bundle_sha256={'b0' * 32}"} < parameters
+    result = write_results(Case(analyses.analysis()), (StructuredReportWriter(),))[-1].dataset
+    assert parameters == {i.TextValue for i in items(result, PARAMETERS)}
+
+
 def test_a_study_that_no_model_reads_is_answered_by_the_node_itself() -> None:
     document = answer_document(answer("NO_MODEL", model=False)).dataset
     assert document.ManufacturerModelName == "DICOM AI node"
@@ -137,6 +148,7 @@ def saved(result: ResultInstance, folder: Path) -> Path:
     return path
 
 
+@cache
 def rejection() -> Rejection:
     given = analyses.analysis()
     results = write_results(Case(given))
@@ -172,10 +184,36 @@ def test_a_rejection_note_takes_back_everything_that_was_sent() -> None:
     assert "A cyst, not a lesion." in note.to_json()
 
 
+READERS = {
+    "Weber, Anna": "Weber^Anna",
+    "Weber": "Weber",
+    "Weber\\Anna": "Weber Anna",
+    "Weber=Anna = X": "Weber Anna X",
+    "Weber^Anna^^Dr.": "Weber^Anna^^Dr.",
+    "a^b^c^d^e^f, g": "a^b^c^d^e f, g",
+    "Weber, Anna^M.": "Weber, Anna^M.",
+    "王小东": "王小东",
+    "W" * 100: "W" * 59 + "…",
+}
+
+
+@pytest.mark.parametrize("typed", READERS)
+def test_the_reader_of_a_rejection_note_is_a_person(typed: str) -> None:
+    note = rejection_note(replace(rejection(), reader=typed)).dataset
+    (name,) = items(note, "Person Observer Name")
+    assert name.PersonName == READERS[typed]
+
+
+def test_a_name_without_letters_names_nobody() -> None:
+    note = rejection_note(replace(rejection(), reader="\\ ^=")).dataset
+    assert list(items(note, "Person Observer Name")) == []
+
+
 @pytest.mark.validators
-def test_a_rejection_note_is_valid(tool: validators.Tool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", ["Weber, Anna", "Weber\\Anna = X", "^", "a^b^c^d^e^f"])
+def test_a_rejection_note_is_valid(reader: str, tool: validators.Tool, tmp_path: Path) -> None:
     tool("dciodvfy")
-    path = saved(rejection_note(rejection()), tmp_path)
+    path = saved(rejection_note(replace(rejection(), reader=reader)), tmp_path)
     assert validators.dciodvfy(path) == []
     assert validators.sr_validator(path) == []
     assert "Rejected for Quality Reasons" in validators.dsrdump(path)

@@ -1,10 +1,13 @@
 """A picture that a model made stands beside its source: the same place, scale and window."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import analyses
 import numpy as np
 import pytest
+import validators
 from PIL import Image
 from pydicom.sr.coding import Code
 
@@ -16,6 +19,7 @@ from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.derived_images import DerivedImagesWriter
 from reports.html import report_html
+from reports.part10 import dataset_bytes
 from reports.pictures import PANEL
 from reports.secondary_capture import SecondaryCaptureWriter
 
@@ -113,3 +117,32 @@ def test_an_image_whose_low_values_are_bright_stays_so() -> None:
     assert image.dataset.PhotometricInterpretation == "MONOCHROME1"
     (picture,) = Case(given).pictures
     assert (middle(picture.derived) == middle(picture.outlined)).all()
+
+
+@pytest.mark.validators
+def test_what_is_wrong_in_a_source_is_right_in_the_image_derived_from_it(
+    tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    tool("dciodvfy")
+    wrong = {
+        "ProtocolName": "P" * 80, "StationName": "S" * 30, "ScanOptions": "helical mode",
+        "AcquisitionDate": "2026.03.14", "KVP": "120.00000000000000001",
+        "ImageOrientationPatient": ["0.999", "0", "0", "0", "0.999", "0"],
+        "SliceThickness": "5.0000000000000000001", "RescaleSlope": "1.0000000000000000",
+        "PatientName": "a^b^c^d^e^f",
+    }  # fmt: skip
+    case = Case(made(**wrong))
+    (image, *_) = DerivedImagesWriter().write(case, [])
+    path = tmp_path / "image.dcm"
+    path.write_bytes(dataset_bytes(image.dataset))
+    assert validators.dciodvfy(path) == []
+    derived = image.dataset
+    assert (derived.ProtocolName, derived.ScanOptions) == ("P" * 64, "HELICAL MODE")
+    assert (derived.AcquisitionDate, derived.KVP) == ("20260314", 120)
+    assert derived.ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+    assert {*wrong} == {*case.sources.repairs}
+
+
+def test_a_kind_of_image_in_one_word_is_no_list_of_letters() -> None:
+    (image, *_) = DerivedImagesWriter().write(Case(made(ImageType="ORIGINAL")), [])
+    assert image.dataset.ImageType == ["DERIVED", "SECONDARY"]

@@ -8,13 +8,15 @@ from pathlib import Path
 import analyses
 import numpy as np
 import pytest
+import sources
 import validators
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
-from dicom_node.domain.findings import Presence
+from dicom_node.domain.findings import Presence, SegmentMask
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.colormap import INFERNO
@@ -102,6 +104,63 @@ def test_a_window_is_made_where_the_source_names_none() -> None:
         del header.WindowCenter, header.WindowWidth
     (state,) = written(given, OutlinesWriter())
     assert all(window.WindowWidth > 1 for window in state.SoftcopyVOILUTSequence)
+
+
+def lut(vr: str, first: int, **attributes: str) -> Dataset:
+    """A table of 4096 entries."""
+    item = Dataset()
+    item.LUTDescriptor = [4096, first, 16]
+    item["LUTDescriptor"].VR = vr
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    item.LUTData = np.linspace(0, 65535, 4096).astype("<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    return item
+
+
+def tabled(folder: Path, **tables: list[Dataset]) -> Analysis:
+    """Two radiographs, displayed by tables and neither by a window nor by a slope."""
+    views = sources.radiograph(
+        sources.body(), ComputedRadiographyImageStorage, "CR", views=2, **tables
+    )
+    for image in views.instances:
+        del image.WindowCenter, image.WindowWidth
+    return views.analysis(folder, analyses.manifest())
+
+
+@pytest.mark.validators
+def test_images_that_are_displayed_by_tables_keep_them(
+    tmp_path: Path, tool: Callable[[str], str]
+) -> None:
+    """A Modality LUT, and a VOI LUT whose descriptor is signed and whose data are words."""
+    tool("dciodvfy")
+    given = tabled(
+        tmp_path / "source",
+        ModalityLUTSequence=[lut("US", 0, ModalityLUTType="US")],
+        VOILUTSequence=[lut("SS", -5, LUTExplanation="bone")],
+    )
+    (state,) = written(given, OutlinesWriter())
+    (table,), (window,) = state.ModalityLUTSequence, state.SoftcopyVOILUTSequence
+    assert table.LUTData == lut("US", 0).LUTData
+    assert window.VOILUTSequence[0].LUTDescriptor == [4096, -5, 16]
+    assert window.VOILUTSequence[0].LUTExplanation == "bone"
+    assert Case(given).sources.repairs == ()
+    path = tmp_path / "state.dcm"
+    path.write_bytes(dataset_bytes(state))
+    assert validators.dciodvfy(path) == []
+
+
+def test_images_with_different_tables_have_outlines_of_their_own(tmp_path: Path) -> None:
+    given = tabled(tmp_path, ModalityLUTSequence=[lut("US", 0, ModalityLUTType="US")])
+    given.images.datasets[1].ModalityLUTSequence[0].ModalityLUTType = "OD"
+    states = written(replace(given, segments=_in_both(given)), OutlinesWriter())
+    assert {state.ModalityLUTSequence[0].ModalityLUTType for state in states} == {"US", "OD"}
+
+
+def _in_both(given: Analysis) -> tuple[SegmentMask, ...]:
+    first = given.segments[0]
+    there = np.repeat(first.mask.any(axis=0)[None], len(given.images.frames), axis=0)
+    return (replace(first, mask=there),)
 
 
 def test_without_segments_there_is_nothing_to_outline() -> None:

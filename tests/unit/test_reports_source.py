@@ -44,6 +44,11 @@ def test_missing_type_2_attributes_are_there_and_empty() -> None:
         ("StudyDescription", "head\x00\x1b\nneck", "head   neck"),
         ("PatientAge", "57", ""),
         ("PatientName", "a^b^c^d^e^f^g=h=i=j", "a^b^c^d^e=h=i"),
+        ("PatientWeight", "71.50000000000000", "71.5"),
+        ("PatientSize", "1.7300000000000000001", "1.73"),
+        ("PatientWeight", 200 / 3, "66.6666666666667"),
+        ("SeriesNumber", "0000000000004", "4"),
+        ("SeriesNumber", "99999999999", ""),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -55,10 +60,100 @@ def test_an_invalid_value_is_repaired_and_named_by_its_keyword(
     assert sources.repairs == (keyword,)
 
 
-def test_a_value_of_the_wrong_representation_becomes_text() -> None:
+@pytest.mark.parametrize("through_a_file", [False, True])
+@pytest.mark.parametrize(
+    ("character_set", "keyword", "vr", "stated", "meant"),
+    [
+        (None, "PatientID", "OB", b"ID-7", "ID-7"),
+        (None, "PatientName", "OB", b"Doe^John\0", "Doe^John"),
+        ("ISO_IR 100", "PatientID", "OB", b"M\xfcller", "Müller"),
+        ("ISO_IR 100", "PatientName", "OB", b"M\xfcller^J\xf6rg", "Müller^Jörg"),
+        ("ISO_IR 192", "PatientID", "OB", "Müller".encode(), "Müller"),
+        ("GB18030", "PatientName", "OB", "王^小东".encode("gb18030"), "王^小东"),
+        (["", "ISO 2022 IR 87"], "PatientName", "OB",
+         b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B", "Yamada^Tarou=山田^太郎"),
+        (None, "PatientID", "OB", b"A\\B", "A"),
+        (None, "PatientSex", "OB", b"M ", "M"),
+        (None, "PatientBirthDate", "LO", "19700131", "19700131"),
+        (None, "PixelSpacing", "LO", ["0.5", "0.25"], "[0.5, 0.25]"),
+        (None, "Rows", "LO", "512", "512"),
+        (None, "Rows", "LO", "many", ""),
+        (None, "Rows", "DS", "70000", ""),
+        (None, "FrameOfReferenceUID", "OB", b"2.25.9", "2.25.9"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_value_of_the_wrong_representation_keeps_its_meaning(
+    character_set, keyword, vr, stated, meant, through_a_file
+) -> None:
     dataset = header()
-    dataset.add(DataElement("PatientID", "UN", b"ID-7"))
-    assert repaired_sources([dataset]).first.PatientID == "ID-7"
+    if character_set:
+        dataset.SpecificCharacterSet = character_set
+    dataset.add(DataElement(keyword, vr, stated))
+    if through_a_file:
+        dataset = dcmread(BytesIO(dataset_bytes(dataset)))
+    sources = repaired_sources([dataset])
+    assert str(sources.first[keyword].value) == meant
+    assert sources.repairs == (keyword,)
+    dataset_bytes(sources.first)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_nobody_knows_the_representation_of_is_decoded_as_the_data_set_says() -> None:
+    dataset = header(SpecificCharacterSet="ISO_IR 100")
+    dataset.add(DataElement("PatientID", "UN", b"M\xfcller"))
+    sources = repaired_sources([dataset])
+    assert sources.first.PatientID == "Müller"
+    assert sources.repairs == ("PatientID",)
+
+
+def test_a_sequence_that_is_none_is_left_out_and_named() -> None:
+    dataset = header()
+    dataset.add(DataElement("ProcedureCodeSequence", "OB", b"1234"))
+    dataset.add(DataElement("PatientID", "SQ", [header()]))
+    sources = repaired_sources([dataset])
+    assert sources.first.get("ProcedureCodeSequence") is None
+    assert sources.first.PatientID in (None, "")
+    assert sorted(sources.repairs) == ["PatientID", "ProcedureCodeSequence"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_change_within_an_item_is_named_with_its_sequence() -> None:
+    code, equipment = Dataset(), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "C" * 20, "99SITE", "CT"
+    equipment.SpecificCharacterSet = "ISO_IR 100"
+    equipment.add(DataElement("LocalNamespaceEntityID", "OB", b"Z\xfcrich"))
+    code.ContextIdentifier = "0042"
+    sources = repaired_sources(
+        [header(ProcedureCodeSequence=[code], IssuerOfAccessionNumberSequence=[equipment])]
+    )
+    assert sources.first.ProcedureCodeSequence[0].CodeValue == "C" * 16
+    (issuer,) = sources.first.IssuerOfAccessionNumberSequence
+    assert issuer.LocalNamespaceEntityID == "Zürich"
+    assert "SpecificCharacterSet" not in issuer
+    assert sources.repairs == (
+        "IssuerOfAccessionNumberSequence.LocalNamespaceEntityID", "ProcedureCodeSequence.CodeValue",
+    )  # fmt: skip
+
+
+def test_an_item_is_read_in_the_character_set_around_it() -> None:
+    equipment = Dataset()
+    equipment.add(DataElement("LocalNamespaceEntityID", "OB", b"Z\xfcrich"))
+    source = header(SpecificCharacterSet="ISO_IR 100", IssuerOfAccessionNumberSequence=[equipment])
+    (issuer,) = repaired_sources([source]).first.IssuerOfAccessionNumberSequence
+    assert issuer.LocalNamespaceEntityID == "Zürich"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_cannot_be_read_in_an_item_is_left_out_and_named() -> None:
+    code = Dataset()
+    code.CodeMeaning = "CT"
+    tag = Tag("PatientAge")
+    code[tag] = RawDataElement(tag, "US", 3, b"123", 0, is_implicit_VR=False,
+                               is_little_endian=True)  # fmt: skip
+    sources = repaired_sources([header(ProcedureCodeSequence=[code])])
+    assert sources.first.ProcedureCodeSequence[0].CodeMeaning == "CT"
+    assert sources.repairs == ("ProcedureCodeSequence.PatientAge",)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -1,5 +1,7 @@
 """Measurements agree with spheres and ellipses of known size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -7,6 +9,7 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain.images import FrameReference, SourceImages
 from workers.measure import diameters_mm, longest_slice, measurements, volume_ml
+from workers.units import unit_of
 
 SPACING = (2.0, 0.7, 0.9)
 SHAPE = (30, 120, 110)
@@ -18,9 +21,11 @@ def grid(center_mm: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
     )
 
 
-def images(modality: str = "CT", affine: bool = True) -> SourceImages:
+def images(modality: str = "CT", affine: bool = True, **attributes: object) -> SourceImages:
     header = Dataset()
     header.Modality = modality
+    for keyword, value in attributes.items():
+        setattr(header, keyword, value)
     matrix = np.zeros((4, 4))
     matrix[2, 0], matrix[1, 1], matrix[0, 2], matrix[3, 3] = *SPACING, 1
     pixels = np.random.default_rng(0).normal(60, 10, SHAPE).astype(np.float32)
@@ -85,6 +90,47 @@ def test_intensity_is_in_hounsfield_units_on_ct(sphere):
 def test_intensity_has_no_unit_elsewhere(sphere):
     mean = named(measurements(sphere, 15, images("MR")), codes.SCT.Mean)
     assert mean.unit == codes.UCUM.NoUnits
+
+
+@pytest.mark.parametrize(
+    ("modality", "attributes", "unit"),
+    [
+        ("CT", {"RescaleType": "HU"}, "[hnsf'U]"),
+        ("CT", {"RescaleType": "MGML"}, "mg/ml"),
+        ("CT", {"RescaleType": "PCT"}, "%"),
+        ("CT", {"RescaleType": "ED"}, "10*23/ml"),
+        ("CT", {"RescaleType": "Z_EFF"}, "1"),
+        ("CT", {"RescaleType": "US"}, "1"),
+        ("PT", {"Units": "BQML", "RescaleType": "BQML"}, "Bq/ml"),
+        ("PT", {"Units": "GML"}, "g/ml{SUVbw}"),
+        ("PT", {"Units": "GML", "SUVType": "LBM"}, "g/ml{SUVlbm}"),
+        ("PT", {"Units": "GML", "SUVType": "OF_OUR_OWN"}, "1"),
+        ("PT", {"Units": "CM2ML", "SUVType": "BSA"}, "cm2/ml{SUVbsa}"),
+        ("PT", {"Units": "CNTS"}, "{counts}"),
+        ("PT", {"Units": "NONE"}, "1"),
+        ("PT", {}, "1"),
+        ("MR", {"RescaleType": "HU"}, "1"),
+    ],
+)
+def test_intensity_is_in_the_unit_that_the_header_states(sphere, modality, attributes, unit):
+    values = measurements(sphere, 15, images(modality, **attributes))
+    names = (codes.DCM.MeanAttenuationCoefficient, codes.SCT.Mean)
+    (mean,) = (each for each in values if each.name in names)
+    assert (mean.unit.value, mean.unit.scheme_designator) == (unit, "UCUM")
+    assert (mean.name == names[0]) == (unit == "[hnsf'U]")
+
+
+def test_images_in_different_units_have_none(sphere):
+    both = images(RescaleType="HU").datasets + images(RescaleType="MGML").datasets
+    assert unit_of(replace(images(), datasets=both)) == codes.UCUM.NoUnits
+
+
+def test_frames_state_their_units_themselves():
+    image, group, transformation = Dataset(), Dataset(), Dataset()
+    image.Modality, transformation.RescaleType = "CT", "MGML"
+    group.PixelValueTransformationSequence = [transformation]
+    image.PerFrameFunctionalGroupsSequence = [group, group]
+    assert unit_of(replace(images(), datasets=(image,))).value == "mg/ml"
 
 
 def test_without_geometry_there_are_no_sizes(sphere):

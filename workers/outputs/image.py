@@ -14,8 +14,8 @@ from dicom_node.domain.prediction import DerivedImages, Prediction
 from dicom_node.domain.steps import Standardize, Step, Window
 from explain.projection import Grid
 from workers.findings import Answers, Case
-from workers.measure import unit_of
 from workers.outputs.said import Said
+from workers.units import unit_of
 
 IN_PLANE = frozenset({"fit", "resize", "crop", "pad"})
 """Steps that move pixels and leave their values."""

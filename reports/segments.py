@@ -10,11 +10,11 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.findings import SegmentMask
-from dicom_node.domain.manifest import Target
 from reports.case import Case
 from reports.identity import code_item
 from reports.language import _, number
 from reports.settings import SHORT_DISCLAIMER
+from reports.side import asked_of, side_of
 from reports.terms import term
 
 BLACK = CIELabColor(0.0, 0.0, 0.0)
@@ -73,22 +73,17 @@ def _algorithm(case: Case, segment: SegmentMask) -> AlgorithmIdentificationSeque
 
 
 def _anatomic_regions(case: Case, segment: SegmentMask) -> list[Dataset]:
-    """The site of the finding that has this segment, with its side."""
-    target = _target(case, segment)
-    if target is None or target.site is None:
+    """The site of the answer that has this segment, with its side."""
+    answers = case.analysis.answers
+    shown = (a for a in answers if a.segment is not None and a.segment.number == segment.number)
+    answer = next(shown, None)
+    asked = asked_of(answer) if answer else None
+    if answer is None or asked is None or asked.site is None:
         return []
-    item = code_item(target.site.code)
-    if target.laterality is not None:
-        item.AnatomicRegionModifierSequence = [code_item(target.laterality.code)]
+    item = code_item(asked.site.code)
+    if side := side_of(case.analysis.images, answer):
+        item.AnatomicRegionModifierSequence = [code_item(side)]
     return [item]
-
-
-def _target(case: Case, segment: SegmentMask) -> Target | None:
-    findings = case.analysis.findings
-    shown = (
-        f.target for f in findings if f.segment is not None and f.segment.number == segment.number
-    )
-    return next(shown, None)
 
 
 def overlapping(segments: Sequence[SegmentMask]) -> bool:

@@ -166,7 +166,7 @@ def summary(analysis: Analysis) -> dict[str, Any]:
         "warning": wording.warning(analysis),
         "findings": [
             {
-                "label": finding.target.finding.meaning,
+                "label": wording.named(analysis, finding),
                 "presence": finding.presence.value,
                 "probability": round(finding.probability, 4),
                 "trust": finding.explanation.quality.trust.value if finding.explanation else None,

@@ -67,9 +67,12 @@ class Answers:
 
 
 def answer(case: Case) -> Answers:
-    """Segments (context first, then one for each region found), findings, and notes."""
+    """Segments (one for each region found, then context), findings, and notes.
+
+    A segment's number is that of its finding in every result.
+    """
     targets = case.manifest.classification.targets if case.manifest.classification else ()
-    segments = list(context(case, {target.located_by for target in targets}))
+    segments: list[SegmentMask] = []
     findings: list[Finding] = []
     notes: list[str] = []
     taken_of: dict[str, set[int]] = {}
@@ -79,8 +82,8 @@ def answer(case: Case) -> Answers:
         regions = find_regions(case, target)
         taken = [n for n in regions.large if _reaches(probability, regions.frames([n]), target)]
         found = [
-            _located(case, target, probability, regions.mask(n), place, len(segments) + place)
-            for place, n in enumerate(taken, 1)
+            _located(case, target, probability, regions.mask(n), number)
+            for number, n in enumerate(taken, len(segments) + 1)
         ]
         segments += [finding.segment for finding in found if finding.segment]
         found += _whole_image(case, target, probability, regions, taken)
@@ -91,6 +94,7 @@ def answer(case: Case) -> Answers:
             taken_of.setdefault(target.located_by, set()).update(taken)
     for label, taken_ones in taken_of.items():
         notes += _unlikely(label, len(_regions(case, label).large) - len(taken_ones))
+    segments += context(case, {target.located_by for target in targets}, len(segments))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
 
 
@@ -147,9 +151,8 @@ def place_named(
     return find_region(saliency, answer.frame, images, level=level, outline=outline)
 
 
-def context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
+def context(case: Case, located: set[str | None], number: int = 0) -> Iterator[SegmentMask]:
     """Segments that no target is located by: one each, where there is any of it."""
-    number = 0
     for segment, mask in _masks(case):
         if segment.label not in located and mask.any():
             number += 1
@@ -161,16 +164,11 @@ def _reaches(probability: FloatArray, frames: BoolArray, target: Target) -> bool
 
 
 def _located(
-    case: Case,
-    target: Target,
-    probability: FloatArray,
-    region: BoolArray,
-    number: int,
-    segment: int,
+    case: Case, target: Target, probability: FloatArray, region: BoolArray, number: int
 ) -> Finding:
     name = f"{target.label} {number}"
     plan = next(s for s, _ in _masks(case) if s.label == target.located_by)
-    mask = _segment_mask(case, plan, region, name, segment)
+    mask = _segment_mask(case, plan, region, name, number)
     frame = longest_slice(region, case.images)
     return Finding(
         target=target,

@@ -56,11 +56,11 @@ def answers(
 
 def test_each_connected_region_is_a_segment_and_a_finding_largest_first():
     found = answers(SMALL, BIG)
-    assert [s.label for s in found.segments] == ["Body", "Lesion 1", "Lesion 2"]
+    assert [s.label for s in found.segments] == ["Lesion 1", "Lesion 2", "Body"]
     assert [s.number for s in found.segments] == [1, 2, 3]
-    assert [f.segment for f in found.findings] == list(found.segments[1:])
-    np.testing.assert_array_equal(found.segments[1].mask, BIG)
-    np.testing.assert_array_equal(found.segments[2].mask, SMALL)
+    assert [f.segment for f in found.findings] == list(found.segments[:2])
+    np.testing.assert_array_equal(found.segments[0].mask, BIG)
+    np.testing.assert_array_equal(found.segments[1].mask, SMALL)
     assert {f.presence for f in found.findings} == {Presence.PRESENT}
     assert [f.frame for f in found.findings] == [6, 14]
 
@@ -85,7 +85,7 @@ SPECK[12, 10:14, 10:14] = True
 
 
 def test_noise_below_the_smallest_volume_is_no_segment():
-    assert [s.label for s in answers(SPECK, BIG).segments] == ["Body", "Lesion 1"]
+    assert [s.label for s in answers(SPECK, BIG).segments] == ["Lesion 1", "Body"]
 
 
 def test_slices_that_show_only_noise_have_no_say():
@@ -117,8 +117,8 @@ def test_nothing_outlined_and_no_positive_slice_is_absent_with_the_highest_proba
 
 def test_a_region_in_negative_slices_is_left_out_with_a_note():
     found = answers(BIG, SMALL, positive=slice(12, 17))
-    assert [s.label for s in found.segments] == ["Body", "Lesion 1"]
-    np.testing.assert_array_equal(found.segments[1].mask, SMALL)
+    assert [s.label for s in found.segments] == ["Lesion 1", "Body"]
+    np.testing.assert_array_equal(found.segments[0].mask, SMALL)
     (note,) = found.notes
     assert note.startswith("1 place was outlined as Lesion")
 
@@ -168,10 +168,10 @@ def test_tracking_is_the_same_in_every_run_and_differs_between_findings():
     uids = [f.tracking_uid for f in once.findings]
     assert uids == [f.tracking_uid for f in again.findings]
     assert len({s.tracking_uid for s in once.segments}) == 3
-    assert [s.tracking_uid for s in once.segments[1:]] == uids
+    assert [s.tracking_uid for s in once.segments[:2]] == uids
 
 
 def test_codes_come_from_the_manifest():
-    body, lesion = answers(BIG).segments
+    lesion, body = answers(BIG).segments
     assert (body.category.value, body.type.value) == ("91723000", "38266002")
     assert (lesion.category.value, lesion.type.value) == ("49755003", "52988006")

@@ -27,7 +27,7 @@ def side_of(images: SourceImages, answer: Answer) -> Code | None:
     asked = asked_of(answer)
     if asked is not None and asked.laterality is not None:
         return asked.laterality.code
-    return SIDES.get(_stated(images, answer.frame))
+    return SIDES.get(stated_side(images, answer.frame))
 
 
 def side_word(images: SourceImages, answer: Answer) -> str:
@@ -38,7 +38,8 @@ def side_word(images: SourceImages, answer: Answer) -> str:
     return _(WORDS[side.value]) if side.value in WORDS else term(side.meaning)
 
 
-def _stated(images: SourceImages, frame: int) -> str:
+def stated_side(images: SourceImages, frame: int) -> str:
+    """``L``, ``R`` or ``B`` of the image of a frame; empty where it states none."""
     shown = images.frames[frame]
     headers = (h for h in images.datasets if h.SOPInstanceUID == shown.sop_instance_uid)
     header = next(headers, Dataset())

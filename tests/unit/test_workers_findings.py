@@ -11,6 +11,7 @@ from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.prediction import Prediction
 from dicom_node.domain.provenance import Provenance
 from workers.findings import Answers, Case, answer
+from workers.tracking import remembered, tracked
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
 
@@ -38,6 +39,7 @@ def answers(
     positive: slice | None = slice(0, 20),
     body: np.ndarray = BODY,
     manifest: ModelManifest = MANIFEST,
+    earlier: Answers | None = None,
 ) -> Answers:
     assert manifest.classification is not None
     shape = SHAPE[0], len(manifest.classification.targets)
@@ -51,7 +53,8 @@ def answers(
     frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(SHAPE[0]))
     images = SourceImages((), frames, np.zeros(SHAPE, np.float32), affine)
     prediction = Prediction(np.zeros_like(probabilities), probabilities, masks)
-    return answer(Case(manifest, PROVENANCE, images, prediction))
+    known = remembered([tracked(earlier.findings)]) if earlier else ()
+    return answer(Case(manifest, PROVENANCE, images, prediction, known))
 
 
 def test_each_connected_region_is_a_segment_and_a_finding_largest_first():
@@ -152,14 +155,15 @@ def test_positive_slices_without_a_region_are_a_finding_of_the_whole_image():
 def test_positive_slices_beside_a_region_belong_to_it():
     """BIG fills slices 3 to 9; the blurred end of a lesion may still be seen in the next one."""
     found = answers(BIG, positive=slice(2, 11))
-    assert [f.tracking_id for f in found.findings] == ["Lesion 1"]
+    assert [f.segment and f.segment.label for f in found.findings] == ["Lesion 1"]
 
 
 def test_another_run_of_positive_slices_is_another_finding():
     found = answers(BIG, positive=[*range(4, 8), *range(15, 18)])
-    assert [(f.tracking_id, f.segment is None) for f in found.findings] == [
-        ("Lesion 1", False),
-        ("Lesion 2", True),
+    assert [f.segment is None for f in found.findings] == [False, True]
+    assert [f.tracking_id for f in found.findings] == [
+        "Lesion at L20 P20 H18 mm",
+        "Lesion at L30 P30 H48 mm",
     ]
 
 
@@ -169,6 +173,44 @@ def test_tracking_is_the_same_in_every_run_and_differs_between_findings():
     assert uids == [f.tracking_uid for f in again.findings]
     assert len({s.tracking_uid for s in once.segments}) == 3
     assert [s.tracking_uid for s in once.segments[:2]] == uids
+
+
+def uids(found: Answers) -> list[str]:
+    return [finding.tracking_uid for finding in found.findings]
+
+
+def test_a_new_and_larger_lesion_takes_neither_name_nor_number_from_an_old_one():
+    first = answers(SMALL)
+    second = answers(SMALL, BIG, earlier=first)
+    assert uids(second)[0] == uids(first)[0]
+    assert uids(second)[1] not in uids(first)
+    assert [s.label for s in second.segments] == ["Lesion 1", "Lesion 2", "Body"]
+    np.testing.assert_array_equal(second.segments[0].mask, SMALL)
+    assert [s.tracking_uid for s in second.segments[:2]] == uids(second)
+
+
+def test_a_lesion_whose_outline_moves_by_millimetres_is_the_same():
+    first = answers(BIG, SMALL)
+    moved = answers(np.roll(BIG, (1, 2, 3), (0, 1, 2)), sphere((14, 41, 42), 10), earlier=first)
+    assert uids(moved) == uids(first)
+    assert [f.tracking_id for f in moved.findings] == [f.tracking_id for f in first.findings]
+
+
+def test_a_lesion_of_which_late_slices_show_the_rest_is_the_same():
+    cut = BIG.copy()
+    cut[6:] = False
+    first = answers(cut, positive=slice(3, 6))
+    assert first.segments[0].label == "Lesion 1"
+    assert uids(answers(BIG, positive=slice(3, 10), earlier=first)) == uids(first)
+
+
+def test_a_lesion_elsewhere_is_another_even_if_the_old_one_is_gone():
+    first = answers(BIG)
+    assert not set(uids(answers(SMALL, earlier=first))) & set(uids(first))
+
+
+def test_the_names_are_of_the_place_where_no_earlier_run_is_at_hand():
+    assert uids(answers(SMALL)) == uids(answers(BIG, SMALL))[1:]
 
 
 def test_codes_come_from_the_manifest():

@@ -72,6 +72,11 @@ def number(value: float) -> str:
     return format_decimal(rounded, "0.##########", locale=LOCALES[_current.get()])
 
 
+def exact(value: float) -> str:
+    """A number that somebody set, with all its digits."""
+    return format_decimal(float(f"{value:.10g}"), "0.##########", locale=LOCALES[_current.get()])
+
+
 def fixed(value: float, digits: int) -> str:
     """A number with so many digits after the point."""
     return format_decimal(round(value, digits), f"0.{'0' * digits}", locale=LOCALES[_current.get()])

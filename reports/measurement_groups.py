@@ -40,8 +40,8 @@ from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.manifest import Target
 from dicom_node.domain.outputs import Quantity
 from dicom_node.domain.prediction import Box
+from reports.calibration import calibration_parameter, probability_text, stated_percent
 from reports.case import Case
-from reports.language import _, number
 from reports.location import center
 from reports.segmentation import frame_number
 from reports.side import asked_of, side_of
@@ -196,7 +196,7 @@ def _parameters(asked: Target | Quantity | None) -> list[str]:
         return [
             f"target={asked.label}",
             f"operating_threshold={asked.threshold:g}",
-            f"calibration=temperature scaling, T={asked.temperature:g}",
+            calibration_parameter(asked),
         ]
     return [f"quantity={asked.label}"] if asked else []
 
@@ -210,13 +210,8 @@ def _measurements(finding: Answer) -> list[Measurement]:
 
 def _probability(finding: Finding) -> Measurement:
     """As a number, with what makes it comparable: calibration and operating point."""
-    target = finding.target
-    percent = round(100 * finding.probability, 1)
-    measurement = Measurement(name=PROBABILITY, value=percent, unit=codes.UCUM.Percent)
-    text = _(
-        "Calibrated by temperature scaling with T = {temperature}. At or above {threshold} % the "
-        "target counts as present."
-    ).format(temperature=number(target.temperature), threshold=number(100 * target.threshold))
+    value, text = stated_percent(finding), probability_text(finding.target)
+    measurement = Measurement(name=PROBABILITY, value=value, unit=codes.UCUM.Percent)
     item = TextContentItem(COMMENT, text, RelationshipTypeValues.HAS_PROPERTIES)
     measurement[0].ContentSequence = ContentSequence([item])
     return measurement

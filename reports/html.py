@@ -250,7 +250,7 @@ def _derived(case: Case, picture: Picture) -> dict[str, Any] | None:
             place=picture.place, warning=_(SHORT_DISCLAIMER)
         ),
         "caption": _("Derived image, in the same window: series {number}, {name}").format(
-            number=series_number(case, kind), name=described(case.maker, made.label)
+            number=series_number(case, kind), name=described(case.maker, term(made.label))
         ),
     }
 
@@ -267,7 +267,7 @@ def _places(case: Case, key: KeySlice) -> list[str]:
 
 
 def _measure(measure: QualityMeasure) -> dict[str, str]:
-    unit = wording.UNITS.get(measure.unit.value, measure.unit.value)
+    unit = wording.written(measure.unit)
     return {
         "name": term(measure.name.meaning),
         "value": f"{number(measure.value)} {unit}".strip(),

@@ -15,7 +15,7 @@ from reports.identity import code_item
 from reports.language import _, number
 from reports.settings import SHORT_DISCLAIMER
 from reports.side import asked_of, side_of
-from reports.terms import term
+from reports.wording import segment_name
 
 BLACK = CIELabColor(0.0, 0.0, 0.0)
 
@@ -36,7 +36,9 @@ def description(case: Case, segment: SegmentMask) -> Dataset:
     item.SegmentDescription = _(
         "Connected part of {label} where the model's output is at least {threshold}. {warning}"
     ).format(
-        label=term(segment.label), threshold=number(segment.threshold), warning=_(SHORT_DISCLAIMER)
+        label=segment_name(case.analysis, segment),
+        threshold=number(segment.threshold),
+        warning=_(SHORT_DISCLAIMER),
     )
     if regions := _anatomic_regions(case, segment):
         item.AnatomicRegionSequence = regions

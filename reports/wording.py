@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from functools import reduce
 
+from pydicom.sr.coding import Code
+
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.concepts import DERIVED_IMAGE
 from dicom_node.domain.explanation import Explanation, ExplanationQuality, Region, Trust
-from dicom_node.domain.findings import Answer, Estimate, Finding, Measurement, Presence, Share
+from dicom_node.domain.findings import (
+    Answer,
+    Estimate,
+    Finding,
+    Measurement,
+    Presence,
+    SegmentMask,
+    Share,
+)
 from reports.compass import coordinate
+from reports.key_slices import code_of
 from reports.language import N_, _, fixed, number, percent
 from reports.side import side_word
 from reports.terms import term
@@ -114,12 +125,23 @@ def measured(analysis: Analysis, estimate: Estimate) -> str:
 
 def measurement_text(measurement: Measurement) -> str:
     """Name, number and unit."""
-    unit = UNITS.get(measurement.unit.value, measurement.unit.value)
+    unit = written(measurement.unit)
     return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
+
+
+def written(unit: Code) -> str:
+    """A unit as people write it."""
+    return UNITS.get(unit.value, unit.value)
 
 
 UNITS = {"[hnsf'U]": "HU", "1": "", "{pixels}": "px", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
 """How people write UCUM."""
+
+
+def segment_name(analysis: Analysis, segment: SegmentMask) -> str:
+    """``Lesion 1``: as the table calls what was found there."""
+    name = term(code_of(analysis, segment).meaning)
+    return _("{name} {number}").format(name=name, number=segment.number)
 
 
 def place_text(finding: Answer) -> str:
@@ -202,7 +224,7 @@ def method_text(explanation: Explanation) -> str:
         "{method}, layer {layer}, in {units} on a fixed scale from 0 to {scale}; highest "
         "value {highest}."
     ).format(
-        units=saliency.unit.meaning if saliency.unit else _("logit units"),
+        units=written(saliency.unit) if saliency.unit else _("logit units"),
         method=term(saliency.method.meaning),
         layer=saliency.layer,
         scale=number(saliency.full_scale),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from dicom_node.domain.outputs import Quantity
+from reports.wording import written
 
 
 def unlikely(label: str, count: int) -> Iterator[str]:
@@ -24,7 +25,7 @@ def out_of_range(quantity: Quantity) -> str:
     """Of a number that training never saw."""
     return (
         f"{quantity.label} lies outside of the range that the model was trained on: "
-        f"{quantity.low:g} to {quantity.high:g} {quantity.unit.meaning}."
+        f"{quantity.low:g} to {quantity.high:g} {written(quantity.unit.code)}."
     )
 
 

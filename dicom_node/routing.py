@@ -152,8 +152,9 @@ def _wanted(rule: TagRule) -> str:
 
 
 def _shown(value: AttributeValue) -> str:
-    text = "\\".join(map(str, value)) if isinstance(value, list) else str(value)
-    return "missing" if value is None else text[:64]
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    text = "\\".join(map(str, values))
+    return text[:64] or "missing"
 
 
 def frames(series: Series) -> int:

@@ -19,9 +19,11 @@ from dicom_node.domain.prediction import DerivedImages
 from reports.attributes import UNTRUE_OF_COPIES
 from reports.case import Case
 from reports.identity import code_item, copy_element, described, identify, image_reference
+from reports.language import _
 from reports.multiframe import copy_compression
 from reports.planes import decimal
 from reports.settings import SHORT_DISCLAIMER
+from reports.terms import term
 
 KIND = ResultKind.DERIVED_IMAGE
 
@@ -49,9 +51,11 @@ def _image(case: Case, plan: Image, derived: DerivedImages, frame: int) -> Datas
     dataset = _copied(source)
     identify(dataset, case, KIND, frame)
     dataset.Modality = source.Modality
-    dataset.SeriesDescription = described(case.maker, plan.description)
+    dataset.SeriesDescription = described(case.maker, term(plan.description))
     dataset.ImageType = ["DERIVED", "SECONDARY", *_further_types(source)]
-    dataset.DerivationDescription = f"{plan.description} by {case.maker.id}. {SHORT_DISCLAIMER}"
+    dataset.DerivationDescription = _("{what} by {model}. {warning}").format(
+        what=term(plan.description), model=case.maker.id, warning=_(SHORT_DISCLAIMER)
+    )
     dataset.DerivationCodeSequence = [code_item(plan.derivation.code)]
     purpose = codes.DCM.SourceImageForImageProcessingOperation
     dataset.SourceImageSequence = [image_reference(case, frame, purpose)]

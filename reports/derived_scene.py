@@ -15,6 +15,7 @@ from reports.fonts import drawable
 from reports.key_slices import KeySlice
 from reports.language import _
 from reports.overlay import Scene, resized
+from reports.terms import term
 from reports.window import gray
 
 MOST_LETTERS = 40
@@ -54,5 +55,5 @@ def _laid(
 
 def _place(images: SourceImages, frame: int, name: str) -> str:
     """As ``compass.place``, of the derived series."""
-    parts = (drawable(name, MOST_LETTERS), _("image {}").format(frame + 1))
+    parts = (drawable(term(name), MOST_LETTERS), _("image {}").format(frame + 1))
     return _(", ").join(filter(None, (*parts, slice_position(images, frame))))

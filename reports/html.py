@@ -27,6 +27,7 @@ from reports.language import N_, _, day, moment, number, percent, speaking
 from reports.marks import Line, legend_lines
 from reports.pictures import Picture
 from reports.settings import DISCLAIMER, SHORT_DISCLAIMER
+from reports.side import asked_of, side_word
 from reports.terms import term
 from reports.text import clean, person
 
@@ -159,15 +160,21 @@ def _facts(case: Case) -> dict[str, str]:
 
 
 def _answer(case: Case, answer: Answer) -> dict[str, Any]:
-    asked = answer.target if isinstance(answer, Finding) else answer.quantity
     return {
         "name": term(answer.code.meaning),
-        "site": term(asked.site.meaning) if asked and asked.site else "",
+        "site": _site(case, answer),
         "number": number_of(case.analysis, answer),
         "where": _where(case, answer),
         "measurements": [wording.measurement_text(m) for m in answer.measurements],
         **(_finding(answer) if isinstance(answer, Finding) else _estimate()),
     }
+
+
+def _site(case: Case, answer: Answer) -> str:
+    """``Breast, left``."""
+    asked = asked_of(answer)
+    site = term(asked.site.meaning) if asked and asked.site else ""
+    return wording.listed([*filter(None, (site, side_word(case.analysis.images, answer)))])
 
 
 def _where(case: Case, answer: Answer) -> str:
@@ -210,7 +217,7 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
     explanation = finding.explanation
     return {
         "number": picture.key.number,
-        "title": wording.title(finding),
+        "title": wording.title(case.analysis, finding),
         "place": picture.place,
         "outlined_alt": _("{place}: the source image with its outlines. {warning}.").format(
             place=picture.place, warning=_(SHORT_DISCLAIMER)
@@ -243,7 +250,7 @@ def _derived(case: Case, picture: Picture) -> dict[str, Any] | None:
             place=picture.place, warning=_(SHORT_DISCLAIMER)
         ),
         "caption": _("Derived image, in the same window: series {number}, {name}").format(
-            number=series_number(case, kind), name=described(case.maker, made.label)
+            number=series_number(case, kind), name=described(case.maker, term(made.label))
         ),
     }
 
@@ -260,7 +267,7 @@ def _places(case: Case, key: KeySlice) -> list[str]:
 
 
 def _measure(measure: QualityMeasure) -> dict[str, str]:
-    unit = wording.UNITS.get(measure.unit.value, measure.unit.value)
+    unit = wording.written(measure.unit)
     return {
         "name": term(measure.name.meaning),
         "value": f"{number(measure.value)} {unit}".strip(),

@@ -167,7 +167,8 @@ def algorithm_equipment(subject: Subject) -> Dataset:
     item.SoftwareVersions = [maker.id, NODE]
     item.DeviceUID = maker.device_uid
     item.ContributionDateTime = f"{subject.made_at:%Y%m%d%H%M%S}"
-    item.ContributionDescription = f"Analysis by a machine learning model. {SHORT_DISCLAIMER}"
+    analysed = _("Analysis by a machine learning model.")
+    item.ContributionDescription = _("{} {}").format(analysed, _(SHORT_DISCLAIMER))
     item.PurposeOfReferenceCodeSequence = [code_item(codes.DCM.ProcessingEquipment)]
     return item
 

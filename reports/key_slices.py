@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.arrays import BoolArray, FloatArray
@@ -90,6 +91,12 @@ def number_of(analysis: Analysis, answer: Answer) -> int | None:
     if answer.segment is not None:
         return answer.segment.number
     return _box_numbers(analysis).get(answer.tracking_uid)
+
+
+def code_of(analysis: Analysis, segment: SegmentMask) -> Code:
+    """What the table calls what was found there; what no answer is about by its type."""
+    about = (a.code for a in analysis.answers if number_of(analysis, a) == segment.number)
+    return next(about, segment.type)
 
 
 def boxes_in(analysis: Analysis, key: KeySlice) -> list[tuple[int, Finding, Box]]:

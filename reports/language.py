@@ -4,6 +4,7 @@ English is the language of the source texts. Writers and page speak the language
 asks for (``speaking``); whatever is said outside of that is English.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from pathlib import Path
 from babel.dates import format_date, format_time, get_datetime_format
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal, format_percent
+from babel.numbers import format_decimal, format_percent, get_decimal_symbol
 from babel.support import Translations
 
 from reports.settings import Language
@@ -25,6 +26,8 @@ CATALOGUES = Path(__file__).parent / "locale"
 LOCALES: dict[Language, str] = {"en": "en_150", "de": "de_DE", "zh-Hans": "zh_Hans_CN"}
 """For numbers and dates; English as in Europe: the day before the month, 24 hours."""
 FOLDERS: dict[Language, str] = {"de": "de", "zh-Hans": "zh_Hans"}
+QUANTITY = re.compile(r"([<>]?)(-?\d+(?:\.\d+)?)(%| \S+|)")
+"""Sign, number, and unit or percent."""
 _current: ContextVar[Language] = ContextVar("language", default="en")
 
 
@@ -72,6 +75,11 @@ def number(value: float) -> str:
     return format_decimal(rounded, "0.##########", locale=LOCALES[_current.get()])
 
 
+def exact(value: float) -> str:
+    """A number that somebody set, with all its digits."""
+    return format_decimal(float(f"{value:.10g}"), "0.##########", locale=LOCALES[_current.get()])
+
+
 def fixed(value: float, digits: int) -> str:
     """A number with so many digits after the point."""
     return format_decimal(round(value, digits), f"0.{'0' * digits}", locale=LOCALES[_current.get()])
@@ -84,6 +92,18 @@ def percent(probability: float) -> str:
         return f">{format_percent(0.99, locale=locale)}"
     sign = "<" if probability < 0.01 else ""
     return sign + str(format_percent(max(probability, 0.01), locale=locale))
+
+
+def quantity(text: str) -> str:
+    """``12.34 mm`` or ``>97%`` of an English sentence, as the country writes it; else the text."""
+    match = QUANTITY.fullmatch(text)
+    if match is None:
+        return text
+    locale = LOCALES[_current.get()]
+    sign, digits, unit = match.groups()
+    if unit == "%":
+        return sign + str(format_percent(float(digits) / 100, locale=locale))
+    return sign + digits.replace(".", get_decimal_symbol(locale)) + unit
 
 
 def day(when: date) -> str:

@@ -13,7 +13,7 @@ from dicom_node.domain.explanation import SaliencyMap
 from dicom_node.domain.findings import Finding, SegmentMask
 from reports.compass import bar_cm
 from reports.fonts import Font, drawable, font
-from reports.key_slices import KeySlice, boxes_in, number_of, segments_in
+from reports.key_slices import KeySlice, boxes_in, code_of, segments_in
 from reports.language import _, number, percent
 from reports.outline import Color
 from reports.overlay import BOX_COLOR, REGION_COLOR, Rgb, Scene, add_heat, to_image
@@ -158,9 +158,7 @@ def legend_lines(analysis: Analysis, key: KeySlice) -> list[Line]:
 
 
 def _segmented(analysis: Analysis, segment: SegmentMask) -> str:
-    """As the table calls what was found there; what no answer is about by its type."""
-    about = (a.code for a in analysis.answers if number_of(analysis, a) == segment.number)
-    name = clean(term(next(about, segment.type).meaning), 40)
+    name = clean(term(code_of(analysis, segment).meaning), 40)
     return _("{name} {number} (segmented)").format(name=name, number=segment.number)
 
 

@@ -41,10 +41,11 @@ from dicom_node.domain.manifest import Target
 from dicom_node.domain.outputs import Quantity
 from dicom_node.domain.prediction import Box
 from dicom_node.domain.provenance import Provenance
+from reports.calibration import calibration_parameter, probability_text, stated_percent
 from reports.case import Case
-from reports.language import _, number
 from reports.location import center
 from reports.segmentation import frame_number
+from reports.side import asked_of, side_of
 from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text, shares_text
@@ -55,8 +56,6 @@ PRESENCE = {
     Presence.UNDETERMINED: Code("373068000", "SCT", "Undetermined"),
 }
 """CID 240 Present-Absent."""
-SIDES = {"L": codes.SCT.Left, "R": codes.SCT.Right, "B": codes.SCT.Bilateral}
-"""CID 244, by the values of Laterality and Image Laterality."""
 PROBABILITY = Code("122157", "DCM", "Probability")
 PRESENCE_OF_PROPERTY = Code("121052", "DCM", "Presence of property")
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -133,12 +132,12 @@ def _on_images(case: Case, finding: Answer) -> MeasurementsAndQualitativeEvaluat
 
 def _common(case: Case, finding: Answer) -> dict[str, Any]:
     """What the three templates share."""
-    asked = finding.target if isinstance(finding, Finding) else finding.quantity
+    asked = asked_of(finding)
     return {
         "tracking_identifier": TrackingIdentifier(finding.tracking_uid, finding.tracking_id),
         "finding_type": finding.code,
         "finding_category": finding.category,
-        "finding_sites": _sites(case, asked, finding.frame),
+        "finding_sites": _sites(case, finding),
         "algorithm_id": algorithm(case, asked),
         "measurements": _measurements(finding),
         "qualitative_evaluations": [_presence(finding)] if isinstance(finding, Finding) else None,
@@ -168,14 +167,13 @@ def _key_image(case: Case, frame: int) -> SourceImageForMeasurementGroup:
     )
 
 
-def _sites(case: Case, target: Target | Quantity | None, frame: int) -> list[FindingSite] | None:
-    """The site with its side: of the model, else of an image that shows one side alone."""
-    if target is None or target.site is None:
+def _sites(case: Case, finding: Answer) -> list[FindingSite] | None:
+    """The site with its side."""
+    asked = asked_of(finding)
+    if asked is None or asked.site is None:
         return None
-    header = case.header(frame)
-    stated = SIDES.get(header.get("ImageLaterality") or header.get("Laterality") or "")
-    side = target.laterality.code if target.laterality else stated
-    return [FindingSite(anatomic_location=target.site.code, laterality=side)]
+    side = side_of(case.analysis.images, finding)
+    return [FindingSite(anatomic_location=asked.site.code, laterality=side)]
 
 
 def algorithm(case: Case, asked: Target | Quantity | None) -> AlgorithmIdentification:
@@ -204,7 +202,7 @@ def _question(asked: Target | Quantity | None) -> list[str]:
         return [
             f"target={asked.label}",
             f"operating_threshold={asked.threshold:g}",
-            f"calibration=temperature scaling, T={asked.temperature:g}",
+            calibration_parameter(asked),
         ]
     return [f"quantity={asked.label}"] if asked else []
 
@@ -218,13 +216,8 @@ def _measurements(finding: Answer) -> list[Measurement]:
 
 def _probability(finding: Finding) -> Measurement:
     """As a number, with what makes it comparable: calibration and operating point."""
-    target = finding.target
-    percent = round(100 * finding.probability, 1)
-    measurement = Measurement(name=PROBABILITY, value=percent, unit=codes.UCUM.Percent)
-    text = _(
-        "Calibrated by temperature scaling with T = {temperature}. At or above {threshold} % the "
-        "target counts as present."
-    ).format(temperature=number(target.temperature), threshold=number(100 * target.threshold))
+    value, text = stated_percent(finding), probability_text(finding.target)
+    measurement = Measurement(name=PROBABILITY, value=value, unit=codes.UCUM.Percent)
     item = TextContentItem(COMMENT, text, RelationshipTypeValues.HAS_PROPERTIES)
     measurement[0].ContentSequence = ContentSequence([item])
     return measurement

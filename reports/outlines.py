@@ -25,6 +25,7 @@ from reports.key_slices import segments_in
 from reports.language import _
 from reports.presentation import images, present, referring
 from reports.settings import SHORT_DISCLAIMER
+from reports.wording import segment_name
 
 KIND = ResultKind.PRESENTATION_STATE
 Color = tuple[int, int, int]
@@ -76,7 +77,7 @@ def _layer(color: Color, name: str) -> Dataset:
     item = Dataset()
     item.GraphicLayer, item.GraphicLayerOrder = name, int(name.removeprefix("AI_"))
     item.GraphicLayerRecommendedDisplayCIELabValue = list(CIELabColor.from_rgb(*color).value)
-    item.GraphicLayerDescription = SHORT_DISCLAIMER
+    item.GraphicLayerDescription = _(SHORT_DISCLAIMER)
     return item
 
 
@@ -87,7 +88,7 @@ def _annotation(case: Case, frame: int, layer: str, segments: Sequence[SegmentMa
     item.GraphicLayer = layer
     rings = [(segment, contours(segment.mask[frame])) for segment in segments]
     item.GraphicObjectSequence = [_polyline(s, ring) for s, each in rings for ring in each]
-    item.TextObjectSequence = [_warning(), *(_name(s, each[0]) for s, each in rings)]
+    item.TextObjectSequence = [_warning(), *(_name(case, s, each[0]) for s, each in rings)]
     return item
 
 
@@ -101,12 +102,12 @@ def _polyline(segment: SegmentMask, points: NDArray[np.float64]) -> Dataset:
     return item
 
 
-def _name(segment: SegmentMask, points: NDArray[np.float64]) -> Dataset:
+def _name(case: Case, segment: SegmentMask, points: NDArray[np.float64]) -> Dataset:
     """Beside the highest corner at the right of the outline."""
     item = Dataset()
     item.AnchorPointAnnotationUnits, item.AnchorPointVisibility = "PIXEL", "N"
     item.AnchorPoint = [float(points[:, 0].max()) + 1, float(points[:, 1].min())]
-    item.UnformattedTextValue = f"{segment.number} {segment.label}"
+    item.UnformattedTextValue = segment_name(case.analysis, segment)
     return item
 
 

@@ -21,10 +21,13 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.explanation import SaliencyMap
 from reports.case import Case
 from reports.identity import LONG_STRING, code_item, identify, series_description
+from reports.language import _
 from reports.multiframe import Derived, describe, require_frame_of_reference
 from reports.overlay import CLEAR_BELOW
 from reports.planes import decimal
 from reports.settings import SHORT_DISCLAIMER
+from reports.terms import term
+from reports.wording import written
 
 QUANTITY = Code("246205007", "SCT", "Quantity")
 NO_UNITS = Code("1", "UCUM", "no units")
@@ -84,7 +87,11 @@ def _map(case: Case, index: int, saliency: SaliencyMap) -> Dataset:
     dataset.ContentLabel = "AI_HEAT_MAP"
     dataset.ContentDescription = series_description(case.maker, ResultKind.PARAMETRIC_MAP)
     dataset.ContentCreatorName = None
-    dataset.ImageComments = f"{saliency.method.meaning} for {saliency.target}. {SHORT_DISCLAIMER}"
+    dataset.ImageComments = _("{method} for {target}. {warning}").format(
+        method=term(saliency.method.meaning),
+        target=term(saliency.target),
+        warning=_(SHORT_DISCLAIMER),
+    )
     dataset.BurnedInAnnotation = dataset.RecognizableVisualFeatures = "NO"
     dataset.AcquisitionContextSequence = []
     frames = map_frames(case, saliency)
@@ -142,7 +149,7 @@ def _identity() -> Dataset:
 def _window(full: float) -> Dataset:
     item = Dataset()
     item.WindowCenter, item.WindowWidth = decimal(full / 2), decimal(full)
-    item.WindowCenterWidthExplanation = "0 to full scale"
+    item.WindowCenterWidthExplanation = _("0 to full scale")
     item.VOILUTFunction = "LINEAR_EXACT"
     return item
 
@@ -150,8 +157,9 @@ def _window(full: float) -> Dataset:
 def _mapping(saliency: SaliencyMap, step: float) -> Dataset:
     item = Dataset()
     unit = saliency.unit or NO_UNITS
-    scale = saliency.unit.meaning if saliency.unit else "units of the logit"
-    item.LUTExplanation = f"Evidence for {saliency.target}, in {scale}"[:LONG_STRING]
+    scale = written(saliency.unit) if saliency.unit else _("logit units")
+    said = _("Evidence for {target}, in {units}").format(target=term(saliency.target), units=scale)
+    item.LUTExplanation = said[:LONG_STRING]
     item.LUTLabel = "EVIDENCE" if saliency.unit else "LOGIT"
     item.RealWorldValueIntercept, item.RealWorldValueSlope = 0.0, step
     item.MeasurementUnitsCodeSequence = [code_item(unit)]

@@ -140,7 +140,7 @@ def _band(width: int, kind: Type) -> Image.Image:
 def _head(analysis: Analysis, key: KeySlice, width: int, kind: Type) -> Image.Image:
     image = Image.new("RGB", (width, round(kind.size * 3.6)), PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((kind.pad, kind.pad), headline(key), fill=WHITE, font=kind.font(1.15))
+    draw.text((kind.pad, kind.pad), headline(analysis, key), fill=WHITE, font=kind.font(1.15))
     at = (kind.pad, kind.pad + kind.size * 1.55)
     draw.text(at, _made_by(analysis, key), fill=SILVER, font=kind.font(0.85))
     return image
@@ -154,8 +154,8 @@ def _made_by(analysis: Analysis, key: KeySlice) -> str:
     return drawable(model + _(", ") + term(explanation.saliency.method.meaning), 92)
 
 
-def headline(key: KeySlice) -> str:
+def headline(analysis: Analysis, key: KeySlice) -> str:
     """``Lesion present, probability 97%``, in characters that the font has."""
-    said = wording.headline(key.findings[0])
+    said = wording.headline(analysis, key.findings[0])
     more = len(key.findings) - 1
     return drawable(_("{} (and {} more)").format(said, more) if more else said, 110)

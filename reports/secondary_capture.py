@@ -25,6 +25,7 @@ from reports.language import _
 from reports.multiframe import copy_compression
 from reports.pictures import Picture
 from reports.settings import SHORT_DISCLAIMER
+from reports.terms import term
 
 MOST_SINGLE = 4
 """More key slices than these become the frames of one image, to be paged through."""
@@ -88,21 +89,25 @@ def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
 
 
 def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:
-    targets = ", ".join(dict.fromkeys(key.findings[0].label for key in keys))
-    dataset.DerivationDescription = (
-        f"{_drawn(keys[0])}, of {case.maker.id} for {targets}. {SHORT_DISCLAIMER}"
-    )[:1024]
+    names = dict.fromkeys(term(key.findings[0].code.meaning) for key in keys)
+    said = _("{drawn}; of {model}, for {targets}. {warning}").format(
+        drawn=_drawn(keys[0]),
+        model=case.maker.id,
+        targets=_(", ").join(names),
+        warning=_(SHORT_DISCLAIMER),
+    )
+    dataset.DerivationDescription = said[:1024]
     purpose = codes.DCM.SourceImageForImageProcessingOperation
     dataset.SourceImageSequence = [image_reference(case, key.frame, purpose) for key in keys]
 
 
 def _drawn(key: KeySlice) -> str:
     if key.derived is not None:
-        return "the derived image beside its source"
+        return _("The derived image beside its source")
     explanation = key.explanation
     heated = explanation is not None and not explanation.withheld
-    what = explanation.saliency.method.meaning if explanation and heated else "outlines"
-    return f"{what}, drawn over the windowed source image"
+    what = term(explanation.saliency.method.meaning) if explanation and heated else _("Outlines")
+    return _("{what}, drawn over the windowed source image").format(what=what)
 
 
 def _same_size(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

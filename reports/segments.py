@@ -10,12 +10,12 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.findings import SegmentMask
-from dicom_node.domain.manifest import Target
 from reports.case import Case
 from reports.identity import code_item
 from reports.language import _, number
 from reports.settings import SHORT_DISCLAIMER
-from reports.terms import term
+from reports.side import asked_of, side_of
+from reports.wording import segment_name
 
 BLACK = CIELabColor(0.0, 0.0, 0.0)
 
@@ -36,7 +36,9 @@ def description(case: Case, segment: SegmentMask) -> Dataset:
     item.SegmentDescription = _(
         "Connected part of {label} where the model's output is at least {threshold}. {warning}"
     ).format(
-        label=term(segment.label), threshold=number(segment.threshold), warning=_(SHORT_DISCLAIMER)
+        label=segment_name(case.analysis, segment),
+        threshold=number(segment.threshold),
+        warning=_(SHORT_DISCLAIMER),
     )
     if regions := _anatomic_regions(case, segment):
         item.AnatomicRegionSequence = regions
@@ -73,22 +75,17 @@ def _algorithm(case: Case, segment: SegmentMask) -> AlgorithmIdentificationSeque
 
 
 def _anatomic_regions(case: Case, segment: SegmentMask) -> list[Dataset]:
-    """The site of the finding that has this segment, with its side."""
-    target = _target(case, segment)
-    if target is None or target.site is None:
+    """The site of the answer that has this segment, with its side."""
+    answers = case.analysis.answers
+    shown = (a for a in answers if a.segment is not None and a.segment.number == segment.number)
+    answer = next(shown, None)
+    asked = asked_of(answer) if answer else None
+    if answer is None or asked is None or asked.site is None:
         return []
-    item = code_item(target.site.code)
-    if target.laterality is not None:
-        item.AnatomicRegionModifierSequence = [code_item(target.laterality.code)]
+    item = code_item(asked.site.code)
+    if side := side_of(case.analysis.images, answer):
+        item.AnatomicRegionModifierSequence = [code_item(side)]
     return [item]
-
-
-def _target(case: Case, segment: SegmentMask) -> Target | None:
-    findings = case.analysis.findings
-    shown = (
-        f.target for f in findings if f.segment is not None and f.segment.number == segment.number
-    )
-    return next(shown, None)
 
 
 def overlapping(segments: Sequence[SegmentMask]) -> bool:

@@ -6,7 +6,7 @@ What is not listed here, a model's own words above all, stays as its author wrot
 import re
 
 from reports import trust_terms
-from reports.language import N_, _, spoken
+from reports.language import N_, _, quantity, spoken
 
 _TERMS = (
     # reports.settings
@@ -54,6 +54,11 @@ _TERMS = (
     N_("its headers cannot be read"),
     N_("holds no images"),
     N_("missing"),
+    N_("AXIAL"),
+    N_("CORONAL"),
+    N_("SAGITTAL"),
+    N_("OBLIQUE"),
+    N_("MIXED"),
     # checks of explanations
     N_("Evidence inside the outline"),
 )
@@ -65,7 +70,6 @@ _TEMPLATES = (
     N_("{} images, fewer than {}"),
     N_("{} images, more than {}"),
     N_("{} or {}"),
-    N_("{} is {}, wanted {}"),
     N_("The model read the middle {} of each image; what lies outside was not searched."),
     N_(
         "1 place was outlined as {} in slices whose probability stays below the operating "
@@ -79,12 +83,30 @@ _TEMPLATES = (
     N_("{} places were outlined as {}, too small to be one; not reported."),
     N_("Only {} of {} key slices are shown; the table lists all findings."),
     N_("Invalid header values of the source were repaired in the results: {}."),
+    N_("{} lies outside of the range that the model was trained on: {} to {} {}."),
 )
 """With blanks for what differs."""
+_QUOTING = {
+    N_("{} is missing, wanted {}"): 1,
+    N_("{} is {}, wanted {}"): 2,
+    N_("not equals {}"): 1,
+    N_("not contains {}"): 1,
+    N_("not matches {}"): 1,
+    N_("not at least {}"): 1,
+    N_("not at most {}"): 1,
+    N_("equals {}"): 1,
+    N_("contains {}"): 1,
+    N_("matches {}"): 1,
+    N_("at least {}"): 1,
+    N_("at most {}"): 1,
+}
+"""What differs first is quoted from a header or a rule, and is no text: so many blanks."""
 _PATTERNS = tuple(
-    (text, re.compile(re.escape(text).replace(r"\{\}", "(.+?)")))
-    for text in (*_TEMPLATES, *trust_terms.TEMPLATES)
+    (text, re.compile(re.escape(text).replace(r"\{\}", "(.+?)"), re.DOTALL), _QUOTING.get(text, 0))
+    for text in (*_QUOTING, *_TEMPLATES, *trust_terms.TEMPLATES)
 )
+_OF_MODEL = re.compile(r"(\S+@\S+): (.+)", re.DOTALL)
+"""A reason with the model that gives it."""
 
 
 def term(text: str) -> str:
@@ -92,7 +114,10 @@ def term(text: str) -> str:
     known = _(text)
     if known != text or spoken() == "en":
         return known
-    for template, pattern in _PATTERNS:
+    if match := _OF_MODEL.fullmatch(text):
+        return f"{match[1]}: {term(match[2])}"
+    for template, pattern, quoted in _PATTERNS:
         if match := pattern.fullmatch(text):
-            return _(template).format(*map(term, match.groups()))
-    return text
+            blanks = match.groups()
+            return _(template).format(*blanks[:quoted], *map(term, blanks[quoted:]))
+    return quantity(text)

@@ -3,12 +3,24 @@
 from collections.abc import Sequence
 from functools import reduce
 
+from pydicom.sr.coding import Code
+
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.concepts import DERIVED_IMAGE
 from dicom_node.domain.explanation import Explanation, ExplanationQuality, Region, Trust
-from dicom_node.domain.findings import Answer, Estimate, Finding, Measurement, Presence, Share
+from dicom_node.domain.findings import (
+    Answer,
+    Estimate,
+    Finding,
+    Measurement,
+    Presence,
+    SegmentMask,
+    Share,
+)
 from reports.compass import coordinate
+from reports.key_slices import code_of
 from reports.language import N_, _, fixed, number, percent
+from reports.side import side_word
 from reports.terms import term
 
 TRUST = {
@@ -52,10 +64,16 @@ def summary(analysis: Analysis) -> str:
     """One sentence: every target with its answer, what is present first."""
     answers: dict[tuple[str, Presence], list[Finding]] = {}
     for finding in sorted(analysis.findings, key=lambda f: _URGENCY.index(f.presence)):
-        key = (finding.target.finding.meaning, finding.presence)
-        answers.setdefault(key, []).append(finding)
-    said = [*map(answer, answers.values()), *map(measured, analysis.estimates)]
+        answers.setdefault((named(analysis, finding), finding.presence), []).append(finding)
+    said = [answer(name, found) for (name, _presence), found in answers.items()]
+    said += [measured(analysis, estimate) for estimate in analysis.estimates]
     return _("{}.").format(_("; ").join(said))
+
+
+def named(analysis: Analysis, said: Answer) -> str:
+    """What an answer is about, with its side where there is one: ``Mass (left)``."""
+    name, side = term(said.code.meaning), side_word(analysis.images, said)
+    return _("{name} ({side})").format(name=name, side=side) if side else name
 
 
 def warning(analysis: Analysis) -> str:
@@ -66,8 +84,8 @@ def warning(analysis: Analysis) -> str:
 _URGENCY = (Presence.PRESENT, Presence.UNDETERMINED, Presence.ABSENT)
 
 
-def answer(found: list[Finding]) -> str:
-    """Findings of one target with the same answer: ``Lesion present, probability 97%``."""
+def answer(name: str, found: Sequence[Finding]) -> str:
+    """Findings of one target with the same answer: ``Mass (left) present, probability 97%``."""
     first = found[0]
     highest = len(found) > 1 or first.presence is Presence.ABSENT
     text = (
@@ -76,40 +94,54 @@ def answer(found: list[Finding]) -> str:
         else _("{name} {presence}, probability {chance}")
     )
     return text.format(
-        name=term(first.target.finding.meaning),
+        name=name,
         presence=_(PRESENCE_WORD[first.presence]),
         count=_(" ({} found)").format(len(found)) if len(found) > 1 else "",
         chance=percent(max(finding.probability for finding in found)),
     )
 
 
-def headline(said: Answer) -> str:
+def headline(analysis: Analysis, said: Answer) -> str:
     """One answer, in the words of the summary."""
-    return answer([said]) if isinstance(said, Finding) else measured(said)
+    if isinstance(said, Finding):
+        return answer(named(analysis, said), [said])
+    return measured(analysis, said)
 
 
-def title(said: Answer) -> str:
+def title(analysis: Analysis, said: Answer) -> str:
     """What an answer is about, and what it says where it is yes or no."""
+    name = named(analysis, said)
     if isinstance(said, Finding):
         presence = _(PRESENCE_WORD[said.presence])
-        return _("{name}: {presence}").format(name=term(said.code.meaning), presence=presence)
-    return term(said.code.meaning)
+        return _("{name}: {presence}").format(name=name, presence=presence)
+    return name
 
 
-def measured(estimate: Estimate) -> str:
+def measured(analysis: Analysis, estimate: Estimate) -> str:
     """What was measured and the first number: ``Phantom: Diameter 213 mm``."""
-    name, first = term(estimate.code.meaning), measurement_text(estimate.measurements[0])
+    name, first = named(analysis, estimate), measurement_text(estimate.measurements[0])
     return _("{name}: {measurement}").format(name=name, measurement=first)
 
 
 def measurement_text(measurement: Measurement) -> str:
     """Name, number and unit."""
-    unit = UNITS.get(measurement.unit.value, measurement.unit.value)
+    unit = written(measurement.unit)
     return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
+
+
+def written(unit: Code) -> str:
+    """A unit as people write it."""
+    return UNITS.get(unit.value, unit.value)
 
 
 UNITS = {"[hnsf'U]": "HU", "1": "", "{pixels}": "px", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
 """How people write UCUM."""
+
+
+def segment_name(analysis: Analysis, segment: SegmentMask) -> str:
+    """``Lesion 1``: as the table calls what was found there."""
+    name = term(code_of(analysis, segment).meaning)
+    return _("{name} {number}").format(name=name, number=segment.number)
 
 
 def place_text(finding: Answer) -> str:
@@ -192,7 +224,7 @@ def method_text(explanation: Explanation) -> str:
         "{method}, layer {layer}, in {units} on a fixed scale from 0 to {scale}; highest "
         "value {highest}."
     ).format(
-        units=saliency.unit.meaning if saliency.unit else _("logit units"),
+        units=written(saliency.unit) if saliency.unit else _("logit units"),
         method=term(saliency.method.meaning),
         layer=saliency.layer,
         scale=number(saliency.full_scale),

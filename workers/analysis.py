@@ -12,11 +12,13 @@ from dicom_node.domain.explanation import SaliencyMap
 from dicom_node.domain.findings import Answer, Finding
 from dicom_node.domain.images import SourceImages
 from dicom_node.domain.job import SeriesChoice
+from dicom_node.domain.place import Tracked
 from dicom_node.domain.provenance import Provenance
 from explain.explainer import Attribution
 from workers.asked import Asked
 from workers.findings import Case, Explained, explained
 from workers.model import Model
+from workers.notes import unread
 from workers.prediction import answer, predict
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
@@ -32,13 +34,15 @@ def analyse(
     provenance: Provenance,
     selection: Sequence[SeriesChoice] = (),
     progress: Progress = silent,
+    earlier: Sequence[Tracked] = (),
 ) -> Analysis:
     """Read one series, or the views of a study (files in any order), and analyse it.
 
-    Raises what ``read_input``, ``prepare`` and ``Model.predict`` raise.
+    What ``earlier`` runs on the study found keeps its tracking identifiers. Raises what
+    ``read_input``, ``prepare`` and ``Model.predict`` raise.
     """
     images = read_input(files, model.manifest.input, progress)
-    return analyse_images(images, model, provenance, selection, progress)
+    return analyse_images(images, model, provenance, selection, progress, earlier)
 
 
 def analyse_images(
@@ -47,12 +51,13 @@ def analyse_images(
     provenance: Provenance,
     selection: Sequence[SeriesChoice] = (),
     progress: Progress = silent,
+    earlier: Sequence[Tracked] = (),
 ) -> Analysis:
     """Volume -> preprocess -> predict -> explain -> findings."""
     started = time.monotonic()
     prepared = prepare(images, model.manifest)
     prediction, maps = predict(model, prepared, progress)
-    answers = answer(Case(model.manifest, provenance, images, prediction))
+    answers = answer(Case(model.manifest, provenance, images, prediction, tuple(earlier)))
     faults.point("worker.analysed")
     asked = Asked(model, prepared, prediction)
     findings = [_with_shares(finding, asked) for finding in answers.findings]
@@ -133,6 +138,4 @@ def _unread(prepared: Prepared) -> list[str]:
     if (inner >= outer - 1).all():
         return []
     share = float(np.prod(np.minimum(1, inner / outer)))
-    return [
-        f"The model read the middle {share:.0%} of each image; what lies outside was not searched."
-    ]
+    return [unread(share)]

@@ -1,6 +1,6 @@
 """Composition root of the worker: the only place that chooses implementations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +10,7 @@ from dicom_node.domain.analysis import Analysis, ResultInstance
 from dicom_node.domain.delivery import REPORT_FORMS, ResultKind, StoredResult
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.domain.job import Claim, Job
+from dicom_node.domain.place import Tracked
 from dicom_node.domain.provenance import Provenance
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.succession import Row
@@ -27,6 +28,7 @@ from reports.writer import WRITERS, write_results
 from workers.analysis import analyse
 from workers.loading import load_model
 from workers.model import Model
+from workers.tracking import remembered, tracked
 
 
 @dataclass
@@ -72,7 +74,10 @@ class Worker:
 
     def _analyse(self, job: Job) -> Analysis:
         model = self.model(self._bundle(job))
-        return analyse(self.files(job), model, self.provenance(job), job.selection)
+        summaries = self.ledger.answers.earlier_summaries(job)
+        known = remembered(map(tracked_in, summaries))
+        files, provenance = self.files(job), self.provenance(job)
+        return analyse(files, model, provenance, job.selection, earlier=known)
 
     def model(self, bundle: BundleFolder) -> Model:
         """Loaded once in a child. Raises what ``load_model`` raises."""
@@ -160,13 +165,13 @@ def writers(kinds: Sequence[ResultKind]) -> list[Any]:
 
 
 def summary(analysis: Analysis) -> dict[str, Any]:
-    """What the pages show of an analysis."""
+    """What the pages show of an analysis, and what a later one must know of it."""
     return {
         "line": wording.summary(analysis),
         "warning": wording.warning(analysis),
         "findings": [
             {
-                "label": finding.target.finding.meaning,
+                "label": wording.named(analysis, finding),
                 "presence": finding.presence.value,
                 "probability": round(finding.probability, 4),
                 "trust": finding.explanation.quality.trust.value if finding.explanation else None,
@@ -174,7 +179,13 @@ def summary(analysis: Analysis) -> dict[str, Any]:
             }
             for finding in analysis.findings
         ],
+        "tracked": [each.plain() for each in tracked(analysis.findings)],
     }
+
+
+def tracked_in(summary: Mapping[str, Any]) -> list[Tracked]:
+    """What the analysis of a summary found at its places."""
+    return [Tracked.of(plain) for plain in summary.get("tracked", ())]
 
 
 def write_folder(case: Case, folder: Path, kinds: Sequence[ResultKind]) -> list[Path]:

@@ -8,6 +8,7 @@ from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from explain.calibration import open_answers
 from explain.evidence import Evidence, Removed, Seen
 from explain.thorough import NOISE
+from reports.wording import written
 from workers.asked import Asked
 
 COPIES = 4
@@ -76,9 +77,8 @@ def _without(what: str, left: Removed, seen: Seen, *, alone: bool) -> str:
 
 
 def _number_without(answer: Estimate, seen: Seen, left: Removed, *, alone: bool) -> str:
-    unit = answer.measurements[0].unit
-    name = "" if unit.value == "1" else f" {unit.meaning}"
-    before, after = (f"{number:.4g}{name}" for number in (seen.logit, left.logit))
+    unit = written(answer.measurements[0].unit)
+    before, after = (f"{number:.4g} {unit}".strip() for number in (seen.logit, left.logit))
     if alone:
         return f"Without {NAMED} on this image alone, the number is {after}, and was {before}."
     return f"Without {NAMED}, the number on this slice is {after}, and was {before}."

@@ -19,8 +19,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.explanation import (
@@ -33,11 +31,14 @@ from dicom_node.domain.explanation import (
 from dicom_node.domain.findings import Answer, Estimate, Finding, Presence, SegmentMask
 from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest, Segment, Target
+from dicom_node.domain.place import Tracked
 from dicom_node.domain.prediction import Prediction
 from dicom_node.domain.provenance import Provenance
 from explain.region import find_region
 from workers.measure import longest_slice, measurements
-from workers.regions import Regions, beside
+from workers.notes import too_small, unlikely
+from workers.regions import Regions, beside, runs
+from workers.tracking import named, place_of, side_place, slices_place
 
 Explained = TypeVar("Explained", Finding, Estimate)
 
@@ -50,10 +51,16 @@ class Case:
     provenance: Provenance
     images: SourceImages
     prediction: Prediction
+    earlier: tuple[Tracked, ...] = ()
+    """What runs of the model on this study found before, in the order of its coming."""
 
     def tracking(self, name: str) -> tuple[str, str]:
-        """Tracking identifier and UID: the same in every run of the model on this study."""
-        return name, self.provenance.tracking_uid(self.manifest.name, name)
+        """Tracking identifier and UID of what has no place: the same in every run of the model."""
+        return name, self.tracking_uid(name)
+
+    def tracking_uid(self, name: str) -> str:
+        """Of the model, in whatever version, and the study."""
+        return self.provenance.tracking_uid(self.manifest.name, name)
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,8 @@ class Answers:
 
 
 def answer(case: Case) -> Answers:
-    """Segments (context first, then one for each region found), findings, and notes."""
+    """Segments (one for each region found, then context), findings, and notes."""
     targets = case.manifest.classification.targets if case.manifest.classification else ()
-    segments = list(context(case, {target.located_by for target in targets}))
     findings: list[Finding] = []
     notes: list[str] = []
     taken_of: dict[str, set[int]] = {}
@@ -78,19 +84,19 @@ def answer(case: Case) -> Answers:
         probability = _chances(case)[:, column]
         regions = find_regions(case, target)
         taken = [n for n in regions.large if _reaches(probability, regions.frames([n]), target)]
-        found = [
-            _located(case, target, probability, regions.mask(n), place, len(segments) + place)
-            for place, n in enumerate(taken, 1)
-        ]
-        segments += [finding.segment for finding in found if finding.segment]
+        found = [_located(case, target, probability, regions, n) for n in taken]
         found += _whole_image(case, target, probability, regions, taken)
         found += _other_sides(case, target, probability)
         findings += found or [_absent(case, target, said[:, column], regions)]
-        notes += _too_small(target, probability, regions)
+        near = (beside(regions.frames([n])) for n in regions.small)
+        notes += too_small(target.label, sum(_reaches(probability, f, target) for f in near))
         if target.located_by is not None:
             taken_of.setdefault(target.located_by, set()).update(taken)
     for label, taken_ones in taken_of.items():
-        notes += _unlikely(label, len(_regions(case, label).large) - len(taken_ones))
+        notes += unlikely(label, len(_regions(case, label).large) - len(taken_ones))
+    findings = named(findings, case.earlier, case.tracking_uid)
+    segments = sorted((f.segment for f in findings if f.segment), key=lambda s: s.number)
+    segments += context(case, {target.located_by for target in targets}, len(segments))
     return Answers(tuple(segments), tuple(findings), tuple(notes))
 
 
@@ -147,9 +153,8 @@ def place_named(
     return find_region(saliency, answer.frame, images, level=level, outline=outline)
 
 
-def context(case: Case, located: set[str | None]) -> Iterator[SegmentMask]:
+def context(case: Case, located: set[str | None], number: int = 0) -> Iterator[SegmentMask]:
     """Segments that no target is located by: one each, where there is any of it."""
-    number = 0
     for segment, mask in _masks(case):
         if segment.label not in located and mask.any():
             number += 1
@@ -161,26 +166,22 @@ def _reaches(probability: FloatArray, frames: BoolArray, target: Target) -> bool
 
 
 def _located(
-    case: Case,
-    target: Target,
-    probability: FloatArray,
-    region: BoolArray,
-    number: int,
-    segment: int,
+    case: Case, target: Target, probability: FloatArray, regions: Regions, region: int
 ) -> Finding:
-    name = f"{target.label} {number}"
+    """As yet without a number."""
     plan = next(s for s, _ in _masks(case) if s.label == target.located_by)
-    mask = _segment_mask(case, plan, region, name, segment)
-    frame = longest_slice(region, case.images)
+    mask = _segment_mask(case, plan, regions.mask(region), target.label, 0)
+    frame = longest_slice(mask.mask, case.images)
     return Finding(
         target=target,
         presence=Presence.PRESENT,
-        probability=float(probability[_frames(region)].max()),
+        probability=float(probability[regions.frames([region])].max()),
         frame=frame,
         tracking_id=mask.tracking_id,
         tracking_uid=mask.tracking_uid,
         segment=mask,
-        measurements=measurements(region, frame, case.images),
+        measurements=measurements(mask.mask, frame, case.images),
+        place=place_of(case.images, mask.centroid, *regions.edges(region)),
     )
 
 
@@ -189,13 +190,9 @@ def _whole_image(
 ) -> list[Finding]:
     """One for each run of positive slices with neither a finding nor noise in it or beside it."""
     near = beside(regions.frames((*taken, *regions.small)))
-    runs, count = _runs(probability >= target.threshold, case.prediction.together)
-    each = (runs == run for run in range(1, count + 1) if (runs == run).any())
+    each = runs(probability >= target.threshold, case.prediction.together)
     lonely = [run for run in each if not (near & run).any()]
-    return [
-        _unlocated(case, target, probability, run, f"{target.label} {number}")
-        for number, run in enumerate(lonely, len(taken) + 1)
-    ]
+    return [_unlocated(case, target, probability, run) for run in lonely]
 
 
 def _other_sides(case: Case, target: Target, probability: FloatArray) -> Iterator[Finding]:
@@ -203,31 +200,24 @@ def _other_sides(case: Case, target: Target, probability: FloatArray) -> Iterato
     sides = case.prediction.together
     if len(sides) < 2:
         return
-    for number, side in enumerate(sides, 1):
+    for side in sides:
         frames = np.zeros(len(probability), bool)
         frames[list(side)] = True
         if not (probability[frames] >= target.threshold).any():
             frame = _key_frame(case, target, probability, frames)
-            place = case.tracking(f"{target.label} absent {number}")
-            yield Finding(target, Presence.ABSENT, float(probability[frame]), frame, *place)
+            name = f"{target.label} absent, {side_place(case.images, frame).name}"
+            tracking = case.tracking(name)
+            yield Finding(target, Presence.ABSENT, float(probability[frame]), frame, *tracking)
 
 
-def _unlocated(
-    case: Case, target: Target, probability: FloatArray, run: BoolArray, name: str
-) -> Finding:
+def _unlocated(case: Case, target: Target, probability: FloatArray, run: BoolArray) -> Finding:
     frame = _key_frame(case, target, probability, run)
-    return Finding(target, Presence.PRESENT, float(probability[frame]), frame, *case.tracking(name))
-
-
-def _runs(positive: BoolArray, together: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], int]:
-    """A number for each positive frame, and how many there are: neighbours, or one answer."""
-    if not together:
-        runs, count = ndimage.label(positive)
-        return runs, int(count)
-    runs = np.zeros(len(positive), np.int32)
-    for number, frames in enumerate(together, 1):
-        runs[list(frames)] = np.where(positive[list(frames)], number, 0)
-    return runs, len(together)
+    sided = bool(case.prediction.together) and case.images.affine is None
+    place = side_place(case.images, frame) if sided else slices_place(case.images, run)
+    tracking = case.tracking(target.label)
+    return Finding(
+        target, Presence.PRESENT, float(probability[frame]), frame, *tracking, place=place
+    )
 
 
 def _key_frame(case: Case, target: Target, probability: FloatArray, frames: BoolArray) -> int:
@@ -245,25 +235,6 @@ def _absent(case: Case, target: Target, probability: FloatArray, regions: Region
     return Finding(
         target, Presence.ABSENT, float(probability[frame]), frame, *case.tracking(target.label)
     )
-
-
-def _unlikely(label: str, count: int) -> Iterator[str]:
-    """Of regions that no target took."""
-    if count:
-        yield (
-            f"{_places(count)} outlined as {label} in slices whose probability stays "
-            "below the operating point; not reported."
-        )
-
-
-def _too_small(target: Target, probability: FloatArray, regions: Regions) -> Iterator[str]:
-    near = (beside(regions.frames([n])) for n in regions.small)
-    if tiny := sum(_reaches(probability, frames, target) for frames in near):
-        yield f"{_places(tiny)} outlined as {target.label}, too small to be one; not reported."
-
-
-def _places(count: int) -> str:
-    return "1 place was" if count == 1 else f"{count} places were"
 
 
 def _masks(case: Case) -> Iterator[tuple[Segment, BoolArray]]:
@@ -291,8 +262,3 @@ def _segment_mask(
         tracking_uid=tracking_uid,
         channel=_planned(case).index(segment),
     )
-
-
-def _frames(region: BoolArray) -> BoolArray:
-    """(frames,): where the region has pixels."""
-    return np.asarray(region.any(axis=(1, 2)))

@@ -1,6 +1,6 @@
 """The connected regions of a mask, one of which at a time becomes a volume of its own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.images import SourceImages
+from dicom_node.domain.place import Point
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Regions:
         """(frames, rows, columns) of one region."""
         return np.asarray(self.labels == number)
 
+    def edges(self, number: int) -> tuple[Point, Point]:
+        """The outer edges of the first and the last voxels of one region, in indices."""
+        frames, rows, columns = self.boxes[number - 1]
+        low = (frames.start - 0.5, rows.start - 0.5, columns.start - 0.5)
+        return low, (frames.stop - 0.5, rows.stop - 0.5, columns.stop - 0.5)
+
     def frames(self, numbers: Iterable[int]) -> BoolArray:
         """(frames,): where any of the regions reaches."""
         reached = np.zeros(len(self.labels), bool)
@@ -49,6 +56,17 @@ class Regions:
             box = self.boxes[number - 1]
             reached[box[0]] |= (self.labels[box] == number).any(axis=(1, 2))
         return reached
+
+
+def runs(positive: BoolArray, together: Sequence[Sequence[int]]) -> list[BoolArray]:
+    """(frames,) each: positive frames that are neighbours, or have one answer together."""
+    if not together:
+        numbers, count = ndimage.label(positive)
+        return [np.asarray(numbers == number) for number in range(1, count + 1)]
+    each = [np.zeros_like(positive) for _ in together]
+    for run, frames in zip(each, together, strict=True):
+        run[list(frames)] = positive[list(frames)]
+    return [run for run in each if run.any()]
 
 
 def beside(frames: BoolArray) -> BoolArray:

@@ -11,6 +11,7 @@ from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.explanation import Explanation
 from dicom_node.domain.manifest import Target
 from dicom_node.domain.outputs import Quantity
+from dicom_node.domain.place import Place
 from dicom_node.domain.prediction import Box
 
 
@@ -93,6 +94,8 @@ class Finding:
     """Of a model that reads features: what each of them added, the strongest first."""
     certainty: tuple[str, ...] = ()
     """How sure the answer is: one plain sentence each."""
+    place: Place | None = None
+    """Where it is present, by which a later run knows it again."""
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """Answers in place of results: why a model did not run, or failed. Silence is never negative."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select, update
 
@@ -32,6 +33,18 @@ class Answers:
         with self._database.read() as connection:
             row = connection.execute(select(job).where(job.c.id == of.id)).mappings().one()
             return standing(connection, row)
+
+    def earlier_summaries(self, of: Job) -> list[Mapping[str, Any]]:
+        """What a job's model said of earlier generations of the study, the oldest first."""
+        query = (
+            select(job.c.summary)
+            .where(job.c.study_instance_uid == of.study_instance_uid)
+            .where(job.c.model_name == of.model_name, job.c.generation < of.generation)
+            .where(job.c.state == JobState.ANALYSED)
+            .order_by(job.c.generation, job.c.model_version)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
 
     def give(
         self,

@@ -125,6 +125,42 @@ def test_late_images_make_a_report_that_replaces_the_first(pacs, node, tmp_path)
     assert "superseded" in httpx.get(f"{node.page}/studies/{study[0].StudyInstanceUID}").text
 
 
+def tracked(node, page, kind):
+    """Tracking UID by identifier, as a result of the study has them."""
+    row = next(r for r in page.results if r["kind"] == kind and not r["superseded_by"])
+    dataset = dcmread(node.store.path(row["sha256"]))
+    if kind == "SEGMENTATION":
+        return {s.TrackingID: s.TrackingUID for s in dataset.SegmentSequence}
+    (measured,) = [i for i in dataset.ContentSequence if named(i) == "Imaging Measurements"]
+    groups = [{named(i): i for i in group.ContentSequence} for group in measured.ContentSequence]
+    return {g["Tracking Identifier"].TextValue: g["Tracking Unique Identifier"].UID for g in groups}
+
+
+def named(item):
+    return item.ConceptNameCodeSequence[0].CodeMeaning
+
+
+def test_a_larger_lesion_in_late_images_leaves_the_first_its_name(pacs, node, tmp_path):
+    """The larger one lies in the last ten of 24 slices, and the first in those before."""
+    study = make_study(phantom(31_163, lesions=2, slices=24, size=128))
+    files = save_study(study, tmp_path)
+    list(send(pacs.peer, files))
+    node.send(files[:14])
+    first = node.wait(study[0].StudyInstanceUID)
+    before = tracked(node, first, "STRUCTURED_REPORT")
+    assert len(before) == 1
+    node.send(files[14:])
+    node.wait_for(lambda: len(node.ledger.pages.study(study[0].StudyInstanceUID).jobs) == 2)
+    second = node.wait(study[0].StudyInstanceUID)
+    after = tracked(node, second, "STRUCTURED_REPORT")
+    assert len(after) == 2
+    assert before.items() <= after.items()
+    assert after.items() <= tracked(node, second, "SEGMENTATION").items()
+    standing = [r for r in second.results if not r["superseded_by"]]
+    job = next(j for j in second.jobs if j["id"] == standing[0]["job_id"])
+    assert [t["tracking_id"] for t in job["summary"]["tracked"]][:1] == list(before)
+
+
 def test_a_rejected_result_is_retracted_in_the_pacs(pacs, node, tmp_path):
     study = make_study(phantom(31_003, slices=12, size=64))
     files = save_study(study, tmp_path)

@@ -1,5 +1,8 @@
 """Boxes, images, sequences, labels and attention: small bundles through the whole pipeline."""
 
+import re
+from html import unescape
+
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -144,6 +147,10 @@ def test_two_views_of_a_side_have_one_answer_and_each_side_its_own(analysed, val
         ]
         said[site.laterality.meaning] = presence
     assert said == {"Left": PRESENT, "Right": ABSENT}
+    page = " ".join(unescape(re.sub(r"<[^>]+>", " ", results.page)).split())
+    assert re.search(r"Mass \(left\) present, .*; Mass \(right\) absent, ", page)
+    assert "Mass Breast, left Present" in page
+    assert "Mass Breast, right Absent" in page
     valid(results)
 
 

@@ -228,6 +228,17 @@ class TestClaiming:
         complete(ledger, ledger.jobs.claim(job_id))
         assert not ledger.jobs.retry(job_id)
 
+    def test_a_later_job_is_told_what_its_model_said_before_and_no_other(self, ledger, job_id):
+        first = ledger.jobs.get(job_id)
+        complete(ledger, ledger.jobs.claim(job_id))
+        ledger.studies.record(instance(2), "A")
+        (second,) = close(ledger)
+        job = ledger.jobs.get(second)
+        assert ledger.answers.earlier_summaries(job) == [{"line": "x"}]
+        assert ledger.answers.earlier_summaries(first) == []
+        other = dataclasses.replace(job, model_name="another")
+        assert ledger.answers.earlier_summaries(other) == []
+
     def test_completing_twice_leaves_one_set_of_results(self, ledger, job_id):
         claim = ledger.jobs.claim(job_id)
         barrier = threading.Barrier(2)

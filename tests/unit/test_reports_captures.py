@@ -160,4 +160,5 @@ def _projection_of(given: Analysis, header: Dataset) -> Analysis:
     mask = given.segments[0].mask.any(axis=0)[None]
     reference = FrameReference(str(header.SOPClassUID), str(header.SOPInstanceUID))
     images = replace(given.images, datasets=(header,), frames=(reference,), affine=None)
-    return replace(given, images=images, segments=(replace(given.segments[0], mask=mask),))
+    segment, finding = replace(given.segments[0], mask=mask), replace(given.findings[0], frame=0)
+    return replace(given, images=images, segments=(segment,), findings=(finding,))

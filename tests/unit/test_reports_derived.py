@@ -103,7 +103,7 @@ def test_page_and_capture_name_the_series_and_warn_of_it() -> None:
     assert page.count("<img ") == 2
     (capture,) = SecondaryCaptureWriter().write(case, [])
     assert capture.dataset.Columns == 2 * PANEL
-    assert "the derived image beside its source" in capture.dataset.DerivationDescription
+    assert "The derived image beside its source" in capture.dataset.DerivationDescription
 
 
 def test_a_model_that_makes_no_pictures_shows_none() -> None:

@@ -70,7 +70,7 @@ def test_outlines_are_shown_as_the_source_is() -> None:
     assert (window.WindowCenter, window.WindowWidth) == (40, 400)
     assert state.PresentationLUTShape == "IDENTITY"
     texts = state.GraphicAnnotationSequence[0].TextObjectSequence
-    assert [text.UnformattedTextValue for text in texts] == [SHORT_DISCLAIMER, "1 lesion"]
+    assert [text.UnformattedTextValue for text in texts] == [SHORT_DISCLAIMER, "Lesion 1"]
 
 
 def test_a_monochrome1_source_stays_as_bright_as_it_was() -> None:

@@ -120,6 +120,48 @@ def test_a_probability_states_its_calibration_and_its_operating_point() -> None:
     assert "50 %" in comment.TextValue
 
 
+CURVE = ((0.0, 0.1), (0.5, 0.4), (1.0, 0.9))
+CALIBRATIONS = [
+    (1.0, (), "Not calibrated: the probability is the model's own.", "none"),
+    (1.0391, (), "temperature scaling with T = 1.0391.", "temperature scaling, T=1.0391"),
+    (1.0, CURVE, "by isotonic regression (a curve of 3", "isotonic regression, 3 points"),
+    (1.3, CURVE, "with T = 1.3, then by isotonic regression (a curve of 3",
+     "temperature scaling, T=1.3, then isotonic regression, 3 points"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("temperature", "curve", "text", "parameter"), CALIBRATIONS)
+def test_a_calibration_is_stated_as_it_was_made(
+    temperature: float, curve: tuple[tuple[float, float], ...], text: str, parameter: str
+) -> None:
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    changes = {"temperature": temperature, "isotonic": curve}
+    target = given.findings[0].target.model_copy(update=changes)
+    (group,) = groups(document(analyses.with_finding(given, target=target)))
+    (comment,) = children(children(group, "Probability")[0], "Comment")
+    assert text in comment.TextValue
+    assert ("temperature" in comment.TextValue) == (temperature != 1)
+    stated = [item.TextValue for item in children(group, "Algorithm Parameters")]
+    assert f"calibration={parameter}" in stated
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "stated"),
+    [
+        (0.9234, 0.5, 92.3), (0.99996, 0.5, 99.996), (0.0000421, 0.5, 0.004), (1.0, 0.5, 100),
+        (0.0, 0.5, 0), (0.49996, 0.5, 49.996), (0.50004, 0.5, 50.0), (0.29999, 0.3, 29.999),
+    ],
+)  # fmt: skip
+def test_a_probability_is_never_rounded_to_certainty_nor_over_its_threshold(
+    probability: float, threshold: float, stated: float
+) -> None:
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    target = given.findings[0].target.model_copy(update={"threshold": threshold})
+    sure = analyses.with_finding(given, probability=probability, target=target)
+    (group,) = groups(document(sure))
+    assert number(group, "Probability") == stated
+
+
 @pytest.mark.parametrize(
     ("model", "image", "side"),
     [("Left", None, "Left"), (None, "R", "Right"), ("Left", "R", "Left")],

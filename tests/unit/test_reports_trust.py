@@ -50,8 +50,8 @@ def test_every_word_about_a_map_is_translated(language):
 def test_sentences_with_numbers_are_translated_with_their_numbers():
     with speaking("de"):
         assert term(WITHOUT) == (
-            "Ohne das vom Modell Umrissene fällt die Wahrscheinlichkeit auf dieser Schicht von 97% "
-            "auf 3%: Der Befund würde nicht gemeldet."
+            "Ohne das vom Modell Umrissene fällt die Wahrscheinlichkeit auf dieser Schicht von "
+            "97\xa0% auf 3\xa0%: Der Befund würde nicht gemeldet."
         )
         assert [term(text) for text in OTHERS if "the" in term(text).split()] == []
         assert term(OPEN).endswith("lässt die Wahrscheinlichkeit offen: nur vorhanden.")

@@ -58,3 +58,11 @@ def test_two_regions_may_be_of_two_kinds():
 def test_a_region_that_is_likelier_none_of_them_is_not_reported():
     found = answers([NOTHING, (0.1, 0.35, 0.05), NOTHING, NOTHING], region(1, 2))
     assert present(found) == []
+
+
+def test_findings_of_all_kinds_are_numbered_in_one_row_as_their_segments_are():
+    found = answers([GLIOMA, NOTHING, NOTHING, MENINGIOMA], region(0) | region(3))
+    assert [(s.number, s.label) for s in found.segments] == [
+        (1, f"{LABELS[0]} 1"),
+        (2, f"{LABELS[1]} 2"),
+    ]

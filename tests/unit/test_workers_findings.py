@@ -11,6 +11,7 @@ from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.prediction import Prediction
 from dicom_node.domain.provenance import Provenance
 from workers.findings import Answers, Case, answer
+from workers.tracking import remembered, tracked
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
 
@@ -38,6 +39,7 @@ def answers(
     positive: slice | None = slice(0, 20),
     body: np.ndarray = BODY,
     manifest: ModelManifest = MANIFEST,
+    earlier: Answers | None = None,
 ) -> Answers:
     assert manifest.classification is not None
     shape = SHAPE[0], len(manifest.classification.targets)
@@ -51,16 +53,17 @@ def answers(
     frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(SHAPE[0]))
     images = SourceImages((), frames, np.zeros(SHAPE, np.float32), affine)
     prediction = Prediction(np.zeros_like(probabilities), probabilities, masks)
-    return answer(Case(manifest, PROVENANCE, images, prediction))
+    known = remembered([tracked(earlier.findings)]) if earlier else ()
+    return answer(Case(manifest, PROVENANCE, images, prediction, known))
 
 
 def test_each_connected_region_is_a_segment_and_a_finding_largest_first():
     found = answers(SMALL, BIG)
-    assert [s.label for s in found.segments] == ["Body", "Lesion 1", "Lesion 2"]
+    assert [s.label for s in found.segments] == ["Lesion 1", "Lesion 2", "Body"]
     assert [s.number for s in found.segments] == [1, 2, 3]
-    assert [f.segment for f in found.findings] == list(found.segments[1:])
-    np.testing.assert_array_equal(found.segments[1].mask, BIG)
-    np.testing.assert_array_equal(found.segments[2].mask, SMALL)
+    assert [f.segment for f in found.findings] == list(found.segments[:2])
+    np.testing.assert_array_equal(found.segments[0].mask, BIG)
+    np.testing.assert_array_equal(found.segments[1].mask, SMALL)
     assert {f.presence for f in found.findings} == {Presence.PRESENT}
     assert [f.frame for f in found.findings] == [6, 14]
 
@@ -85,7 +88,7 @@ SPECK[12, 10:14, 10:14] = True
 
 
 def test_noise_below_the_smallest_volume_is_no_segment():
-    assert [s.label for s in answers(SPECK, BIG).segments] == ["Body", "Lesion 1"]
+    assert [s.label for s in answers(SPECK, BIG).segments] == ["Lesion 1", "Body"]
 
 
 def test_slices_that_show_only_noise_have_no_say():
@@ -117,8 +120,8 @@ def test_nothing_outlined_and_no_positive_slice_is_absent_with_the_highest_proba
 
 def test_a_region_in_negative_slices_is_left_out_with_a_note():
     found = answers(BIG, SMALL, positive=slice(12, 17))
-    assert [s.label for s in found.segments] == ["Body", "Lesion 1"]
-    np.testing.assert_array_equal(found.segments[1].mask, SMALL)
+    assert [s.label for s in found.segments] == ["Lesion 1", "Body"]
+    np.testing.assert_array_equal(found.segments[0].mask, SMALL)
     (note,) = found.notes
     assert note.startswith("1 place was outlined as Lesion")
 
@@ -152,14 +155,15 @@ def test_positive_slices_without_a_region_are_a_finding_of_the_whole_image():
 def test_positive_slices_beside_a_region_belong_to_it():
     """BIG fills slices 3 to 9; the blurred end of a lesion may still be seen in the next one."""
     found = answers(BIG, positive=slice(2, 11))
-    assert [f.tracking_id for f in found.findings] == ["Lesion 1"]
+    assert [f.segment and f.segment.label for f in found.findings] == ["Lesion 1"]
 
 
 def test_another_run_of_positive_slices_is_another_finding():
     found = answers(BIG, positive=[*range(4, 8), *range(15, 18)])
-    assert [(f.tracking_id, f.segment is None) for f in found.findings] == [
-        ("Lesion 1", False),
-        ("Lesion 2", True),
+    assert [f.segment is None for f in found.findings] == [False, True]
+    assert [f.tracking_id for f in found.findings] == [
+        "Lesion at L20 P20 H18 mm",
+        "Lesion at L30 P30 H48 mm",
     ]
 
 
@@ -168,10 +172,48 @@ def test_tracking_is_the_same_in_every_run_and_differs_between_findings():
     uids = [f.tracking_uid for f in once.findings]
     assert uids == [f.tracking_uid for f in again.findings]
     assert len({s.tracking_uid for s in once.segments}) == 3
-    assert [s.tracking_uid for s in once.segments[1:]] == uids
+    assert [s.tracking_uid for s in once.segments[:2]] == uids
+
+
+def uids(found: Answers) -> list[str]:
+    return [finding.tracking_uid for finding in found.findings]
+
+
+def test_a_new_and_larger_lesion_takes_neither_name_nor_number_from_an_old_one():
+    first = answers(SMALL)
+    second = answers(SMALL, BIG, earlier=first)
+    assert uids(second)[0] == uids(first)[0]
+    assert uids(second)[1] not in uids(first)
+    assert [s.label for s in second.segments] == ["Lesion 1", "Lesion 2", "Body"]
+    np.testing.assert_array_equal(second.segments[0].mask, SMALL)
+    assert [s.tracking_uid for s in second.segments[:2]] == uids(second)
+
+
+def test_a_lesion_whose_outline_moves_by_millimetres_is_the_same():
+    first = answers(BIG, SMALL)
+    moved = answers(np.roll(BIG, (1, 2, 3), (0, 1, 2)), sphere((14, 41, 42), 10), earlier=first)
+    assert uids(moved) == uids(first)
+    assert [f.tracking_id for f in moved.findings] == [f.tracking_id for f in first.findings]
+
+
+def test_a_lesion_of_which_late_slices_show_the_rest_is_the_same():
+    cut = BIG.copy()
+    cut[6:] = False
+    first = answers(cut, positive=slice(3, 6))
+    assert first.segments[0].label == "Lesion 1"
+    assert uids(answers(BIG, positive=slice(3, 10), earlier=first)) == uids(first)
+
+
+def test_a_lesion_elsewhere_is_another_even_if_the_old_one_is_gone():
+    first = answers(BIG)
+    assert not set(uids(answers(SMALL, earlier=first))) & set(uids(first))
+
+
+def test_the_names_are_of_the_place_where_no_earlier_run_is_at_hand():
+    assert uids(answers(SMALL)) == uids(answers(BIG, SMALL))[1:]
 
 
 def test_codes_come_from_the_manifest():
-    body, lesion = answers(BIG).segments
+    lesion, body = answers(BIG).segments
     assert (body.category.value, body.type.value) == ("91723000", "38266002")
     assert (lesion.category.value, lesion.type.value) == ("49755003", "52988006")

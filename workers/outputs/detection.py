@@ -13,6 +13,7 @@ from dicom_node.domain.outputs import Detection, Target
 from dicom_node.domain.prediction import Box, Boxes, Prediction
 from workers.findings import Answers, Case
 from workers.outputs.said import Said
+from workers.tracking import named, place_of
 
 
 def read(prediction: Prediction, plan: Detection, said: Said) -> Prediction:
@@ -33,30 +34,40 @@ def read(prediction: Prediction, plan: Detection, said: Said) -> Prediction:
 
 
 def answer(case: Case, plan: Detection) -> Answers:
-    """Of each target a finding for each place, the likeliest first; or that it is absent."""
+    """Of each target a finding for each place; or that it is absent."""
     findings: list[Finding] = []
     for column, target in enumerate(plan.targets):
         findings += _found(case, plan, column) or [_absent(case, target, column)]
-    return Answers(findings=tuple(findings))
+    return Answers(findings=tuple(named(findings, case.earlier, case.tracking_uid)))
 
 
 def _found(case: Case, plan: Detection, column: int) -> list[Finding]:
+    """The likeliest first."""
     target, boxes = plan.targets[column], case.prediction.boxes
     if boxes is None:
         return []
     likely = boxes.probabilities[:, column]
     kept = sorted(np.flatnonzero(likely >= target.threshold), key=lambda n: -likely[n])
     groups = _groups([boxes.places[n] for n in kept], plan.overlap)
-    best = [kept[int(np.flatnonzero(groups == group)[0])] for group in dict.fromkeys(groups)]
+    members = [
+        [n for n, of in zip(kept, groups, strict=True) if of == group]
+        for group in dict.fromkeys(groups)
+    ]
     return [
-        _finding(case, target, boxes.places[n], float(likely[n]), f"{target.label} {number}")
-        for number, n in enumerate(best, 1)
+        _finding(case, target, [boxes.places[n] for n in group], float(likely[group[0]]))
+        for group in members
     ]
 
 
-def _finding(case: Case, target: Target, box: Box, probability: float, name: str) -> Finding:
-    place = case.tracking(name)
-    return Finding(target, Presence.PRESENT, probability, box.frame, *place, box=box)
+def _finding(case: Case, target: Target, boxes: Sequence[Box], probability: float) -> Finding:
+    """Of boxes that overlap the first, which is the likeliest; it lies where all of them do."""
+    box, tracking = boxes[0], case.tracking(target.label)
+    low = np.min([(each.frame - 0.5, *each.first) for each in boxes], axis=0)
+    high = np.max([(each.frame + 0.5, *each.last) for each in boxes], axis=0)
+    place = place_of(case.images, box.center, low, high)
+    return Finding(
+        target, Presence.PRESENT, probability, box.frame, *tracking, box=box, place=place
+    )
 
 
 def _absent(case: Case, target: Target, column: int) -> Finding:

@@ -9,6 +9,7 @@ from dicom_node.domain.findings import Estimate, Measurement
 from dicom_node.domain.outputs import Quantity, Regression
 from dicom_node.domain.prediction import Prediction
 from workers.findings import Answers, Case
+from workers.notes import out_of_range
 from workers.outputs.said import Said
 
 
@@ -27,8 +28,7 @@ def answer(case: Case, plan: Regression) -> Answers:
         for column, quantity in enumerate(plan.quantities)
     ]
     notes = [
-        f"{q.label} lies outside of the range that the model was trained on: "
-        f"{q.low:g} to {q.high:g} {q.unit.meaning}."
+        out_of_range(q)
         for q, estimate in zip(plan.quantities, estimates, strict=True)
         if not q.low <= estimate.measurements[0].value <= q.high
     ]

@@ -20,6 +20,16 @@ SOFTWARE = codes.cid6135.SoftwareFailure
 """CID 6135 Reason for Failure."""
 
 
+_ORIGINAL = N_("If a result is wanted, send an original series of a kind that the model reads.")
+_COMPLETE = N_("Send the complete original series: the study is then analysed once more by itself.")
+_CORRECT = N_("Correct the images at their source, then send the study again.")
+_RUNNERS = N_(
+    "Tell those who run the node: they find the cause in its log, and order the analysis again "
+    "on its page."
+)
+"""What to do about several causes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """A reason code, said in DICOM's codes and in words."""
@@ -27,34 +37,68 @@ class Cause:
     outcome: Code
     code: Code
     words: str
+    advice: str
+    """What to do, where anybody wants the result."""
 
 
-_NOT_ELIGIBLE: Mapping[str, tuple[Code, str]] = {
-    "NO_MODEL": (NOT_SUPPORTED, N_("No model of this node reads this kind of study.")),
-    "UNSUPPORTED": (NOT_SUPPORTED, N_("The images are of a kind that the model cannot read.")),
-    "GEOMETRY": (NOT_SUPPORTED, N_("The images form no regular volume.")),
-    "DECODER": (NOT_SUPPORTED, N_("No decoder of this node reads the pixel data.")),
-    "INCOMPLETE": (INCOMPLETE, N_("Images that the analysis needs are missing.")),
-    "SLICE_SET": (INCOMPLETE, N_("The images of the series do not fit together.")),
-    "UID_CONFLICT": (INCORRECT, N_("One image arrived twice with different content.")),
-    "UNPARSEABLE": (INCORRECT, N_("Images cannot be read as DICOM.")),
-    "VALUE": (INCORRECT, N_("A header value that the analysis needs is not usable.")),
-    "FRAME_COUNT": (INCORRECT, N_("The pixel data contradict the header.")),
-    "PIXEL_LENGTH": (INCORRECT, N_("The pixel data contradict the header.")),
-    "PIXEL_ATTR": (INCORRECT, N_("The pixel data contradict the header.")),
-    "PIXEL_LIMIT": (RESOURCE, N_("The series has more pixels than this node may read.")),
-    "HEADER_LIMIT": (RESOURCE, N_("The images' headers are larger than this node may read.")),
-    "UNUSABLE": (NOT_SUPPORTED, N_("The images cannot be analysed.")),
+_NOT_ELIGIBLE: Mapping[str, tuple[Code, str, str]] = {
+    "NO_MODEL": (
+        NOT_SUPPORTED,
+        N_("No model of this node reads this kind of study."),
+        N_("Nothing, if that is intended; else ask those who run the node for a model."),
+    ),
+    "UNSUPPORTED": (
+        NOT_SUPPORTED,
+        N_("The images are of a kind that the model cannot read."),
+        _ORIGINAL,
+    ),
+    "GEOMETRY": (
+        NOT_SUPPORTED,
+        N_("The images form no regular volume."),
+        N_("If a result is wanted, send an original series with evenly spaced, upright slices."),
+    ),
+    "DECODER": (
+        NOT_SUPPORTED,
+        N_("No decoder of this node reads the pixel data."),
+        N_("If a result is wanted, send the images in an encoding that this node reads."),
+    ),
+    "INCOMPLETE": (INCOMPLETE, N_("Images that the analysis needs are missing."), _COMPLETE),
+    "SLICE_SET": (INCOMPLETE, N_("The images of the series do not fit together."), _COMPLETE),
+    "UID_CONFLICT": (
+        INCORRECT,
+        N_("One image arrived twice with different content."),
+        N_("Find out which system changed the image without giving it a new UID."),
+    ),
+    "UNPARSEABLE": (INCORRECT, N_("Images cannot be read as DICOM."), _CORRECT),
+    "VALUE": (
+        INCORRECT,
+        N_("A header value that the analysis needs is not usable."),
+        _CORRECT,
+    ),
+    "FRAME_COUNT": (INCORRECT, N_("The pixel data contradict the header."), _CORRECT),
+    "PIXEL_LENGTH": (INCORRECT, N_("The pixel data contradict the header."), _CORRECT),
+    "PIXEL_ATTR": (INCORRECT, N_("The pixel data contradict the header."), _CORRECT),
+    "PIXEL_LIMIT": (
+        RESOURCE,
+        N_("The series has more pixels than this node may read."),
+        N_("If a result is wanted, send a series with fewer images."),
+    ),
+    "HEADER_LIMIT": (
+        RESOURCE,
+        N_("The images' headers are larger than this node may read."),
+        _CORRECT,
+    ),
+    "UNUSABLE": (NOT_SUPPORTED, N_("The images cannot be analysed."), _ORIGINAL),
 }
-_FAILED: Mapping[str, tuple[Code, str]] = {
-    "MEMORY": (RESOURCE, N_("The node ran out of memory.")),
-    "DEVICE_MEMORY": (RESOURCE, N_("The node ran out of memory.")),
-    "TIME_LIMIT": (RESOURCE, N_("The analysis took longer than it may.")),
-    "BUNDLE_GONE": (SOFTWARE, N_("The model is not installed any more.")),
+_FAILED: Mapping[str, tuple[Code, str, str]] = {
+    "MEMORY": (RESOURCE, N_("The node ran out of memory."), _RUNNERS),
+    "DEVICE_MEMORY": (RESOURCE, N_("The node ran out of memory."), _RUNNERS),
+    "TIME_LIMIT": (RESOURCE, N_("The analysis took longer than it may."), _RUNNERS),
+    "BUNDLE_GONE": (SOFTWARE, N_("The model is not installed any more."), _RUNNERS),
 }
 
 
-_UNKNOWN = (SOFTWARE, N_("The cause is in the node, not in the study."))
+_UNKNOWN = (SOFTWARE, N_("The cause is in the node, not in the study."), _RUNNERS)
 
 
 def cause(reason: str) -> Cause:

@@ -14,12 +14,12 @@ from dicom_node.domain.manifest import ModelManifest, Target
 from dicom_node.domain.provenance import Provenance
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
-from reports.answer import Answer, answer_document
-from reports.document import FORMS
+from reports.answer import ANSWERS, answer_document
 from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
 from reports.source import Sources, repaired_sources
 from reports.subject import Maker
+from reports.unanalysed import Answer
 from workers.bootstrap import Worker, references, report_settings
 from workers.reader import READER, Room
 
@@ -46,11 +46,12 @@ def _answer(worker: Worker, job: Job) -> None:
         worker.ledger.answers.give(job, [], destinations)
         return
     answer = _what_is_known(worker, job, sources)
-    forms = [kind for kind in FORMS if kind in worker.settings.results.kinds]
-    results = [answer_document(answer, kind) for kind in forms]
+    wanted = [kind for kind in ANSWERS if kind in worker.settings.results.kinds]
+    results = [answer_document(answer, kind) for kind in wanted]
     stored = [worker.keep(result, position) for position, result in enumerate(results)]
     worker.ledger.answers.give(job, stored, destinations)
-    log("worker").info("job.answered", job=job.id, reason=job.reason)
+    said = "job.answered" if stored else "job.unanswerable"
+    log("worker").info(said, job=job.id, reason=job.reason)
 
 
 def _what_is_known(worker: Worker, job: Job, sources: Sources) -> Answer:

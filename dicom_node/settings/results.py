@@ -23,8 +23,8 @@ class Results(Section):
     series_number_base: int = Field(default=9000, ge=1, le=90000)
     institution: str = Field(default="", max_length=64)
     answers: Literal["every", "failures", "none"] = "every"
-    """When an SR is sent in place of a result: also of studies that no model reads, or only where
-    a model that took the study failed."""
+    """When SR and PDF are sent in place of a result: also of studies that no model reads, or only
+    where a model that took the study failed."""
 
     @property
     def answered(self) -> frozenset[JobState]:

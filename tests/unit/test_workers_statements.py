@@ -6,6 +6,7 @@ from pathlib import Path
 import analyses
 import pytest
 from pydicom import dcmread
+from structlog.testing import capture_logs
 from world import World, receive_all, state_of
 
 from dicom_node.catalog import BundleFolder, Catalog
@@ -144,6 +145,40 @@ def test_an_answer_has_every_form_of_sr_that_the_site_wants(tmp_path):
         *(sorted_by_form(place, reason) for reason in ("GEOMETRY", "VALUE")), strict=True
     ):
         assert replaced_by(new) == [old.SOPInstanceUID]
+    place.close()
+
+
+def test_a_site_that_takes_no_sr_gets_the_answer_as_a_page(tmp_path):
+    place = Place(tmp_path)
+    kinds = (ResultKind.SECONDARY_CAPTURE, ResultKind.ENCAPSULATED_PDF)
+    results = place.settings.results.model_copy(update={"kinds": kinds})
+    place.worker.settings = place.settings.model_copy(update={"results": results})
+    place.close_study()
+    job_id = place.quarantine("GEOMETRY")
+    place.listen_to_rings()
+    (document,) = place.documents()
+    assert document.SOPClassUID.name == "Encapsulated PDF Storage"
+    assert [d["destination"] for d in place.page().deliveries] == ["one", "two"]
+    place.ledger.jobs.retry(job_id)
+    place.quarantine("VALUE")
+    place.listen_to_rings()
+    later = next(d for d in place.documents() if d.SOPInstanceUID != document.SOPInstanceUID)
+    assert replaced_by(later) == [document.SOPInstanceUID]
+    place.close()
+
+
+def test_a_site_that_takes_no_document_is_not_said_to_be_answered(tmp_path):
+    place = Place(tmp_path)
+    kinds = (ResultKind.SECONDARY_CAPTURE,)
+    results = place.settings.results.model_copy(update={"kinds": kinds})
+    place.worker.settings = place.settings.model_copy(update={"results": results})
+    place.close_study()
+    place.quarantine("GEOMETRY")
+    with capture_logs() as lines:
+        place.listen_to_rings()
+    assert place.documents() == []
+    assert place.page().events[-1]["action"] == "job.unanswerable"
+    assert [line["event"] for line in lines] == ["job.unanswerable"]
     place.close()
 
 

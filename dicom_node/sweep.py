@@ -133,7 +133,7 @@ class Sweep:
 
     def _open_jobs(self, ready: Ready, study: Study) -> None:
         proposals = route(study, self._bundles)
-        results = self._settings.results
+        results = self._settings.written
         faults.point("sweep.routed")
         opened = self._ledger.studies.close(
             ready.study,
@@ -149,7 +149,7 @@ class Sweep:
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
     def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
-        results = self._settings.results
+        results = self._settings.written
         told = JobState.DECLINED in results.answered and reason in TELLABLE
         declined_under = results.sha256 if told else ""
         self._ledger.studies.quarantine(ready.study, study, reason, declined_under)

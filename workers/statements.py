@@ -37,7 +37,7 @@ def speak(worker: Worker, job_id: str) -> None:
 
 
 def _answer(worker: Worker, job: Job) -> None:
-    destinations = {d.name: d.kinds for d in worker.settings.destinations}
+    destinations = worker.settings.wanted
     try:
         sources = _sources(worker, job)
     except UndecodablePixels as error:
@@ -46,7 +46,7 @@ def _answer(worker: Worker, job: Job) -> None:
         worker.ledger.answers.give(job, [], destinations)
         return
     answer = _what_is_known(worker, job, sources)
-    wanted = [kind for kind in ANSWERS if kind in worker.settings.results.kinds]
+    wanted = [kind for kind in ANSWERS if kind in worker.settings.written.kinds]
     results = [answer_document(answer, kind) for kind in wanted]
     stored = [worker.keep(result, position) for position, result in enumerate(results)]
     worker.ledger.answers.give(job, stored, destinations)

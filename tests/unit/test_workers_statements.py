@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from world import World, receive_all, state_of
 
 from dicom_node.catalog import BundleFolder, Catalog
-from dicom_node.domain.delivery import DeliveryState, ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, DeliveryState, ResultKind
 from dicom_node.domain.review import Review, Verdict
 from dicom_node.settings.results import Destination, Results
 from dicom_node.testing.phantom import phantom
@@ -167,6 +167,20 @@ def test_a_site_that_takes_no_sr_gets_the_answer_as_a_page(tmp_path):
     place.close()
 
 
+def test_a_destination_that_wants_a_page_gets_one_where_the_site_wants_none(tmp_path):
+    place = Place(tmp_path)
+    wants = PACS[1].model_copy(update={"kinds": (ResultKind.ENCAPSULATED_PDF,)})
+    place.worker.settings = place.settings.model_copy(update={"destinations": (PACS[0], wants)})
+    place.close_study()
+    place.quarantine("GEOMETRY")
+    place.listen_to_rings()
+    page = place.page()
+    kinds = {row["sop_instance_uid"]: row["kind"] for row in page.results}
+    sent = {(d["destination"], kinds[d["sop_instance_uid"]]) for d in page.deliveries}
+    assert sent == {("one", "STRUCTURED_REPORT"), ("two", "ENCAPSULATED_PDF")}
+    place.close()
+
+
 def test_a_site_that_takes_no_document_is_not_said_to_be_answered(tmp_path):
     place = Place(tmp_path)
     kinds = (ResultKind.SECONDARY_CAPTURE,)
@@ -279,7 +293,7 @@ def analysed(place):
     claim = place.ledger.jobs.claim(job_id)
     results = in_order(write_results(Case(analyses.analysis())))
     stored = [place.worker.keep(result, n) for n, result in enumerate(results)]
-    kinds = {d.name: d.kinds for d in PACS}
+    kinds = {d.name: DEFAULT_KINDS for d in PACS}
     place.ledger.jobs.complete(claim, stored, kinds, summary={}, report_sha256="")
     return job_id
 

@@ -29,8 +29,9 @@ from dicom_node.store import InstanceStore
 from dicom_node.watch import Watch
 
 TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT"})
-"""Reasons that an SR may tell. One that names two patients belongs to neither of them, and one
-whose headers cannot be read to nobody: those are told on the page alone."""
+"""Reasons of a study that a document may tell. One that names two patients belongs to neither of
+them (``UNTELLABLE``), and one whose headers cannot be read to nobody: those are told on the page
+alone."""
 
 
 class Sweep:

@@ -28,6 +28,11 @@ _RUNNERS = N_(
     "on its page."
 )
 """What to do about several causes."""
+_NO_DECODER = (
+    NOT_SUPPORTED,
+    N_("No decoder of this node reads the pixel data."),
+    N_("If a result is wanted, send the images in an encoding that this node reads."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +62,19 @@ _NOT_ELIGIBLE: Mapping[str, tuple[Code, str, str]] = {
         N_("The images form no regular volume."),
         N_("If a result is wanted, send an original series with evenly spaced, upright slices."),
     ),
-    "DECODER": (
-        NOT_SUPPORTED,
-        N_("No decoder of this node reads the pixel data."),
-        N_("If a result is wanted, send the images in an encoding that this node reads."),
-    ),
+    "DECODER": _NO_DECODER,
+    "NO_SYNTAX": _NO_DECODER,
     "INCOMPLETE": (INCOMPLETE, N_("Images that the analysis needs are missing."), _COMPLETE),
     "SLICE_SET": (INCOMPLETE, N_("The images of the series do not fit together."), _COMPLETE),
     "UID_CONFLICT": (
         INCORRECT,
         N_("One image arrived twice with different content."),
         N_("Find out which system changed the image without giving it a new UID."),
+    ),
+    "PATIENT_MIX": (
+        INCORRECT,
+        N_("The images name more than one patient."),
+        N_("Correct the patient at the modality or in the archive, then send the study again."),
     ),
     "UNPARSEABLE": (INCORRECT, N_("Images cannot be read as DICOM."), _CORRECT),
     "VALUE": (
@@ -94,6 +101,11 @@ _FAILED: Mapping[str, tuple[Code, str, str]] = {
     "MEMORY": (RESOURCE, N_("The node ran out of memory."), _RUNNERS),
     "DEVICE_MEMORY": (RESOURCE, N_("The node ran out of memory."), _RUNNERS),
     "TIME_LIMIT": (RESOURCE, N_("The analysis took longer than it may."), _RUNNERS),
+    "MODEL_OUTPUT": (
+        SOFTWARE,
+        N_("The model gave no usable answer to these images."),
+        N_("Tell those who run the node, and the maker of the model."),
+    ),
     "BUNDLE_GONE": (SOFTWARE, N_("The model is not installed any more."), _RUNNERS),
 }
 

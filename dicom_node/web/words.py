@@ -202,7 +202,8 @@ _TASKS: Mapping[str, str] = {
     "job.declined": "No model was asked",
     "job.answered": "Why there is no result was written down, to be sent",
     "job.unanswerable": (
-        "Nothing to send: no header of the study can be read, or neither SR nor PDF is wanted"
+        "Nothing to send: the images name two patients, no header of them can be read, "
+        "or neither SR nor PDF is wanted"
     ),
     "job.superseded": "Superseded by a later analysis",
     "job.rejected": "Result rejected by a reader; what was not sent yet stays here",

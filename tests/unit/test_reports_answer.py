@@ -40,6 +40,8 @@ REASONS = {
     "VALUE": ("Not Attempted", "Objects incorrectly formatted"),
     "LEASE_LOST": ("Failed", "Software failure"),
     "DEVICE_MEMORY": ("Failed", "Resource inadequate"),
+    "MODEL_OUTPUT": ("Failed", "Software failure"),
+    "NO_SYNTAX": ("Not Attempted", "Object Types not supported"),
     "NEVER_HEARD_OF": ("Failed", "Software failure"),
 }
 
@@ -86,6 +88,12 @@ def test_every_reason_has_a_coded_outcome_and_a_coded_cause(reason: str) -> None
     assert values(document, "Reason") == [cause]
     assert reason in texts(document)
     assert "not a negative result" in texts(document)
+
+
+@pytest.mark.parametrize("reason", ["PATIENT_MIX", "MODEL_OUTPUT", "NO_SYNTAX", *REASONS])
+def test_the_node_is_blamed_where_the_node_is_to_blame(reason: str) -> None:
+    blamed = cause(reason).words == "The cause is in the node, not in the study."
+    assert blamed == (reason in ("LEASE_LOST", "NEVER_HEARD_OF"))
 
 
 def test_what_was_searched_for_is_undetermined_and_never_absent() -> None:

@@ -11,8 +11,10 @@ from world import World, receive_all, state_of
 
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.delivery import DEFAULT_KINDS, DeliveryState, ResultKind
+from dicom_node.domain.job import UNTELLABLE
 from dicom_node.domain.review import Review, Verdict
 from dicom_node.settings.results import Destination, Results
+from dicom_node.sweep import TELLABLE
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 from reports.case import Case
@@ -249,6 +251,20 @@ def test_images_that_contradict_each_other_are_answered_but_two_patients_never(p
     place.pass_time(60)
     place.listen_to_rings()
     assert len(place.documents()) == 1
+
+
+def test_a_series_of_two_patients_is_told_to_neither_of_them(place):
+    place.close_study()
+    place.quarantine("PATIENT_MIX")
+    place.listen_to_rings()
+    assert place.documents() == []
+    assert place.page().events[-1]["action"] == "job.unanswerable"
+    place.pass_time(60)
+    assert place.broker.jobs == []
+
+
+def test_what_the_sweep_tells_of_a_study_may_be_told():
+    assert not TELLABLE & UNTELLABLE
 
 
 def test_a_study_that_a_model_reads_later_replaces_the_answer(tmp_path):

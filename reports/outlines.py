@@ -19,7 +19,7 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import SegmentMask
 from reports.case import Case
 from reports.contour import contours
-from reports.gray_pipeline import Rescale, presentation_lut, rescales, windows
+from reports.gray_pipeline import Rescale, alike, presentation_lut, windows
 from reports.identity import identify
 from reports.key_slices import segments_in
 from reports.language import _
@@ -37,20 +37,19 @@ class OutlinesWriter:
     kind: ClassVar[ResultKind] = KIND
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
-        """Return one instance for all images that are rescaled alike, mostly one in all."""
+        """Return one instance for all images of a series that are rescaled alike."""
         touched = sorted({f for s in case.analysis.segments for f in s.frames})
-        groups = rescales(case, touched).items()
+        groups = alike(case, touched).items()
         return [
-            ResultInstance(KIND, _state(case, index, rescale, frames))
-            for index, (rescale, frames) in enumerate(groups)
+            ResultInstance(KIND, _state(case, index, *group, frames))
+            for index, (group, frames) in enumerate(groups)
         ]
 
 
-def _state(case: Case, index: int, rescale: Rescale, frames: Sequence[int]) -> Dataset:
+def _state(case: Case, index: int, series: str, rescale: Rescale, frames: Sequence[int]) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = GrayscaleSoftcopyPresentationStateStorage
-    present(dataset, case, KIND, "AI_OUTLINES")
-    series = str(case.sources.first.SeriesInstanceUID)
+    present(dataset, case, KIND, "AI_OUTLINES", header=case.header(frames[0]))
     dataset.ReferencedSeriesSequence = referring(series, map(case.reference, frames))
     colors = dict.fromkeys(segment.color for segment in case.analysis.segments)
     layers = {color: f"AI_{number}" for number, color in enumerate(colors, 1)}

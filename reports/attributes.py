@@ -132,6 +132,7 @@ IMAGE = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
     "RecognizableVisualFeatures",
+    "SequenceOfUltrasoundRegions",
 )
 """Of each image: what it is, where it lies, how it is to be shown."""
 # fmt: off

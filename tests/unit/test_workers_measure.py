@@ -19,13 +19,18 @@ def grid(center_mm: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
 
 
 def images(modality: str = "CT", affine: bool = True) -> SourceImages:
-    header = Dataset()
-    header.Modality = modality
     matrix = np.zeros((4, 4))
     matrix[2, 0], matrix[1, 1], matrix[0, 2], matrix[3, 3] = *SPACING, 1
     pixels = np.random.default_rng(0).normal(60, 10, SHAPE).astype(np.float32)
     frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(SHAPE[0]))
-    return SourceImages((header,), frames, pixels, matrix if affine else None)
+    headers = tuple(_header(modality, frame.sop_instance_uid) for frame in frames)
+    return SourceImages(headers, frames, pixels, matrix if affine else None)
+
+
+def _header(modality: str, uid: str) -> Dataset:
+    header = Dataset()
+    header.Modality, header.SOPInstanceUID = modality, uid
+    return header
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dicom_node.decoders import COMPRESSED, NATIVE, decoders
+from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle, DicomNodeError
 from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
@@ -210,6 +211,22 @@ def _destinations(settings: Settings) -> Iterator[Check]:
             f"PACS {d.name}",
             lambda d=d: echo(Peer(d.host, d.port, d.ae_title, settings.listen.ae_title)),  # type: ignore[misc]
         )
+    yield from _kinds(settings)
+
+
+def _kinds(settings: Settings) -> Iterator[Check]:
+    """Pictures cannot say that a study was not analysed."""
+    for name, kinds in settings.wanted.items():
+        found = ", ".join(kind.label for kind in kinds) or "nothing"
+        documents = {ResultKind.ENCAPSULATED_PDF, *REPORT_FORMS}
+        if documents.intersection(kinds) or not settings.results.answered:
+            yield Check(f"results for {name}", Health.OK, found)
+        else:
+            advice = (
+                "nobody there is told of a study that was not analysed: "
+                "add STRUCTURED_REPORT or ENCAPSULATED_PDF to its kinds"
+            )
+            yield Check(f"results for {name}", Health.NOTE, found, advice)
 
 
 def _answer(what: str, ask: Callable[[], None]) -> Check:

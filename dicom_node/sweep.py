@@ -29,8 +29,9 @@ from dicom_node.store import InstanceStore
 from dicom_node.watch import Watch
 
 TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT"})
-"""Reasons that an SR may tell. One that names two patients belongs to neither of them, and one
-whose headers cannot be read to nobody: those are told on the page alone."""
+"""Reasons of a study that a document may tell. One that names two patients belongs to neither of
+them (``UNTELLABLE``), and one whose headers cannot be read to nobody: those are told on the page
+alone."""
 
 
 class Sweep:
@@ -133,7 +134,7 @@ class Sweep:
 
     def _open_jobs(self, ready: Ready, study: Study) -> None:
         proposals = route(study, self._bundles)
-        results = self._settings.results
+        results = self._settings.written
         faults.point("sweep.routed")
         opened = self._ledger.studies.close(
             ready.study,
@@ -149,7 +150,7 @@ class Sweep:
         self._log.info("study.closed", study=uid, reason=ready.why.value, count=len(opened))
 
     def _hold_back(self, ready: Ready, study: Study, reason: str) -> None:
-        results = self._settings.results
+        results = self._settings.written
         told = JobState.DECLINED in results.answered and reason in TELLABLE
         declined_under = results.sha256 if told else ""
         self._ledger.studies.quarantine(ready.study, study, reason, declined_under)

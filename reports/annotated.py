@@ -36,7 +36,7 @@ class Annotated:
 
 def annotated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Annotated:
     """Outlines, boxes and numbers of a key slice, and the marks of every picture."""
-    places = [place for place in _places(analysis, key) if place[1].any()]
+    places = marked(analysis, key)
     regions = [region for region in key.regions if region.any()]
     words = Image.new("RGBA", view.size)
     for each in places:
@@ -50,6 +50,11 @@ def annotated(analysis: Analysis, view: Scene, key: KeySlice, kind: Type) -> Ann
         ),
         words,
     )
+
+
+def marked(analysis: Analysis, key: KeySlice) -> list[tuple[int, BoolArray, Color]]:
+    """Number, pixels and colour of each segment and box that can be seen in the slice."""
+    return [place for place in _places(analysis, key) if place[1].any()]
 
 
 def _places(analysis: Analysis, key: KeySlice) -> Iterator[tuple[int, BoolArray, Color]]:

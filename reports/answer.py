@@ -1,8 +1,9 @@
-"""The SR in place of a result: what was not analysed, and why. Silence never reads as negative."""
+"""What stands in place of a result: what was not analysed, and why.
+
+Silence never reads as negative: it is told as an SR, and as a page for who reads none.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -28,67 +29,51 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import SeriesChoice
 from dicom_node.domain.manifest import Target
-from dicom_node.domain.provenance import Provenance
-from reports.causes import NOT_ATTEMPTED, cause
-from reports.document import document
+from reports.answer_page import answer_html
+from reports.causes import cause
+from reports.document import FORMS, document
+from reports.encapsulated_pdf import encapsulated
 from reports.identity import described
 from reports.image_library import container
 from reports.language import _, speaking
 from reports.measurement_groups import PRESENCE, PRESENCE_OF_PROPERTY, parameters
-from reports.references import Reference
-from reports.settings import DISCLAIMER, ReportSettings
-from reports.source import Sources
+from reports.settings import DISCLAIMER, SHORT_DISCLAIMER
 from reports.structured_report import (
     LANGUAGES,
     QUALITATIVE_EVALUATIONS,
     observer,
     procedures_reported,
 )
-from reports.subject import Maker, study_time
 from reports.terms import term
+from reports.unanalysed import Answer, answer_text
 from reports.verdict import COMMENT, REASON
 
 CONTAINS = RelationshipTypeValues.CONTAINS
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the node knows of a study, or of a model's job, that has no result."""
-
-    reason: str
-    """Reason code of the job or the study."""
-    sources: Sources
-    """Of one image at least."""
-    images: tuple[Reference, ...]
-    """All images that were offered."""
-    maker: Maker
-    provenance: Provenance
-    """``input_sha256`` must also depend on the reason: another reason is another document."""
-    settings: ReportSettings
-    model_name: str = ""
-    targets: tuple[Target, ...] = ()
-    """What the model would have searched for."""
-    selection: tuple[SeriesChoice, ...] = ()
-    predecessors: tuple[Reference, ...] = ()
-
-    @property
-    def made_at(self) -> datetime:
-        """See ``Subject``."""
-        return study_time(self.provenance.opened_at, self.sources.first)
+ANSWERS = (ResultKind.ENCAPSULATED_PDF, *FORMS)
+"""Kinds of result that an answer can be given as, in the order of sending."""
 
 
 def answer_document(
     answer: Answer, kind: ResultKind = ResultKind.STRUCTURED_REPORT
 ) -> ResultInstance:
-    """TID 1500, in one of its forms: every target Undetermined, the coded cause, the trace."""
+    """As TID 1500 in one of its forms, or as a page: every target Undetermined, cause, trace."""
+    made = _page if kind is ResultKind.ENCAPSULATED_PDF else _report
     with speaking(answer.settings.language):
-        return ResultInstance(kind, _document(answer, kind))
+        dataset = made(answer, kind)
+        dataset.SeriesDescription = described(answer.maker, _("no result"))
+    return ResultInstance(kind, dataset)
 
 
-def _document(answer: Answer, kind: ResultKind) -> Dataset:
-    dataset = document(answer, kind, _content(answer), answer.images, answer.predecessors)
-    dataset.SeriesDescription = described(answer.maker, _("no result"))
-    return dataset
+def _page(answer: Answer, _kind: ResultKind) -> Dataset:
+    title = _("AI, no result: {}. {}").format(answer.maker.title, _(SHORT_DISCLAIMER))
+    page = answer_html(answer)
+    return encapsulated(answer, title, page, answer.images, answer.predecessors)
+
+
+def _report(answer: Answer, kind: ResultKind) -> Dataset:
+    return document(answer, kind, _content(answer), answer.images, answer.predecessors)
 
 
 def _content(answer: Answer) -> ContainerContentItem:
@@ -148,15 +133,6 @@ def _why(answer: Answer) -> list[ContentItem]:
         CodeContentItem(CodedConcept(*REASON[:3]), why.code, CONTAINS),
         *(TextContentItem(COMMENT, text, CONTAINS) for text in said),
     ]
-
-
-def answer_text(answer: Answer) -> str:
-    """The answer in words."""
-    why = cause(answer.reason)
-    attempted = why.outcome != NOT_ATTEMPTED
-    outcome = _("The analysis failed: {}") if attempted else _("Not analysed: {}")
-    parts = (outcome.format(_(why.words)), _("This is not a negative result."), answer.reason)
-    return _("{} {} (reason code {})").format(*parts)
 
 
 def _trace(selection: Sequence[SeriesChoice]) -> list[str]:

@@ -133,6 +133,7 @@ IMAGE = (
     "LossyImageCompressionMethod",
     "RecognizableVisualFeatures",
     "RequestAttributesSequence",
+    "SequenceOfUltrasoundRegions",
 )
 """Of each image: what it is, where it lies, how it is to be shown, who asked for it."""
 # fmt: off

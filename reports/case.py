@@ -70,6 +70,10 @@ class Case:
         """The source image of a frame."""
         return self.analysis.images.frames[frame]
 
+    def series_uid(self, frame: int) -> str:
+        """The series of the source image of a frame: views of a study may have one each."""
+        return self.references[self.reference(frame).sop_instance_uid].series_instance_uid
+
     def header(self, frame: int) -> Dataset:
         """The repaired header of the source image of a frame."""
         return self._headers[self.reference(frame).sop_instance_uid]

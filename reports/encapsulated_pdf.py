@@ -1,6 +1,6 @@
 """Encapsulated PDF: the report for every PACS that shows documents (PS3.3 A.45.1, C.24)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,7 +16,9 @@ from reports.identity import LONG_STRING, code_item, identify
 from reports.language import _
 from reports.pdf import html_to_pdf
 from reports.predecessors import name_predecessors
+from reports.references import Reference
 from reports.settings import SHORT_DISCLAIMER
+from reports.subject import Subject
 from reports.text import clean
 
 
@@ -28,16 +30,30 @@ class EncapsulatedPdfWriter:
 
     def write(self, case: Case, earlier: Sequence[ResultInstance]) -> list[ResultInstance]:
         """Return one instance; the images that were read are its source instances."""
-        dataset = Dataset()
-        dataset.SOPClassUID = EncapsulatedPDFStorage
-        identify(dataset, case, ResultKind.ENCAPSULATED_PDF)
-        _document(dataset, case, html_to_pdf(report_html(case), case.made_at))
-        name_predecessors(dataset, case.predecessors)
+        title = _("AI report: {}. {}").format(case.maker.title, _(SHORT_DISCLAIMER))
+        sources = case.references.values()
+        dataset = encapsulated(case, title, report_html(case), sources, case.predecessors)
         return [ResultInstance(ResultKind.ENCAPSULATED_PDF, dataset)]
 
 
-def _document(dataset: Dataset, case: Case, pdf: bytes) -> None:
-    title = _("AI report: {}. {}").format(case.maker.title, _(SHORT_DISCLAIMER))
+def encapsulated(
+    subject: Subject,
+    title: str,
+    page: str,
+    sources: Iterable[Reference],
+    predecessors: Collection[Reference],
+) -> Dataset:
+    """A page as a document of the study; ``sources`` are the images that it speaks of."""
+    dataset = Dataset()
+    dataset.SOPClassUID = EncapsulatedPDFStorage
+    identify(dataset, subject, ResultKind.ENCAPSULATED_PDF)
+    _document(dataset, title, html_to_pdf(page, subject.made_at))
+    dataset.SourceInstanceSequence = _source_instances(sources)
+    name_predecessors(dataset, predecessors)
+    return dataset
+
+
+def _document(dataset: Dataset, title: str, pdf: bytes) -> None:
     dataset.ConversionType = "WSD"
     dataset.AcquisitionDateTime = None
     dataset.BurnedInAnnotation = "YES"
@@ -45,19 +61,18 @@ def _document(dataset: Dataset, case: Case, pdf: bytes) -> None:
     dataset.DocumentTitle = clean(title, LONG_STRING * 16)
     dataset.ConceptNameCodeSequence = [code_item(codes.DCM.ImagingMeasurementReport)]
     dataset.VerificationFlag = "UNVERIFIED"
-    dataset.SourceInstanceSequence = _source_instances(case)
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocumentLength = len(pdf)
     dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
 
 
-def _source_instances(case: Case) -> list[Dataset]:
+def _source_instances(sources: Iterable[Reference]) -> list[Dataset]:
     purpose = code_item(codes.DCM.SourceImage)
     items = []
-    for header in case.sources.headers:
+    for source in sources:
         item = Dataset()
-        item.ReferencedSOPClassUID = header.SOPClassUID
-        item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+        item.ReferencedSOPClassUID = source.sop_class_uid
+        item.ReferencedSOPInstanceUID = source.sop_instance_uid
         item.PurposeOfReferenceCodeSequence = [purpose]
         items.append(item)
     return items

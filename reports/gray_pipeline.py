@@ -36,11 +36,15 @@ class Rescale:
             dataset.RescaleType = self.type
 
 
-def rescales(case: Case, frames: Sequence[int]) -> dict[Rescale, list[int]]:
+Alike = tuple[str, Rescale]
+"""Series and Modality LUT: a presentation state is of one series, and has one LUT for all."""
+
+
+def alike(case: Case, frames: Sequence[int]) -> dict[Alike, list[int]]:
     """Frames that are rescaled alike: a presentation state holds one Modality LUT for all."""
-    groups: dict[Rescale, list[int]] = {}
+    groups: dict[Alike, list[int]] = {}
     for frame in frames:
-        groups.setdefault(_rescale(case, frame), []).append(frame)
+        groups.setdefault((case.series_uid(frame), _rescale(case, frame)), []).append(frame)
     return groups
 
 

@@ -36,7 +36,7 @@ class HeatColorsWriter:
 def _state(case: Case, index: int, source: Dataset) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID = PseudoColorSoftcopyPresentationStateStorage
-    present(dataset, case, KIND, "AI_HEAT_COLORS")
+    present(dataset, case, KIND, "AI_HEAT_COLORS", header=case.sources.first)
     image = FrameReference(str(source.SOPClassUID), str(source.SOPInstanceUID))
     series = series_uid(case, ResultKind.PARAMETRIC_MAP)
     dataset.ReferencedSeriesSequence = referring(series, [image])

@@ -1,18 +1,12 @@
 """The report page: one self-contained HTML document made from an analysis."""
 
 import base64
-import re
 from collections.abc import Sequence
-from datetime import datetime
-from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from PIL import Image
-from pydicom.dataset import Dataset
 
 from dicom_node import __version__
 from dicom_node.domain.delivery import ResultKind
@@ -23,24 +17,13 @@ from reports.case import Case
 from reports.compass import slice_position
 from reports.identity import described, series_number
 from reports.key_slices import KeySlice, boxes_in, number_of
-from reports.language import N_, _, day, moment, number, percent, speaking
+from reports.language import _, number, speaking
 from reports.marks import Line, legend_lines
+from reports.page import foundation, rendered
 from reports.pictures import Picture
-from reports.settings import DISCLAIMER, SHORT_DISCLAIMER
+from reports.settings import SHORT_DISCLAIMER
 from reports.side import asked_of, side_word
 from reports.terms import term
-from reports.text import clean, person
-
-TEMPLATES = Path(__file__).parent / "templates"
-LONG_TEXT = 2000
-QUANTITY = re.compile(r"(?<=\d) (?=%|[^\W\d_]{1,3}\b)|(?<=\b[ALPRHF]) (?=\d)")
-"""The space in ``27.4 mm``, in ``92 %`` and in ``H 85.0``."""
-QUALIFICATIONS = {
-    "RESEARCH": N_("for research"),
-    "SERVICE": N_("for service"),
-    "PRODUCT": N_("a product"),
-}
-"""Content Qualification (PS3.3 C.12.1)."""
 
 
 def report_html(case: Case) -> str:
@@ -49,108 +32,24 @@ def report_html(case: Case) -> str:
     Every value that the template prints is cleaned and cut (``text.clean``), then escaped.
     """
     with speaking(case.settings.language):
-        return _environment().get_template("report.html").render(_values(case))
-
-
-@cache
-def _environment() -> Environment:
-    """Made once in a process: to compile the template takes longer than to fill it."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_printed,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-    )
-    environment.install_gettext_callables(_, _plural, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters.update(percent=percent, number=number, term=term, bound=_bound)
-    return environment
-
-
-def _plural(one: str, many: str, count: int) -> str:
-    return _(one if count == 1 else many)
-
-
-def _printed(value: Any) -> Any:
-    """What may reach the page: our own markup as it is, all else as one clean line."""
-    return value if isinstance(value, Markup | int | float) else clean(str(value), LONG_TEXT)
-
-
-def _bound(text: str) -> Markup:
-    """One clean line that never breaks between a number and its unit or its direction."""
-    return escape(QUANTITY.sub("\u00a0", clean(text, LONG_TEXT)))
+        return rendered("report.html", _values(case))
 
 
 def _values(case: Case) -> dict[str, Any]:
     analysis = case.analysis
     return {
-        "language": case.settings.language,
-        "disclaimer": _(DISCLAIMER),
-        "css": _style(),
-        "made_at": moment(case.made_at),
+        **foundation(case),
         "replaces": bool(case.predecessors),
-        "made_at_w3c": case.made_at.isoformat(timespec="seconds") + _zone(case),
-        "institution": case.settings.institution_name,
         "summary": wording.summary(analysis),
         "warning": wording.warning(analysis),
-        "patient": _patient(case.sources.first),
         "findings": [_answer(case, answer) for answer in analysis.answers],
         "slices": [_slice(case, picture) for picture in case.pictures],
         "notes": [term(note) for note in case.notes],
         "selection": analysis.selection,
         "manifest": analysis.manifest,
-        "qualification": _(QUALIFICATIONS[analysis.manifest.content_qualification]),
         "provenance": analysis.provenance,
         "facts": _facts(case),
     }
-
-
-def _style() -> Markup:
-    """Our own file; the foot of a printed page in the language that is spoken."""
-    style = (TEMPLATES / "report.css").read_text("utf-8")
-    foot = _("AI, not for diagnostic use. Research only.")
-    return Markup(style.replace("%FOOT%", foot))  # noqa: S704
-
-
-def _zone(case: Case) -> str:
-    """W3C dates need a zone; a clock without one is written as it stands."""
-    return "Z" if case.made_at.tzinfo is None else ""
-
-
-def _patient(source: Dataset) -> list[tuple[str, str]]:
-    """Label and value of what identifies patient and study; nothing that is empty."""
-    study_day, birth = (str(source.get(k) or "") for k in ("StudyDate", "PatientBirthDate"))
-    pairs = (
-        (_("Patient"), person(source.get("PatientName") or "")),
-        (_("Patient ID"), _with_issuer(source)),
-        (_("Born"), _day(birth)),
-        (_("Sex"), _sex(str(source.get("PatientSex") or ""))),
-        (_("Study"), str(source.get("StudyDescription") or "")),
-        (_("Study date"), _day(study_day)),
-        (_("Accession number"), str(source.get("AccessionNumber") or "")),
-    )
-    return [(label, clean(value, 80)) for label, value in pairs if value]
-
-
-def _sex(value: str) -> str:
-    """PS3.3 C.7.1.1; what the standard does not define as it stands."""
-    names = {"M": N_("male"), "F": N_("female"), "O": N_("other")}
-    return _(names[value]) if value in names else value
-
-
-def _with_issuer(source: Dataset) -> str:
-    patient_id, issuer = source.get("PatientID") or "", source.get("IssuerOfPatientID") or ""
-    return _("{} (issued by {})").format(patient_id, issuer) if issuer else str(patient_id)
-
-
-def _day(value: str) -> str:
-    """A DA value by locale; what is no date as it stands."""
-    try:
-        return day(datetime.strptime(value, "%Y%m%d").date())
-    except ValueError:
-        return value
 
 
 def _facts(case: Case) -> dict[str, str]:

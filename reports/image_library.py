@@ -1,11 +1,12 @@
 """TID 1600 Image Library: every image that the model read, with its place in the patient.
 
-Shared descriptions stand once in the group, positions at each image; highdicom's own library
-repeats all of them for each image and fails where a slice thickness is missing. The items are
-plain data sets: there are thousands of them, and highdicom's content items take their time.
+Shared descriptions stand once in the group, positions at each image, or at each frame of a
+multi-frame image; highdicom's own library repeats all of them for each image, has none of frames,
+and fails where a slice thickness is missing. The items are plain data sets: there are thousands of
+them, and highdicom's content items take their time.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +24,7 @@ from pydicom.tag import BaseTag
 
 from reports.case import Case
 from reports.identity import code_item
-from reports.planes import decimal, functional_group
+from reports.planes import decimal, functional_group, position
 from reports.references import Reference
 
 SOURCE = Code("260753009", "SCT", "Source")
@@ -39,6 +40,11 @@ ORIENTATION = tuple(
     for axis in "XYZ"
 )
 POSITION = tuple(getattr(codes.DCM, f"ImagePositionPatient{axis}") for axis in "XYZ")
+Place = tuple[str, ...]
+"""Image Position (Patient); nothing where it is not stated."""
+Size = tuple[float, ...]
+"""Width and height of a pixel, thickness of a slice; nothing where it is not stated."""
+SIZE = (codes.DCM.HorizontalPixelSpacing, codes.DCM.VerticalPixelSpacing, codes.DCM.SliceThickness)
 CONTEXT, CONTAINS = "HAS ACQ CONTEXT", "CONTAINS"
 
 
@@ -49,8 +55,14 @@ def image_library(case: Case) -> Dataset:
         for name in (codes.DCM.ImageLibrary, codes.DCM.ImageLibraryGroup)
     )
     library.ContinuityOfContent = group.ContinuityOfContent = "SEPARATE"
-    entries = [_entry(header, case.references[header.SOPInstanceUID]) for header in _images(case)]
-    group.ContentSequence = [*_shared(case.sources.first), *entries]
+    sizes = {uid: _size(header) for uid, header in _headers(case).items()}
+    alike = len(set(sizes.values())) == 1
+    entries = [
+        _entry(case.references[uid], number, place, [] if alike else _spacing(sizes[uid]))
+        for uid, number, place in _places(case)
+    ]
+    first = case.sources.first
+    group.ContentSequence = [*_shared(first, _size(first) if alike else ()), *entries]
     library.ContentSequence = [group]
     return library
 
@@ -62,13 +74,24 @@ def container(name: Code, items: Sequence[ContentItem]) -> ContainerContentItem:
     return item
 
 
-def _images(case: Case) -> list[Dataset]:
-    used = dict.fromkeys(frame.sop_instance_uid for frame in case.analysis.images.frames)
-    headers = {str(h.SOPInstanceUID): h for h in case.sources.headers}
-    return [headers[uid] for uid in used]
+def _headers(case: Case) -> dict[str, Dataset]:
+    return {str(header.SOPInstanceUID): header for header in case.sources.headers}
 
 
-def _shared(header: Dataset) -> list[Dataset]:
+def _places(case: Case) -> Iterator[tuple[str, int | None, Place]]:
+    """Images in the order of the analysis; each frame by itself where it states a position."""
+    headers = _headers(case)
+    named: set[tuple[str, int | None]] = set()
+    for frame in case.analysis.images.frames:
+        uid = frame.sop_instance_uid
+        place = tuple(position(headers[uid], frame.frame_number) or ())
+        number = frame.frame_number if place else None
+        if (uid, number) not in named:
+            named.add((uid, number))
+            yield uid, number, place
+
+
+def _shared(header: Dataset, size: Size) -> list[Dataset]:
     """TID 1602 and TID 1604: what is the same for all images."""
     items: list[Dataset] = []
     if header.Modality in MODALITIES:
@@ -81,26 +104,21 @@ def _shared(header: Dataset) -> list[Dataset]:
         items.append(item)
     items.append(_number(codes.DCM.PixelDataRows, header.Rows, PIXELS))
     items.append(_number(codes.DCM.PixelDataColumns, header.Columns, PIXELS))
-    measures = functional_group(header, 1, "PixelMeasuresSequence")
     facing = functional_group(header, 1, "PlaneOrientationSequence")
-    return items + _spacing(measures) + _orientation(facing)
+    return items + _spacing(size) + _orientation(facing)
 
 
-def _spacing(measures: Dataset) -> list[Dataset]:
+def _size(header: Dataset) -> Size:
+    measures = functional_group(header, 1, "PixelMeasuresSequence")
     spacing = measures.get("PixelSpacing") or measures.get("ImagerPixelSpacing")
+    thickness = measures.get("SliceThickness")
     if not spacing:
-        return []
-    return [
-        _number(codes.DCM.HorizontalPixelSpacing, spacing[1], codes.UCUM.Millimeter),
-        _number(codes.DCM.VerticalPixelSpacing, spacing[0], codes.UCUM.Millimeter),
-        *_thickness(measures),
-    ]
+        return ()
+    return (float(spacing[1]), float(spacing[0]), *([float(thickness)] if thickness else []))
 
 
-def _thickness(header: Dataset) -> list[Dataset]:
-    if not header.get("SliceThickness"):
-        return []
-    return [_number(codes.DCM.SliceThickness, header.SliceThickness, codes.UCUM.Millimeter)]
+def _spacing(size: Size) -> list[Dataset]:
+    return [_number(n, v, codes.UCUM.Millimeter) for n, v in zip(SIZE, size, strict=False)]
 
 
 def _orientation(header: Dataset) -> list[Dataset]:
@@ -108,14 +126,23 @@ def _orientation(header: Dataset) -> list[Dataset]:
     return [_number(n, v, COSINE) for n, v in zip(ORIENTATION, values, strict=False)]
 
 
-def _entry(header: Dataset, reference: Reference) -> Dataset:
-    """TID 1601: one image and its position."""
+def _entry(
+    reference: Reference, frame: int | None, place: Place, described: Sequence[Dataset]
+) -> Dataset:
+    """TID 1601: one image or frame, what is its own, and its position."""
     item = _item("IMAGE", CONTAINS, SOURCE)
-    item.ReferencedSOPSequence = [reference.item]
-    values = header.get("ImagePositionPatient") or ()
-    places = [_number(n, v, codes.UCUM.Millimeter) for n, v in zip(POSITION, values, strict=False)]
-    if places:
-        item.ContentSequence = places
+    item.ReferencedSOPSequence = [_of_frame(reference, frame)]
+    places = [_number(n, v, codes.UCUM.Millimeter) for n, v in zip(POSITION, place, strict=False)]
+    if described or places:
+        item.ContentSequence = [*described, *places]
+    return item
+
+
+def _of_frame(reference: Reference, frame: int | None) -> Dataset:
+    if frame is None:
+        return reference.item
+    item = Dataset({element.tag: element for element in reference.item})
+    item.ReferencedFrameNumber = frame
     return item
 
 

@@ -1,5 +1,6 @@
 """The slices that matter: one for each finding that is there, else one for each that is not."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,8 +102,17 @@ def code_of(analysis: Analysis, segment: SegmentMask) -> Code:
 
 def boxes_in(analysis: Analysis, key: KeySlice) -> list[tuple[int, Finding, Box]]:
     """The boxes that a detector drew in a key slice, with their numbers."""
+    return _numbered(analysis, key.findings)
+
+
+def boxes(analysis: Analysis) -> list[tuple[int, Finding, Box]]:
+    """All boxes that a detector drew, with their numbers."""
+    return _numbered(analysis, analysis.findings)
+
+
+def _numbered(analysis: Analysis, answers: Iterable[Answer]) -> list[tuple[int, Finding, Box]]:
     numbers = _box_numbers(analysis)
-    found = [f for f in key.findings if isinstance(f, Finding)]
+    found = [f for f in answers if isinstance(f, Finding)]
     return [(numbers[f.tracking_uid], f, f.box) for f in found if f.box is not None]
 
 

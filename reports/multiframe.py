@@ -109,16 +109,23 @@ def copy_compression(dataset: Dataset, source: Dataset) -> None:
 
 def _references(dataset: Dataset, case: Case, frames: Sequence[Derived]) -> None:
     """The whole series, for viewers to find it; the images that frames were derived from."""
-    series = Dataset()
-    series.SeriesInstanceUID = case.sources.first.SeriesInstanceUID
-    series.ReferencedInstanceSequence = [r.item for r in case.references.values()]
-    dataset.ReferencedSeriesSequence = [series]
     used = dict.fromkeys(frame.source for frame in frames)
+    dataset.ReferencedSeriesSequence = [
+        _series(case, uid) for uid in dict.fromkeys(map(case.series_uid, used))
+    ]
     items = (_source_item(case.reference(n)) for n in used)
     by_uid = {item.ReferencedSOPInstanceUID: item for item in items}
     for item in by_uid.values():
         item.pop("ReferencedFrameNumber", None)
     dataset.SourceImageSequence = list(by_uid.values())
+
+
+def _series(case: Case, uid: str) -> Dataset:
+    references = case.references.values()
+    item = Dataset()
+    item.SeriesInstanceUID = uid
+    item.ReferencedInstanceSequence = [r.item for r in references if r.series_instance_uid == uid]
+    return item
 
 
 def _source_item(reference: FrameReference) -> Dataset:

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import Analysis
 from reports import wording
-from reports.annotated import Annotated, annotated
+from reports.annotated import Annotated, annotated, marked
 from reports.compass import place
 from reports.derived_scene import derived_scene
 from reports.fonts import drawable, drawable_language
@@ -30,6 +30,7 @@ from reports.marks import (
 from reports.overlay import Scene, scene, to_image
 from reports.settings import DISCLAIMER
 from reports.terms import term
+from reports.ultrasound_scale import calibrated
 from reports.wording import no_evidence
 
 PAGE, PANEL = 620, 800
@@ -66,7 +67,7 @@ def picture(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
 
 
 def _pictures(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
-    view = scene(analysis.images, header, key.frame, PAGE)
+    view = _view(analysis, header, key, PAGE)
     drawn = annotated(analysis, view, key, PAGE_TYPE)
     return Picture(
         key=key,
@@ -76,6 +77,11 @@ def _pictures(analysis: Analysis, header: Dataset, key: KeySlice) -> Picture:
         derived=_derived(derived_scene(analysis, key, view, header), PAGE_TYPE),
         panel=_panel(analysis, header, key),
     )
+
+
+def _view(analysis: Analysis, header: Dataset, key: KeySlice, longest: int) -> Scene:
+    view = scene(analysis.images, header, key.frame, longest)
+    return calibrated(view, header, (mask for _number, mask, _color in marked(analysis, key)))
 
 
 def _heated(drawn: Annotated, key: KeySlice, kind: Type) -> Image.Image | None:
@@ -105,7 +111,7 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
 
 def _panel(analysis: Analysis, header: Dataset, key: KeySlice) -> Image.Image:
     kind = PANEL_TYPE
-    view = scene(analysis.images, header, key.frame, PANEL)
+    view = _view(analysis, header, key, PANEL)
     made = _derived(derived_scene(analysis, key, view, header), kind)
     drawn = annotated(analysis, view, key, kind)
     body = _heated(drawn, key, kind) or drawn.image()

@@ -12,14 +12,17 @@ from reports.identity import series_description
 from reports.planes import decimal
 
 
-def present(dataset: Dataset, case: Case, kind: ResultKind, label: str) -> None:
-    """Presentation State Identification and Displayed Area (PS3.3 C.11.10, C.10.4)."""
+def present(dataset: Dataset, case: Case, kind: ResultKind, label: str, *, header: Dataset) -> None:
+    """Presentation State Identification and Displayed Area (PS3.3 C.11.10, C.10.4).
+
+    ``header`` is of a source image: its pixels' size is that of all images that are shown.
+    """
     dataset.ContentLabel = label
     dataset.ContentDescription = series_description(case.maker, kind)
     dataset.ContentCreatorName = None
     dataset.PresentationCreationDate = f"{case.made_at:%Y%m%d}"
     dataset.PresentationCreationTime = f"{case.made_at:%H%M%S}"
-    dataset.DisplayedAreaSelectionSequence = [_whole_image(case)]
+    dataset.DisplayedAreaSelectionSequence = [_whole_image(case, header)]
 
 
 def referring(series_instance_uid: str, frames: Iterable[FrameReference]) -> list[Dataset]:
@@ -49,9 +52,9 @@ def _image(sop_class_uid: str, sop_instance_uid: str, frames: list[int]) -> Data
     return item
 
 
-def _whole_image(case: Case) -> Dataset:
+def _whole_image(case: Case, header: Dataset) -> Dataset:
     """In true proportions: viewers take the ratio from here, not from the image."""
-    height, width, where = pixel_size_mm(case.analysis.images, case.sources.first)
+    height, width, where = pixel_size_mm(case.analysis.images, header)
     rows, columns = case.analysis.images.pixels.shape[1:]
     item = Dataset()
     item.DisplayedAreaTopLeftHandCorner = [1, 1]

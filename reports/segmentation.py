@@ -35,7 +35,10 @@ MOST_IN_A_BYTE = 255
 
 @dataclass(frozen=True, slots=True)
 class SegmentationWriter:
-    """Writes one SEG, or nothing where no segment was found."""
+    """Writes one SEG, or nothing where no segment was found.
+
+    What is segmented is of one series: a manifest that would have it otherwise is refused.
+    """
 
     kind: ClassVar[ResultKind] = ResultKind.SEGMENTATION
 

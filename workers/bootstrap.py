@@ -60,14 +60,14 @@ class Worker:
         job = self.ledger.jobs.get(claim.id)
         analysis = self._analyse(job)
         predecessors = references(job, self.ledger.answers.predecessors(job))
-        case = Case(analysis, report_settings(self.settings.results), predecessors)
-        results = write_results(case, writers(self.settings.results.kinds))
+        case = Case(analysis, report_settings(self.settings.written), predecessors)
+        results = write_results(case, writers(self.settings.written.kinds))
         stored = [self.keep(result, place) for place, result in enumerate(in_order(results))]
         report = self.store.keep([report_html(case).encode()])
         self.ledger.jobs.complete(
             claim,
             stored,
-            {d.name: d.kinds for d in self.settings.destinations},
+            self.settings.wanted,
             summary=summary(analysis),
             report_sha256=report.sha256,
         )
@@ -92,7 +92,7 @@ class Worker:
             generation=job.generation,
             input_sha256=job.input_sha256,
             bundle_sha256=job.bundle_sha256,
-            config_sha256=self.settings.results.sha256,
+            config_sha256=self.settings.written.sha256,
             opened_at=job.opened_at,
         )
 

@@ -69,7 +69,7 @@ def analyse_folder(
         analysis = analyse(given.paths, model, given.provenance, given.selection, progress)
         progress("writing results", 0)
         case = Case(analysis, report_settings(settings.results))
-        files = write_folder(case, output, settings.results.kinds)
+        files = write_folder(case, output, settings.written.kinds)
         progress("writing results", 1)
     return Done(tuple(files), analysis)
 
@@ -87,7 +87,7 @@ def choose(path: Path, bundle: BundleFolder, scratch: Path, settings: Settings) 
         generation=1,
         input_sha256=input_sha256(proposal.inputs),
         bundle_sha256=bundle.sha256,
-        config_sha256=settings.results.sha256,
+        config_sha256=settings.written.sha256,
         opened_at=datetime.now(UTC),
     )
     paths = [store.path(sha256) for s in proposal.inputs for _, sha256 in s.instances]

@@ -117,7 +117,7 @@ class _Checks:
         provenance = Provenance("2.25.1", 1, "", bundle.sha256, "", datetime.now(UTC))
         analysis = analyse(files, model, provenance, (), self.progress)
         case = Case(analysis, report_settings(self.settings.results))
-        return analysis, write_folder(case, output, self.settings.results.kinds)
+        return analysis, write_folder(case, output, self.settings.written.kinds)
 
 
 def _described(bundle: BundleFolder) -> str:

@@ -12,6 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.findings import Measurement
 from dicom_node.domain.images import SourceImages
+from dicom_node.domain.ultrasound import Rectangle, pixel_size_mm
 from workers.units import HOUNSFIELD, unit_of
 
 MILLILITRE = Code("ml", "UCUM", "ml")
@@ -52,7 +53,8 @@ def diameters_mm(outline: BoolArray, spacing_mm: tuple[float, float]) -> tuple[f
 def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Measurement, ...]:
     """Volume, long and short axis in one frame, mean and deviation of the intensity.
 
-    ``mask`` is (frames, rows, columns). Without geometry there are no sizes.
+    ``mask`` is (frames, rows, columns). Without geometry there are no sizes, but in ultrasound
+    those of one frame, where one region of it gives them.
     """
     unit = unit_of(images)
     mean, deviation = ATTENUATION if unit == HOUNSFIELD else INTENSITY
@@ -62,14 +64,23 @@ def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Mea
         Measurement(deviation, float(values.std()), unit),
     )
     if images.affine is None:
-        return intensity
-    longest, width = diameters_mm(mask[frame], images.spacing_mm[1:])
+        size = pixel_size_mm(images.header(frame), _around(mask[frame]))
+        return (*(_axes(mask[frame], size) if size else ()), *intensity)
+    volume = Measurement(codes.SCT.Volume, volume_ml(mask, images), MILLILITRE)
+    return (volume, *_axes(mask[frame], images.spacing_mm[1:]), *intensity)
+
+
+def _axes(outline: BoolArray, spacing_mm: tuple[float, float]) -> tuple[Measurement, Measurement]:
+    longest, width = diameters_mm(outline, spacing_mm)
     return (
-        Measurement(codes.SCT.Volume, volume_ml(mask, images), MILLILITRE),
         Measurement(codes.SCT.LongAxis, longest, codes.UCUM.Millimeter),
         Measurement(codes.SCT.ShortAxis, width, codes.UCUM.Millimeter),
-        *intensity,
     )
+
+
+def _around(outline: BoolArray) -> Rectangle:
+    rows, columns = np.nonzero(outline)
+    return int(rows.min()), int(columns.min()), int(rows.max()), int(columns.max())
 
 
 def _edge_points(outline: BoolArray) -> NDArray[np.float64]:

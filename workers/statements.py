@@ -1,27 +1,28 @@
 """What the node says without a model: why there is no result, and that a result is taken back."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.errors import ConfigurationError, UndecodablePixels
-from dicom_node.domain.job import NODE, Job
+from dicom_node.domain.job import NODE, UNTELLABLE, Job
 from dicom_node.domain.manifest import ModelManifest, Target
 from dicom_node.domain.provenance import Provenance
 from dicom_node.header_reader import value_of
 from dicom_node.headers import SHOWN
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
-from reports.answer import Answer, answer_document
-from reports.document import FORMS
+from reports.answer import ANSWERS, answer_document
 from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
 from reports.source import Sources, repaired_sources
 from reports.subject import Maker
+from reports.unanalysed import Answer
 from workers.bootstrap import Worker, references, report_settings
 from workers.reader import READER, Room
 
@@ -39,20 +40,23 @@ def speak(worker: Worker, job_id: str) -> None:
 
 
 def _answer(worker: Worker, job: Job) -> None:
-    destinations = {d.name: d.kinds for d in worker.settings.destinations}
+    results = () if job.reason in UNTELLABLE else _documents(worker, job)
+    stored = [worker.keep(result, position) for position, result in enumerate(results)]
+    worker.ledger.answers.give(job, stored, worker.settings.wanted)
+    said = "job.answered" if stored else "job.unanswerable"
+    log("worker").info(said, job=job.id, reason=job.reason)
+
+
+def _documents(worker: Worker, job: Job) -> Sequence[ResultInstance]:
+    """The answer in every form that is wanted; none where it is not known whose it would be."""
     try:
         sources = _sources(worker, job)
     except UndecodablePixels as error:
-        reason = error.code
-        log("worker").warning("job.unanswerable", job=job.id, reason=reason, exc_info=error)
-        worker.ledger.answers.give(job, [], destinations)
-        return
+        log("worker").warning("job.headless", job=job.id, reason=error.code, exc_info=error)
+        return ()
     answer = _what_is_known(worker, job, sources)
-    forms = [kind for kind in FORMS if kind in worker.settings.results.kinds]
-    results = [answer_document(answer, kind) for kind in forms]
-    stored = [worker.keep(result, position) for position, result in enumerate(results)]
-    worker.ledger.answers.give(job, stored, destinations)
-    log("worker").info("job.answered", job=job.id, reason=job.reason)
+    wanted = [kind for kind in ANSWERS if kind in worker.settings.written.kinds]
+    return [answer_document(answer, kind) for kind in wanted]
 
 
 def _what_is_known(worker: Worker, job: Job, sources: Sources) -> Answer:

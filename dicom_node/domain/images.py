@@ -49,6 +49,11 @@ class SourceImages:
         steps = (self.affine[:3, :3] ** 2).sum(axis=0) ** 0.5
         return (float(steps[0]), float(steps[1]), float(steps[2]))
 
+    def header(self, frame: int) -> Dataset:
+        """Of the instance that a frame is of."""
+        uid = self.frames[frame].sop_instance_uid
+        return next(header for header in self.datasets if header.SOPInstanceUID == uid)
+
     def to_patient(self, index: tuple[float, float, float]) -> tuple[float, float, float] | None:
         """Patient coordinates in mm of a (frame, row, column) index; none without geometry."""
         if self.affine is None:

@@ -68,6 +68,9 @@ MAX_ATTEMPTS = 3
 POISON = frozenset({"LEASE_LOST", "TIME_LIMIT", "MEMORY", "DEVICE_MEMORY", "INTERNAL"})
 """Reasons of a try that a crash, a hang or a lack of memory ended."""
 
+UNTELLABLE = frozenset({"PATIENT_MIX"})
+"""Reasons that no document may tell: what names two patients belongs to neither of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class SelectedSeries:

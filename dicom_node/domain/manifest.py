@@ -5,6 +5,7 @@ error names the key and what would be right; unknown keys are errors, for a miss
 not be ignored.
 """
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +20,12 @@ from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 
 SCHEMA_VERSION = 1
 PLANE = 3
+DRAWN_ON: Mapping[str, tuple[str, ...]] = {
+    "segmentation": ("slice", "volume"),
+    "image": ("slice", "volume"),
+    "detection": ("slice",),
+}
+"""Units of which a network says in which image it drew, by the kind of output."""
 
 
 Orientation = Literal["AXIAL", "CORONAL", "SAGITTAL", "OBLIQUE"]
@@ -210,6 +217,17 @@ class ModelManifest(Part):
             raise ValueError(
                 f"preprocess: {moving[0]} moves slices, which a {self.input.unit} is answered for "
                 "by itself: leave its slices or slice_mm out, or let input.unit be volume"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_drawn_is_of_one_image(self) -> Self:
+        unit = self.input.unit
+        drawn = [o.kind for o in self.outputs if unit not in DRAWN_ON.get(o.kind, (unit,))]
+        if drawn:
+            raise ValueError(
+                f"outputs: a {drawn[0]} is drawn on single images, and a {unit} has one answer for "
+                f"several: let input.unit be {' or '.join(DRAWN_ON[drawn[0]])}"
             )
         return self
 

@@ -154,14 +154,17 @@ class Outgoing:
         entity.acse_timeout = ACSE_TIMEOUT_S
         entity.dimse_timeout = self._dimse_timeout_s
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay)]
-        self._association = entity.associate(
-            self._peer.host,
-            self._peer.port,
-            self._contexts,
-            self._peer.ae_title,
-            max_pdu=MAX_PDU,
-            evt_handlers=handlers,
-        )
+        try:
+            self._association = entity.associate(
+                self._peer.host,
+                self._peer.port,
+                self._contexts,
+                self._peer.ae_title,
+                max_pdu=MAX_PDU,
+                evt_handlers=handlers,
+            )
+        except OSError as error:
+            raise PeerUnreachable(f"{self._peer.host}: no address is known of it") from error
         if self._association.is_established:
             _leave_answers(self._association)
             return self._association

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.settings.completeness import Completeness
 from dicom_node.settings.listen import Listen
@@ -44,6 +45,22 @@ class Settings(BaseSettings):
         if len(set(names)) < len(names):
             raise ValueError("destinations: every name may appear once")
         return self
+
+    @property
+    def wanted(self) -> dict[str, tuple[ResultKind, ...]]:
+        """What each destination gets, by its name."""
+        return {d.name: d.kinds or self.results.kinds for d in self.destinations}
+
+    @property
+    def written(self) -> Results:
+        """``results`` with all kinds that are made: its own, and what a destination asks for.
+
+        They are a part of the results' identity, for an SR names the objects beside it.
+        """
+        kinds = self.results.kinds
+        asked = {kind for wanted in self.wanted.values() for kind in wanted}
+        more = tuple(kind for kind in ResultKind if kind in asked and kind not in kinds)
+        return self.results.model_copy(update={"kinds": (*kinds, *more)})
 
     @property
     def store_dir(self) -> Path:

@@ -1,19 +1,35 @@
 """What is made of an analysis, and who gets it."""
 
 import hashlib
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from dicom_node.domain.job import JobState
 from dicom_node.settings.section import AETitle, Port, Section
 
 
+def _chosen(kinds: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
+    if ResultKind.REJECTION_NOTE in kinds:
+        raise ValueError("REJECTION_NOTE goes by itself to whoever got what is rejected: remove it")
+    return kinds
+
+
+def _some(kinds: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
+    if not kinds:
+        raise ValueError("a destination that gets nothing: name kinds, or remove the destination")
+    return kinds
+
+
+Kinds = Annotated[tuple[ResultKind, ...], AfterValidator(_chosen)]
+
+
 class Results(Section):
     """What is made of an analysis; every field here can change a result's content."""
 
-    kinds: tuple[ResultKind, ...] = DEFAULT_KINDS
+    kinds: Kinds = DEFAULT_KINDS
+    """What every destination gets that names no kinds of its own."""
     language: Literal["en", "de", "zh-Hans"] = "en"
     """Of the report, the SR's texts and the words in pictures."""
     segmentation: Literal["BINARY", "LABELMAP", "FRACTIONAL"] = "BINARY"
@@ -23,8 +39,8 @@ class Results(Section):
     series_number_base: int = Field(default=9000, ge=1, le=90000)
     institution: str = Field(default="", max_length=64)
     answers: Literal["every", "failures", "none"] = "every"
-    """When an SR is sent in place of a result: also of studies that no model reads, or only where
-    a model that took the study failed."""
+    """When SR and PDF are sent in place of a result: also of studies that no model reads, or only
+    where a model that took the study failed."""
 
     @property
     def answered(self) -> frozenset[JobState]:
@@ -46,6 +62,6 @@ class Destination(Section):
     host: str
     port: Port
     ae_title: AETitle
-    kinds: tuple[ResultKind, ...] = tuple(ResultKind)
-    """What it gets of ``results.kinds``; of STRUCTURED_REPORT, FLAT_REPORT and ENHANCED_REPORT only
-    the first whose SOP class it accepts."""
+    kinds: Annotated[Kinds, AfterValidator(_some)] | None = None
+    """What it gets, whether others get it or not; left out: ``results.kinds``. Of
+    STRUCTURED_REPORT, FLAT_REPORT and ENHANCED_REPORT only the first whose SOP class it accepts."""

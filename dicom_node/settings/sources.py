@@ -44,9 +44,17 @@ def origins(path: Path | None = None) -> Iterator[tuple[str, str, str]]:
     """(key, value, origin) of every setting, secrets masked: what ``config show`` prints."""
     settings = load_settings(path)
     layers = [(name, _flat(source())) for name, source in _sources(type(settings), path)]
-    for key, value in _flat(settings.model_dump(mode="json")).items():
+    for key, value in _flat(_shown(settings)).items():
         origin = next((name for name, values in layers if _names(values, key)), "default")
         yield key, str(value), origin
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    """All values as they act: of each destination what it gets, named by itself or not."""
+    shown = settings.model_dump(mode="json")
+    for destination in shown["destinations"]:
+        destination["kinds"] = [kind.value for kind in settings.wanted[destination["name"]]]
+    return shown
 
 
 def _settings_class(path: Path | None) -> type[Settings]:

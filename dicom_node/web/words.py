@@ -211,7 +211,10 @@ _TASKS: Mapping[str, str] = {
     "job.cancelled": "Analysis cancelled",
     "job.declined": "No model was asked",
     "job.answered": "Why there is no result was written down, to be sent",
-    "job.unanswerable": "Nothing to send: no header of the study can be read, or no SR is wanted",
+    "job.unanswerable": (
+        "Nothing to send: the images name two patients, no header of them can be read, "
+        "or neither SR nor PDF is wanted"
+    ),
     "job.superseded": "Superseded by a later analysis",
     "job.rejected": "Result rejected by a reader; what was not sent yet stays here",
     "job.retracted": "Rejection note written, to be sent",

@@ -79,18 +79,19 @@ def test_a_study_without_a_result_is_answered_in_the_pacs(case, pacs, node, tmp_
     page = node.wait(study[0].StudyInstanceUID)
     (job,) = page.jobs
     assert job["state"] == state
-    assert [d["state"] for d in page.deliveries] == ["SENT", "NOT_NEEDED"]
-    ((uid, path),) = returned(pacs, node, page, tmp_path).items()
-    text = dcmread(path).to_json()
+    assert [d["state"] for d in page.deliveries] == ["SENT", "SENT", "NOT_NEEDED"]
+    paths = list(returned(pacs, node, page, tmp_path).values())
+    told = {dcmread(path).SOPClassUID: path for path in paths}
+    text = dcmread(told[SR]).to_json()
     assert [word for word in words if word not in text] == []
     assert '"Absent"' not in text
-    assert dciodvfy(path) == []
-    assert dcentvfy([*files, path]) == []
-    assert sr_validator(path) == []
+    assert b"This is not a negative result." in page_in(dcmread(told[PDF]))
+    assert [fault for path in paths for fault in dciodvfy(path)] == []
+    assert dcentvfy([*files, *paths]) == []
+    assert sr_validator(told[SR]) == []
     shown = httpx.get(f"{node.page}/studies/{study[0].StudyInstanceUID}").text
     assert "No result" in shown
     assert "AI " in shown
-    assert uid
 
 
 def page_in(document):

@@ -39,8 +39,9 @@ def analyse(worker: Any, claim: Any) -> None:
         for place, (kind, made) in enumerate(objects(job.study_instance_uid, images))
     ]
     report = worker.store.keep([f"<p>{job.study_instance_uid}".encode()])
-    names = {d.name: d.kinds for d in worker.settings.destinations}
-    worker.ledger.jobs.complete(claim, results, names, summary={}, report_sha256=report.sha256)
+    worker.ledger.jobs.complete(
+        claim, results, worker.settings.wanted, summary={}, report_sha256=report.sha256
+    )
 
 
 def objects(study: str, images: Sequence[tuple[str, str]]) -> list[tuple[ResultKind, Dataset]]:

@@ -89,8 +89,7 @@ def ends(clinic: Clinic, study: list[Any], files: list[Any] | None = None) -> st
 def answered(clinic: Clinic, study: list[Any], job_id: str) -> str:
     """The SR that tells of a job without a result."""
     tasks.analyse(clinic.worker, job_id)
-    row = clinic.page(study).results[0]
-    assert row["kind"] == "STRUCTURED_REPORT"
+    (row,) = (r for r in clinic.page(study).results if r["kind"] == "STRUCTURED_REPORT")
     return pydicom.dcmread(clinic.world.store.path(row["sha256"])).to_json()
 
 
@@ -433,6 +432,7 @@ class TestStudies:
         assert (job["state"], job["reason"]) == ("DECLINED", "NO_MODEL")
         tasks.analyse(clinic.worker, job["id"])
         assert [row["kind"] for row in clinic.page(study).results] == [
+            "ENCAPSULATED_PDF",
             "STRUCTURED_REPORT",
             "FLAT_REPORT",
         ]

@@ -8,10 +8,12 @@ from accessibility import axe_source, barriers
 from browser import Browser
 
 from dicom_node.testing.phantom import phantom
+from reports.answer_page import answer_html
 from reports.case import Case
 from reports.html import report_html
 from reports.references import Reference
 from reports.settings import ReportSettings
+from reports.unanalysed import Answer
 
 pytestmark = [
     pytest.mark.chromium,
@@ -36,6 +38,25 @@ def report(language, lesions):
     return report_html(Case(given, ReportSettings(language=language), (old,)))
 
 
+def answered(language):
+    """The page in place of a report."""
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    plan = given.manifest.classification
+    return answer_html(
+        Answer(
+            reason="SLICE_SET",
+            sources=Case(given).sources,
+            images=tuple(Case(given).references.values()),
+            maker=Case(given).maker,
+            provenance=given.provenance,
+            settings=ReportSettings(language=language),
+            model_name="phantom-lesion",
+            targets=plan.targets,
+            selection=given.selection,
+        )
+    )
+
+
 def open_page(browser, page, tmp_path, width=1000):
     file = tmp_path / "report.html"
     file.write_text(page, "utf-8")
@@ -49,6 +70,13 @@ def open_page(browser, page, tmp_path, width=1000):
 def test_nothing_keeps_anyone_from_reading_it(browser, tool, tmp_path, language, lesions):
     open_page(browser, report(language, lesions), tmp_path)
     assert barriers(browser, axe_source(tool), only_serious=False) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_keeps_anyone_from_reading_why_there_is_none(browser, tool, tmp_path, language):
+    open_page(browser, answered(language), tmp_path, width=360)
+    assert barriers(browser, axe_source(tool), only_serious=False) == []
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_the_judge_sees_what_is_wrong(browser, tool, tmp_path):

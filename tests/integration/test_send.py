@@ -153,6 +153,11 @@ def test_a_peer_that_is_not_there_is_named():
         echo(Peer("127.0.0.1", free_port(), "PACS", "NODE"))
 
 
+def test_a_name_without_an_address_is_named():
+    with pytest.raises(PeerUnreachable, match=r"pacs\.invalid: no address"):
+        echo(Peer("pacs.invalid", 104, "PACS", "AI_NODE"))
+
+
 def test_a_wrong_ae_title_is_explained(tmp_path):
     with FakePacs(tmp_path) as pacs, pytest.raises(PeerUnreachable, match="check both AE titles"):
         echo(Peer(pacs.host, pacs.port, "OTHER", "NODE"))

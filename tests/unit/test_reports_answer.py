@@ -4,29 +4,38 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import analyses
 import highdicom as hd
+import pikepdf
 import pytest
 import validators
 from pydicom import Dataset
 
 from dicom_node.domain.analysis import ResultInstance
-from dicom_node.domain.job import SeriesChoice
-from reports.answer import Answer, answer_document
+from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.job import NODE, SeriesChoice
+from reports.answer import ANSWERS, answer_document
+from reports.answer_page import answer_html
 from reports.case import Case
+from reports.causes import cause
+from reports.language import _, speaking
 from reports.part10 import dataset_bytes
 from reports.references import Reference
 from reports.rejection import Rejection, rejection_note
-from reports.settings import ReportSettings
+from reports.settings import Language, ReportSettings
 from reports.source import repaired_sources
 from reports.structured_report import StructuredReportWriter
 from reports.subject import Maker
+from reports.unanalysed import Answer
 from reports.writer import write_results
 
 PARAMETERS = "Algorithm Parameters"
 OLD = Reference("2.25.1001", "2.25.7", "1.2.840.10008.5.1.4.1.1.88.34", "2.25.8")
+PDF = Reference("2.25.1001", "2.25.9", "1.2.840.10008.5.1.4.1.1.104.1", "2.25.10")
 REASONS = {
     "NO_MODEL": ("Not Attempted", "Object Types not supported"),
     "GEOMETRY": ("Not Attempted", "Object Types not supported"),
@@ -34,6 +43,8 @@ REASONS = {
     "VALUE": ("Not Attempted", "Objects incorrectly formatted"),
     "LEASE_LOST": ("Failed", "Software failure"),
     "DEVICE_MEMORY": ("Failed", "Resource inadequate"),
+    "MODEL_OUTPUT": ("Failed", "Software failure"),
+    "NO_SYNTAX": ("Not Attempted", "Object Types not supported"),
     "NEVER_HEARD_OF": ("Failed", "Software failure"),
 }
 
@@ -50,7 +61,7 @@ def answer(reason: str = "GEOMETRY", *, model: bool = True) -> Answer:
         maker=Maker.model(given.manifest, "b0" * 32) if model else Maker.node(),
         provenance=given.provenance,
         settings=ReportSettings(institution_name="St. Elsewhere"),
-        model_name="phantom-lesion",
+        model_name="phantom-lesion" if model else NODE,
         targets=plan.targets if model else (),
         selection=(SeriesChoice("2.25.3", "Scout", "CT", 2, False, "2 images, fewer than 8"),),
     )
@@ -80,6 +91,12 @@ def test_every_reason_has_a_coded_outcome_and_a_coded_cause(reason: str) -> None
     assert values(document, "Reason") == [cause]
     assert reason in texts(document)
     assert "not a negative result" in texts(document)
+
+
+@pytest.mark.parametrize("reason", ["PATIENT_MIX", "MODEL_OUTPUT", "NO_SYNTAX", *REASONS])
+def test_the_node_is_blamed_where_the_node_is_to_blame(reason: str) -> None:
+    blamed = cause(reason).words == "The cause is in the node, not in the study."
+    assert blamed == (reason in ("LEASE_LOST", "NEVER_HEARD_OF"))
 
 
 def test_what_was_searched_for_is_undetermined_and_never_absent() -> None:
@@ -125,6 +142,77 @@ def test_an_answer_names_what_it_takes_the_place_of() -> None:
     (reference,) = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert reference.ReferencedSOPInstanceUID == "2.25.8"
     assert reference.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Replaced report"
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh-Hans"])
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_page_says_what_was_asked_that_it_is_open_why_and_what_to_do(
+    reason: str, language: Language
+) -> None:
+    given = replace(answer(reason), settings=ReportSettings(language=language))
+    page = answer_html(given)
+    assert f'<html lang="{language}">' in page
+    assert f"<code>{reason}</code>" in page
+    why = cause(reason)
+    with speaking(language):
+        for text in (why.words, why.advice, "This is not a negative result.", "Undetermined",
+                     "Lesion", "Made by artificial intelligence. Research only, not for "
+                     "diagnostic use."):  # fmt: skip
+            assert escape(_(text)) in page
+    assert "phantom-lesion@" in page
+    assert "Scout" in page
+
+
+def test_the_page_of_a_study_that_no_model_reads_says_that_none_looked() -> None:
+    page = answer_html(answer("NO_MODEL", model=False))
+    assert "No model of this node reads this kind of study." in page
+    assert "no model looked at this study" in page
+
+
+def test_a_model_that_measures_is_named_where_it_has_no_target() -> None:
+    page = answer_html(replace(answer("TIME_LIMIT"), targets=()))
+    assert "none of them is known" in page
+    assert "no model looked" not in page
+
+
+def test_what_a_header_holds_is_text_on_the_page() -> None:
+    given = answer()
+    given.sources.first.StudyDescription = "<script>alert(1)</script>"
+    assert "<script>" not in answer_html(given)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "zh-Hans"])
+def test_the_answer_for_who_reads_no_sr_is_one_page_with_the_page_inside(
+    language: Language,
+) -> None:
+    given = replace(answer(), settings=ReportSettings(language=language), predecessors=(PDF,))
+    result = answer_document(given, ResultKind.ENCAPSULATED_PDF)
+    data = result.dataset
+    assert result.kind is ResultKind.ENCAPSULATED_PDF
+    assert data.SOPClassUID.name == "Encapsulated PDF Storage"
+    with speaking(language):
+        assert _("no result") in data.SeriesDescription
+        assert _("AI, no result: {}. {}")[:2] in data.DocumentTitle
+    listed = [item.ReferencedSOPInstanceUID for item in data.SourceInstanceSequence]
+    assert listed == [image.sop_instance_uid for image in given.images]
+    assert data.PredecessorDocumentsSequence
+    pdf = pikepdf.open(BytesIO(data.EncapsulatedDocument[: data.EncapsulatedDocumentLength]))
+    assert len(pdf.pages) == 1
+    assert pdf.attachments["report.html"].get_file().read_bytes() == answer_html(given).encode()
+    with pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False) as metadata:
+        assert (metadata["pdfaid:part"], metadata["pdfaid:conformance"]) == ("3", "B")
+    again = answer_document(given, ResultKind.ENCAPSULATED_PDF)
+    assert dataset_bytes(again.dataset) == dataset_bytes(data)
+
+
+@pytest.mark.validators
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_every_form_of_an_answer_is_valid(
+    kind: ResultKind, tool: validators.Tool, tmp_path: Path
+) -> None:
+    tool("dciodvfy")
+    given = replace(answer(), predecessors=(OLD, PDF))
+    assert validators.dciodvfy(saved(answer_document(given, kind), tmp_path)) == []
 
 
 @pytest.mark.validators

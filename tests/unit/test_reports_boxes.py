@@ -3,10 +3,13 @@
 import re
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import analyses
 import numpy as np
 import pytest
+import validators
+from highdicom.color import CIELabColor
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.findings import Finding, Presence
@@ -16,7 +19,10 @@ from reports.case import Case
 from reports.html import report_html
 from reports.key_slices import key_slices
 from reports.marks import legend_lines
+from reports.outlines import OutlinesWriter
 from reports.overlay import BOX_COLOR
+from reports.part10 import dataset_bytes
+from reports.settings import SHORT_DISCLAIMER
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -52,6 +58,49 @@ def _finding(
         box=Box(FRAME, corner, (row + 12, column + 12)),
         explanation=replace(base.explanation, saliency=saliency, region=region),
     )
+
+
+def test_a_presentation_state_has_each_box_with_its_number_and_name() -> None:
+    given = boxed()
+    (result,) = OutlinesWriter().write(Case(given), ())
+    (annotation,) = result.dataset.GraphicAnnotationSequence
+    (image,) = annotation.ReferencedImageSequence
+    assert image.ReferencedSOPInstanceUID == given.images.frames[FRAME].sop_instance_uid
+    drawn = [
+        (g.TrackingUID, np.reshape(g.GraphicData, (-1, 2)).tolist())
+        for g in annotation.GraphicObjectSequence
+    ]
+    assert drawn == [
+        ("2.25.1", [[8.5, 8.5], [8.5, 20.5], [20.5, 20.5], [20.5, 8.5], [8.5, 8.5]]),
+        ("2.25.2", [[36.5, 40.5], [36.5, 52.5], [48.5, 52.5], [48.5, 40.5], [36.5, 40.5]]),
+    ]
+    texts = [t.UnformattedTextValue for t in annotation.TextObjectSequence]
+    assert texts == [SHORT_DISCLAIMER, "1 lesion", "2 lesion"]
+    (layer,) = result.dataset.GraphicLayerSequence
+    expected = CIELabColor.from_rgb(*BOX_COLOR).value
+    assert list(layer.GraphicLayerRecommendedDisplayCIELabValue) == list(expected)
+
+
+def test_boxes_and_segments_are_numbered_in_a_row_and_have_layers_of_their_own() -> None:
+    outlined = analyses.analysis(phantom(7, lesions=1, slices=6, size=SIZE))
+    given = replace(boxed(), segments=outlined.segments)
+    (result,) = OutlinesWriter().write(Case(given), ())
+    texts = {
+        text.UnformattedTextValue
+        for annotation in result.dataset.GraphicAnnotationSequence
+        for text in annotation.TextObjectSequence
+    }
+    assert texts == {SHORT_DISCLAIMER, "1 lesion", "2 lesion", "3 lesion"}
+    assert [x.GraphicLayer for x in result.dataset.GraphicLayerSequence] == ["AI_1", "AI_2"]
+
+
+@pytest.mark.validators
+def test_the_state_of_boxes_is_valid(tool: validators.Tool, tmp_path: Path) -> None:
+    tool("dciodvfy")
+    (result,) = OutlinesWriter().write(Case(boxed()), ())
+    path = tmp_path / "state.dcm"
+    path.write_bytes(dataset_bytes(result.dataset))
+    assert validators.dciodvfy(path) == []
 
 
 def words(page: str) -> str:

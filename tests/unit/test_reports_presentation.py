@@ -18,6 +18,7 @@ from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from dicom_node.domain.findings import Presence, SegmentMask
 from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import save_study
 from reports.case import Case
 from reports.colormap import INFERNO
 from reports.heat_colors import HeatColorsWriter
@@ -27,6 +28,7 @@ from reports.parametric_map import ParametricMapWriter
 from reports.part10 import dataset_bytes
 from reports.settings import SHORT_DISCLAIMER
 from reports.writer import DEFAULT_WRITERS, WRITERS, ResultWriter, write_results
+from workers.volume import read_views
 
 WRITTEN = (ParametricMapWriter(), OutlinesWriter(), HeatColorsWriter(), KeyObjectsWriter())
 
@@ -96,6 +98,32 @@ def test_images_that_are_rescaled_differently_have_outlines_of_their_own() -> No
     states = written(given, OutlinesWriter())
     assert sorted(state.RescaleSlope for state in states) == [1, 2]
     assert len({state.SOPInstanceUID for state in states}) == 2
+
+
+def test_each_series_has_outlines_of_its_own_in_the_size_of_its_pixels(tmp_path: Path) -> None:
+    views = sources.KINDS["MG"](sources.body(lesions=2)).instances
+    views[1].SeriesInstanceUID, views[1].ImagerPixelSpacing = "2.25.4711", [0.4, 0.2]
+    images = read_views(save_study(views, tmp_path))
+    masks = np.zeros((2, *images.pixels.shape), bool)
+    masks[0, 0, 20:30, 20:30] = masks[1, 1, 40:50, 30:40] = True
+    given = analyses.of_images(images, list(masks), analyses.manifest())
+    states = written(given, OutlinesWriter())
+    named = {}
+    for state in states:
+        (series,) = state.ReferencedSeriesSequence
+        (image,) = series.ReferencedImageSequence
+        named[image.ReferencedSOPInstanceUID] = series.SeriesInstanceUID
+        (annotation,) = state.GraphicAnnotationSequence
+        assert annotation.ReferencedImageSequence[0] == image
+    assert named == {d.SOPInstanceUID: d.SeriesInstanceUID for d in images.datasets}
+    ratios = {
+        state.ReferencedSeriesSequence[0].SeriesInstanceUID: list(
+            state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio
+        )
+        for state in states
+    }
+    assert ratios.pop("2.25.4711") == [400, 200]
+    assert list(ratios.values()) == [[200, 200]]
 
 
 def test_a_window_is_made_where_the_source_names_none() -> None:

@@ -12,6 +12,7 @@ import analyses
 import highdicom as hd
 import numpy as np
 import pytest
+import sources
 import validators
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
@@ -20,10 +21,12 @@ from dicom_node.domain.analysis import Analysis, ResultInstance
 from dicom_node.domain.errors import UnsupportedGeometry
 from dicom_node.domain.images import FrameReference
 from dicom_node.testing.phantom import Phantom, phantom
+from dicom_node.testing.study import save_study
 from reports.case import Case
 from reports.part10 import dataset_bytes
 from reports.segmentation import SegmentationWriter
 from reports.settings import ReportSettings
+from workers.volume import read_views
 
 TILT = math.radians(15)
 GRIDS: dict[str, dict[str, Any]] = {
@@ -262,6 +265,30 @@ def as_cine(given: Analysis) -> Analysis:
     )
     images = replace(given.images, datasets=(header,), frames=frames, affine=None)
     return replace(given, images=images)
+
+
+def test_images_are_named_in_the_series_that_they_are_of(tmp_path: Path) -> None:
+    given = two_views(tmp_path)
+    dataset = written(given)[0].dataset
+    named = {
+        item.ReferencedSOPInstanceUID: series.SeriesInstanceUID
+        for series in dataset.ReferencedSeriesSequence
+        for item in series.ReferencedInstanceSequence
+    }
+    expected = {d.SOPInstanceUID: d.SeriesInstanceUID for d in given.images.datasets}
+    assert len(set(expected.values())) == 2
+    assert named == expected
+
+
+def two_views(folder: Path) -> Analysis:
+    """A mass in the second of two views, which are series of their own."""
+    dense = sources.body(lesions=2)
+    first, second = sources.KINDS["MG"](dense).instances
+    second.SeriesInstanceUID, second.ImagerPixelSpacing = "2.25.4711", [0.4, 0.4]
+    images = read_views(save_study([first, second], folder))
+    masks = np.zeros((2, *images.pixels.shape), bool)
+    masks[0, 0, 20:30, 20:30] = masks[1, 1, 40:50, 30:40] = True
+    return analyses.of_images(images, list(masks), analyses.manifest())
 
 
 def test_a_stack_without_a_frame_of_reference_is_refused_and_none_is_made_up() -> None:

@@ -8,6 +8,7 @@ import analyses
 import highdicom as hd
 import numpy as np
 import pytest
+import sources
 import validators
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -17,6 +18,7 @@ from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
 from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
+from dicom_node.testing.study import save_study
 from reports.case import Case
 from reports.parametric_map import ParametricMapWriter
 from reports.part10 import dataset_bytes
@@ -24,6 +26,7 @@ from reports.secondary_capture import SecondaryCaptureWriter
 from reports.segmentation import SegmentationWriter
 from reports.structured_report import StructuredReportWriter
 from reports.writer import ResultWriter, write_results
+from workers.volume import read_views
 
 WRITERS: tuple[ResultWriter, ...] = (
     SegmentationWriter(),
@@ -302,6 +305,54 @@ def test_the_library_holds_every_image_with_its_position() -> None:
         frame.sop_instance_uid for frame in given.images.frames
     ]
     assert number(entries[3], "Image Position (Patient) Z") == 15.0
+
+
+@pytest.mark.validators
+@pytest.mark.parametrize("kind", ["enhanced CT", "enhanced MR", "US cine", "MG"])
+def test_the_library_holds_every_frame_that_has_a_position(
+    kind: str, tmp_path: Path, tool: validators.Tool
+) -> None:
+    tool("dciodvfy")
+    given = sources.KINDS[kind](sources.body()).analysis(tmp_path / "study", analyses.manifest())
+    (result,) = StructuredReportWriter().write(Case(given), ())
+    library = next(i for i in result.dataset.ContentSequence if meaning(i) == "Image Library")
+    entries = children(library.ContentSequence[0], "Source")
+    named = [
+        (r.ReferencedSOPInstanceUID, r.get("ReferencedFrameNumber"))
+        for r in (entry.ReferencedSOPSequence[0] for entry in entries)
+    ]
+    frames = given.images.frames
+    if kind.startswith("enhanced"):
+        assert named == [(f.sop_instance_uid, f.frame_number) for f in frames]
+        for n, entry in enumerate(entries):
+            place = [number(entry, f"Image Position (Patient) {axis}") for axis in "XYZ"]
+            assert place == pytest.approx(given.images.to_patient((n, 0, 0)), abs=1e-3)
+    else:
+        assert named == [(uid, None) for uid in dict.fromkeys(f.sop_instance_uid for f in frames)]
+        assert all("ContentSequence" not in entry for entry in entries)
+    path = tmp_path / "sr.dcm"
+    path.write_bytes(dataset_bytes(result.dataset))
+    assert validators.dciodvfy(path) == []
+
+
+def test_pixels_of_several_sizes_are_described_at_each_image(tmp_path: Path) -> None:
+    views = sources.KINDS["MG"](sources.body()).instances
+    views[1].SeriesInstanceUID, views[1].ImagerPixelSpacing = "2.25.4711", [0.4, 0.3]
+    images = read_views(save_study(views, tmp_path))
+    masks = np.zeros((1, *images.pixels.shape), bool)
+    masks[0, 0, 20:30, 20:30] = True
+    report = document(analyses.of_images(images, list(masks), analyses.manifest()))
+    library = next(i for i in report.ContentSequence if meaning(i) == "Image Library")
+    (group,) = library.ContentSequence
+    assert children(group, "Vertical Pixel Spacing") == []
+    sizes = {
+        entry.ReferencedSOPSequence[0].ReferencedSOPInstanceUID: (
+            number(entry, "Vertical Pixel Spacing"),
+            number(entry, "Horizontal Pixel Spacing"),
+        )
+        for entry in children(group, "Source")
+    }
+    assert sizes == {views[0].SOPInstanceUID: (0.2, 0.2), views[1].SOPInstanceUID: (0.4, 0.3)}
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.doctor import Health, examine
+from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.settings.sources import load_settings, origins
 from dicom_node.settings.web import is_loopback
+
+PEER = '[[destinations]]\nname = "a"\nhost = "h"\nport = 1\nae_title = "A"\n'
 
 
 @pytest.fixture
@@ -50,10 +54,10 @@ def test_every_setting_shows_where_it_comes_from(config, monkeypatch):
         ('[web]\nhost = "0.0.0.0"', "password"),
         ("[worker]\nsoft_limit_s = 700", "soft_limit_s must be below"),
         ("[listen", "not valid TOML"),
-        (
-            '[[destinations]]\nname = "a"\nhost = "h"\nport = 1\nae_title = "A"\n' * 2,
-            "every name may appear once",
-        ),
+        ('[results]\nkinds = ["REJECTION_NOTE"]', "goes by itself"),
+        (PEER + "kinds = []", "gets nothing"),
+        (PEER + 'kinds = ["REJECTION_NOTE"]', "goes by itself"),
+        (PEER * 2, "every name may appear once"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, part):
@@ -74,6 +78,72 @@ def test_a_missing_file_is_said(tmp_path):
 )
 def test_loopback_is_known_by_address(host, loopback):
     assert is_loopback(host) is loopback
+
+
+PEERS = """
+[results]
+kinds = ["SEGMENTATION", "STRUCTURED_REPORT"]
+[[destinations]]
+name = "archive"
+host = "127.0.0.1"
+port = 1
+ae_title = "A"
+[[destinations]]
+name = "referrers"
+host = "127.0.0.1"
+port = 1
+ae_title = "B"
+kinds = ["KEY_OBJECTS", "STRUCTURED_REPORT"]
+"""
+
+
+@pytest.fixture
+def peers(tmp_path):
+    path = tmp_path / "peers.toml"
+    path.write_text(PEERS)
+    return path
+
+
+def test_what_one_destination_asks_for_is_made_for_it_alone(peers):
+    settings = load_settings(peers)
+    seg, sr, kos = (
+        ResultKind.SEGMENTATION, ResultKind.STRUCTURED_REPORT, ResultKind.KEY_OBJECTS
+    )  # fmt: skip
+    assert settings.wanted == {"archive": (seg, sr), "referrers": (kos, sr)}
+    assert settings.written.kinds == (seg, sr, kos)
+    assert settings.written.sha256 != settings.results.sha256
+
+
+def test_a_destination_that_asks_for_nothing_more_changes_no_identity(peers):
+    peers.write_text(PEERS.replace('"KEY_OBJECTS", ', ""))
+    settings = load_settings(peers)
+    assert settings.written.sha256 == settings.results.sha256
+
+
+def test_what_is_shown_of_a_destination_is_what_it_gets(peers):
+    shown = {key: value for key, value, _ in origins(peers)}["destinations"]
+    assert "'name': 'archive'" in shown
+    assert "['SEGMENTATION', 'STRUCTURED_REPORT']" in shown
+    assert "['KEY_OBJECTS', 'STRUCTURED_REPORT']" in shown
+
+
+@pytest.mark.parametrize(
+    ("kinds", "health", "found"),
+    [
+        ('["KEY_OBJECTS", "STRUCTURED_REPORT"]', Health.OK, "KOS, SR"),
+        ('["ENCAPSULATED_PDF"]', Health.OK, "PDF"),
+        ('["SECONDARY_CAPTURE"]', Health.NOTE, "SC"),
+    ],
+)
+def test_the_doctor_says_what_each_gets_and_who_would_hear_of_no_failure(
+    peers, kinds, health, found
+):
+    peers.write_text(PEERS.replace('["KEY_OBJECTS", "STRUCTURED_REPORT"]', kinds))
+    settings = load_settings(peers).model_copy(update={"data_dir": peers.parent})
+    checks = {check.what: check for check in examine(settings)}
+    check = checks["results for referrers"]
+    assert (check.health, check.found) == (health, found)
+    assert ("ENCAPSULATED_PDF" in check.advice) == (health is Health.NOTE)
 
 
 def test_results_settings_have_an_identity(config, tmp_path):

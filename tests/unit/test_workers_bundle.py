@@ -8,10 +8,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import analyses
 import h5py
 import numpy as np
 import pytest
 from log_lines import log_lines
+from pydantic import ValidationError
 
 from dicom_node.catalog import (
     CHECKED,
@@ -162,6 +164,34 @@ def test_a_wrong_manifest_is_refused_with_the_key(tmp_path, old, new, key):
     text = manifest_text().replace(old, new)
     with pytest.raises(CorruptBundle, match=key):
         write_bundle(tmp_path / "bundle", text, keras_file(tmp_path / "w.keras"), "")
+
+
+@pytest.mark.parametrize(
+    ("unit", "kind", "remedy"),
+    [
+        ("sequence", "segmentation", "slice or volume"),
+        ("views", "segmentation", "slice or volume"),
+        ("views", "image", "slice or volume"),
+        ("volume", "detection", "slice"),
+    ],
+)
+def test_what_is_drawn_on_an_image_is_not_asked_of_several_at_once(unit, kind, remedy):
+    drawn = {
+        "segmentation": {"segments": [analyses.segment()]},
+        "image": {"derivation": {"value": "1", "scheme": "S", "meaning": "M"}, "description": "d"},
+        "detection": {"boxes": "b", "targets": [analyses.target(located_by=None)]},
+    }
+    views = {"views": [{"name": "cc", "rules": [{"keyword": "ViewPosition", "equals": "CC"}]}]}
+    asked = {
+        "outputs": [{"kind": kind, "layer": "l", **drawn[kind]}],
+        "input": {
+            "unit": unit,
+            "shape": [64, 64, 1] if unit == "views" else [8, 64, 64, 1],
+            **(views if unit == "views" else {}),
+        },
+    }
+    with pytest.raises(ValidationError, match=f"a {kind} is drawn on single images.*{remedy}"):
+        analyses.manifest(**asked)
 
 
 def test_a_catalog_finds_by_name_and_version(bundle):

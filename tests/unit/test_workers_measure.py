@@ -1,5 +1,6 @@
 """Measurements agree with spheres and ellipses of known size."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,15 +23,20 @@ def grid(center_mm: tuple[float, float, float]) -> tuple[np.ndarray, ...]:
 
 
 def images(modality: str = "CT", affine: bool = True, **attributes: object) -> SourceImages:
-    header = Dataset()
-    header.Modality = modality
-    for keyword, value in attributes.items():
-        setattr(header, keyword, value)
     matrix = np.zeros((4, 4))
     matrix[2, 0], matrix[1, 1], matrix[0, 2], matrix[3, 3] = *SPACING, 1
     pixels = np.random.default_rng(0).normal(60, 10, SHAPE).astype(np.float32)
     frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(SHAPE[0]))
-    return SourceImages((header,), frames, pixels, matrix if affine else None)
+    headers = tuple(_header(modality, frame.sop_instance_uid, attributes) for frame in frames)
+    return SourceImages(headers, frames, pixels, matrix if affine else None)
+
+
+def _header(modality: str, uid: str, attributes: Mapping[str, object]) -> Dataset:
+    header = Dataset()
+    header.Modality, header.SOPInstanceUID = modality, uid
+    for keyword, value in attributes.items():
+        setattr(header, keyword, value)
+    return header
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,16 @@ from pathlib import Path
 import analyses
 import pytest
 from pydicom import dcmread
+from structlog.testing import capture_logs
 from world import World, receive_all, state_of
 
 from dicom_node.catalog import BundleFolder, Catalog
-from dicom_node.domain.delivery import DeliveryState, ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, DeliveryState, ResultKind
 from dicom_node.domain.errors import Unusable
+from dicom_node.domain.job import UNTELLABLE
 from dicom_node.domain.review import Review, Verdict
 from dicom_node.settings.results import Destination, Results
+from dicom_node.sweep import TELLABLE
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 from reports.case import Case
@@ -149,6 +152,54 @@ def test_an_answer_has_every_form_of_sr_that_the_site_wants(tmp_path):
     place.close()
 
 
+def test_a_site_that_takes_no_sr_gets_the_answer_as_a_page(tmp_path):
+    place = Place(tmp_path)
+    kinds = (ResultKind.SECONDARY_CAPTURE, ResultKind.ENCAPSULATED_PDF)
+    results = place.settings.results.model_copy(update={"kinds": kinds})
+    place.worker.settings = place.settings.model_copy(update={"results": results})
+    place.close_study()
+    job_id = place.quarantine("GEOMETRY")
+    place.listen_to_rings()
+    (document,) = place.documents()
+    assert document.SOPClassUID.name == "Encapsulated PDF Storage"
+    assert [d["destination"] for d in place.page().deliveries] == ["one", "two"]
+    place.ledger.jobs.retry(job_id)
+    place.quarantine("VALUE")
+    place.listen_to_rings()
+    later = next(d for d in place.documents() if d.SOPInstanceUID != document.SOPInstanceUID)
+    assert replaced_by(later) == [document.SOPInstanceUID]
+    place.close()
+
+
+def test_a_destination_that_wants_a_page_gets_one_where_the_site_wants_none(tmp_path):
+    place = Place(tmp_path)
+    wants = PACS[1].model_copy(update={"kinds": (ResultKind.ENCAPSULATED_PDF,)})
+    place.worker.settings = place.settings.model_copy(update={"destinations": (PACS[0], wants)})
+    place.close_study()
+    place.quarantine("GEOMETRY")
+    place.listen_to_rings()
+    page = place.page()
+    kinds = {row["sop_instance_uid"]: row["kind"] for row in page.results}
+    sent = {(d["destination"], kinds[d["sop_instance_uid"]]) for d in page.deliveries}
+    assert sent == {("one", "STRUCTURED_REPORT"), ("two", "ENCAPSULATED_PDF")}
+    place.close()
+
+
+def test_a_site_that_takes_no_document_is_not_said_to_be_answered(tmp_path):
+    place = Place(tmp_path)
+    kinds = (ResultKind.SECONDARY_CAPTURE,)
+    results = place.settings.results.model_copy(update={"kinds": kinds})
+    place.worker.settings = place.settings.model_copy(update={"results": results})
+    place.close_study()
+    place.quarantine("GEOMETRY")
+    with capture_logs() as lines:
+        place.listen_to_rings()
+    assert place.documents() == []
+    assert place.page().events[-1]["action"] == "job.unanswerable"
+    assert [line["event"] for line in lines] == ["job.unanswerable"]
+    place.close()
+
+
 def sorted_by_form(place, reason):
     found = [document for document in place.documents() if reason in said(document)]
     return sorted(found, key=lambda document: document.SOPClassUID)
@@ -202,6 +253,20 @@ def test_images_that_contradict_each_other_are_answered_but_two_patients_never(p
     place.pass_time(60)
     place.listen_to_rings()
     assert len(place.documents()) == 1
+
+
+def test_a_series_of_two_patients_is_told_to_neither_of_them(place):
+    place.close_study()
+    place.quarantine("PATIENT_MIX")
+    place.listen_to_rings()
+    assert place.documents() == []
+    assert place.page().events[-1]["action"] == "job.unanswerable"
+    place.pass_time(60)
+    assert place.broker.jobs == []
+
+
+def test_what_the_sweep_tells_of_a_study_may_be_told():
+    assert not TELLABLE & UNTELLABLE
 
 
 def test_a_study_that_a_model_reads_later_replaces_the_answer(tmp_path):
@@ -296,7 +361,7 @@ def analysed(place):
     claim = place.ledger.jobs.claim(job_id)
     results = in_order(write_results(Case(analyses.analysis())))
     stored = [place.worker.keep(result, n) for n, result in enumerate(results)]
-    kinds = {d.name: d.kinds for d in PACS}
+    kinds = {d.name: DEFAULT_KINDS for d in PACS}
     place.ledger.jobs.complete(claim, stored, kinds, summary={}, report_sha256="")
     return job_id
 

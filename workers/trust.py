@@ -16,7 +16,7 @@ from dicom_node.domain.explanation import (
 )
 from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from dicom_node.domain.trust import VerdictPlan
-from explain.evidence import Evidence, Seen, weigh
+from explain.evidence import Evidence, Seen, placeless, weigh
 from explain.thorough import Thorough, measured
 from explain.verdict import MEANINGS, OF_NUMBERS, judge
 from workers.asked import Asked
@@ -29,7 +29,8 @@ FAILED = (
 )
 NOT_FITTED = "This model came without a test of its maps on cases with known places."
 NOTHING_THERE = "The finding is absent: there is no place to check."
-EMPTY = "The model names no place for this finding: look at the whole image."
+EMPTY = "The map holds no evidence: look at the whole image."
+FAINT = "The map's evidence is too faint to name a place: look at the whole image."
 INCOMPLETE = (
     "part of the score's difference from the blurred image that the map does not add up to; near "
     "0 is good"
@@ -89,6 +90,8 @@ def _measured(
     answer: Answer, explanation: Explanation, seen: Seen, asked: Asked, budget: int
 ) -> tuple[Explanation, int]:
     """The explanation with its verdict and numbers, and what is left of the budget."""
+    if explanation.region is None:
+        return _placeless(answer, explanation, seen, asked), budget
     level = asked.model.manifest.explanation.region_level
     evidence = weigh(seen, level, lambda images: asked.again(answer, images))
     thorough = measured(
@@ -105,25 +108,42 @@ def _measured(
     )
     explained = replace(
         explanation,
-        quality=_quality(asked, seen, evidence, measures, _left_out(thorough)),
+        quality=_quality(asked, evidence, measures, _left_out(thorough)),
         counterfactual=counterfactual(answer, seen, evidence, asked),
     )
     return explained, budget - thorough.passes
 
 
+def _placeless(answer: Answer, explanation: Explanation, seen: Seen, asked: Asked) -> Explanation:
+    """Of a map that names no place: a verdict was fitted on maps that name one."""
+    evidence = placeless(seen, lambda images: asked.again(answer, images))
+    failed = _failed(asked)
+    why = FAILED if failed else FAINT if seen.values.any() else EMPTY
+    measures = (*_numbers(evidence.numbers, {}), *_completeness(explanation.saliency))
+    trust = Trust.NOT_RELIABLE if failed else Trust.CAUTION
+    return replace(
+        explanation,
+        quality=ExplanationQuality(trust, (why,), measures),
+        counterfactual=counterfactual(answer, seen, evidence, asked),
+    )
+
+
+def _failed(asked: Asked) -> bool:
+    """Whether no map of the model may be evidence."""
+    check = asked.model.manifest.explanation.check
+    return check is not None and not check.passed
+
+
 def _quality(
     asked: Asked,
-    seen: Seen,
     evidence: Evidence,
     measures: Sequence[QualityMeasure],
     left_out: Sequence[str],
 ) -> ExplanationQuality:
     """The verdict, why, and all numbers."""
     plan = asked.model.manifest.explanation
-    if plan.check is not None and not plan.check.passed:
+    if _failed(asked):
         return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), tuple(measures))
-    if not seen.values.any():
-        return ExplanationQuality(Trust.CAUTION, (EMPTY,), tuple(measures))
     if plan.verdict is None or not plan.verdict.names <= evidence.numbers.keys():
         return ExplanationQuality(Trust.NOT_MEASURED, (NOT_FITTED, *left_out), tuple(measures))
     return _verdict(plan.verdict, evidence, measures, left_out)

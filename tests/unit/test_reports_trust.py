@@ -17,7 +17,7 @@ from workers import trust
 SAID = [
     *(text for m in MEANINGS.values() for text in (m.name.meaning, m.meaning, m.failed)),
     *(text for c in CHECKS for text in (c.name.meaning, c.meaning)),
-    *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY),
+    *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY, trust.FAINT),
     trust.concepts.MAP_HITS.meaning,
     *(trust.concepts.COMPLETENESS.meaning, trust.INCOMPLETE, *OF_NUMBERS.values()),
 ]
@@ -31,6 +31,7 @@ OTHERS = [
     "Without the place that the map names on this image alone, the probability is 96%, and was "
     "97%: the rest of the images keeps it up.",
     "Without the place that the map names, the number on this slice is 30 mm, and was 205 mm.",
+    "Without all places that the map shows strongly, the number on this slice is 3, and was 20.",
     "Without the place that the map names on this image alone, the number is 3, and was 20.",
     "Noisy copies of the key slice get probabilities from 90% to 97%.",
 ]

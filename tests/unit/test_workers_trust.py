@@ -12,8 +12,10 @@ from dicom_node.domain.explanation import Trust
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.provenance import Provenance
+from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
 from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
+from workers.trust import FAINT
 
 keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -228,6 +230,45 @@ def test_of_a_sequence_one_image_is_changed_and_the_others_stay():
     assert named(alone)["DELETION"] < 0.1
     assert named(alone)["INSERTION"] > 0.9
     assert named(alone)["FAITHFULNESS"] > 0.9
+
+
+def two_squares() -> SourceImages:
+    """Of the one frame with squares: the left one lies where no other test has one."""
+    images = series(4, 2)
+    images.pixels[2, 28:36, 20:28] = BRIGHT
+    return images
+
+
+def test_of_several_places_the_sentence_speaks_of_all_that_were_taken_out():
+    case = Case(counting_squares("sequence", 4, -2), two_squares())
+    (finding,) = case.measured
+    seen = case.seen(finding)
+    own = finding.explanation.region.outline
+    assert seen.values[28:36, 20:28].min() > 0.5 * seen.values.max() < 2 * seen.values[own].min()
+    assert named(finding)["REGION_DROP"] == 100
+    assert case.asked.ask(finding, without(seen.image, own)[None])[0] > seen.operating
+    told = finding.explanation.counterfactual
+    assert told.startswith("Without all places that the map shows strongly on this image alone")
+    assert "would not be reported" in told
+
+
+SURE = VerdictPlan(numbers=(VerdictNumber(name="beyond", weight=-0.1, limit=1),), bias=9)
+PASSED = ExplanationCheck(hits=0.9, centre=0, average=0, randomised=0, cases=50)
+
+
+@pytest.mark.parametrize(("full_scale", "trust"), [(4.0, "RELIABLE"), (1e6, "CAUTION")])
+def test_a_map_that_names_no_place_is_not_called_reliable(full_scale, trust):
+    """The verdict was fitted on maps that name one, and would have called it right."""
+    plan = {"verdict": SURE, "check": PASSED, "full_scale": full_scale}
+    (finding,) = Case(counting_squares("sequence", 4, -2), series(4, 2), **plan).measured
+    explanation = finding.explanation
+    assert explanation.quality.trust == trust
+    assert (explanation.region is None) is (trust == "CAUTION")
+    if explanation.region is None:
+        assert explanation.saliency.values.any()
+        assert explanation.quality.reasons == (FAINT,)
+        assert explanation.counterfactual == ""
+        assert named(finding) == {}
 
 
 def test_a_number_below_0_falls_by_a_part_of_its_size():

@@ -88,6 +88,10 @@ TERMS = (
         "same place: none of them is evidence."
     ),
     N_("This model came without a test of its maps on cases with known places."),
+    N_(
+        "The maps of this model passed their test as a whole; it gave no measure by which to judge "
+        "a single one."
+    ),
     N_("The finding is absent: there is no place to check."),
     N_("The map holds no evidence: look at the whole image."),
     N_("The map's evidence is too faint to name a place: look at the whole image."),

@@ -28,6 +28,10 @@ FAILED = (
     "none of them is evidence."
 )
 NOT_FITTED = "This model came without a test of its maps on cases with known places."
+NO_MEASURE = (
+    "The maps of this model passed their test as a whole; it gave no measure by which to judge a "
+    "single one."
+)
 NOTHING_THERE = "The finding is absent: there is no place to check."
 EMPTY = "The map holds no evidence: look at the whole image."
 FAINT = "The map's evidence is too faint to name a place: look at the whole image."
@@ -145,7 +149,8 @@ def _quality(
     if _failed(asked):
         return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), tuple(measures))
     if plan.verdict is None or not plan.verdict.names <= evidence.numbers.keys():
-        return ExplanationQuality(Trust.NOT_MEASURED, (NOT_FITTED, *left_out), tuple(measures))
+        why = NOT_FITTED if plan.check is None else NO_MEASURE
+        return ExplanationQuality(Trust.NOT_MEASURED, (why, *left_out), tuple(measures))
     return _verdict(plan.verdict, evidence, measures, left_out)
 
 

@@ -17,7 +17,7 @@ from workers import trust
 SAID = [
     *(text for m in MEANINGS.values() for text in (m.name.meaning, m.meaning, m.failed)),
     *(text for c in CHECKS for text in (c.name.meaning, c.meaning)),
-    *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY, trust.FAINT),
+    *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY, trust.FAINT, trust.NO_MEASURE),
     trust.concepts.MAP_HITS.meaning,
     *(trust.concepts.COMPLETENESS.meaning, trust.INCOMPLETE, *OF_NUMBERS.values()),
 ]

@@ -15,7 +15,7 @@ from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
 from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
-from workers.trust import FAINT
+from workers.trust import FAINT, NO_MEASURE
 
 keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -254,6 +254,13 @@ def test_of_several_places_the_sentence_speaks_of_all_that_were_taken_out():
 
 SURE = VerdictPlan(numbers=(VerdictNumber(name="beyond", weight=-0.1, limit=1),), bias=9)
 PASSED = ExplanationCheck(hits=0.9, centre=0, average=0, randomised=0, cases=50)
+
+
+def test_a_model_whose_maps_were_tested_is_not_said_to_lack_a_test():
+    """All of them hit: there was nothing to fit a verdict on."""
+    (finding,) = Case(counting_squares("sequence", 4, -2), series(4, 2), check=PASSED).measured
+    quality = finding.explanation.quality
+    assert (quality.trust, quality.reasons) == (Trust.NOT_MEASURED, (NO_MEASURE,))
 
 
 @pytest.mark.parametrize(("full_scale", "trust"), [(4.0, "RELIABLE"), (1e6, "CAUTION")])

@@ -72,6 +72,8 @@ class Evidence:
     """Without all that the map shows strongly: the place that it names, and others like it."""
     without_outline: Removed | None = None
     """Without what the model outlined."""
+    moved: FloatArray | None = None
+    """The map of the image moved by ``SHIFT_PIXELS``; none of what does not move with it."""
 
 
 def weigh(seen: Seen, level: float, again: Again) -> Evidence:
@@ -88,9 +90,10 @@ def weigh(seen: Seen, level: float, again: Again) -> Evidence:
     region = _removed(seen, left["region"])
     outlined = _removed(seen, left["outline"]) if "outline" in left else None
     asked = {"region_drop": region.share, **_outline_drop(seen, outlined)}
-    if seen.moves:
-        asked["shift"] = _moved_back(seen.values, maps[[*changed].index("moved")])
-    return Evidence({**free(seen), **asked}, region, outlined)
+    moved = maps[[*changed].index("moved")] if seen.moves else None
+    if moved is not None:
+        asked["shift"] = _moved_back(seen.values, moved)
+    return Evidence({**free(seen), **asked}, region, outlined, moved)
 
 
 def placeless(seen: Seen, again: Again) -> Evidence:

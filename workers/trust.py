@@ -23,6 +23,8 @@ from workers.asked import Asked
 from workers.doubt import COPIES, counterfactual, left_open, spread_of_copies
 from workers.findings import Explained
 
+ANSWERS, TIMES = 2, 2
+"""Costly numbers of a study take the budget of so many answers, or its prediction so many times."""
 FAILED = (
     "In its test, the maps of this model did not beat a map that always names the same place: "
     "none of them is evidence."
@@ -42,14 +44,17 @@ INCOMPLETE = (
 
 
 def judged(answers: Sequence[Explained], asked: Asked) -> tuple[Explained, ...]:
-    """Each answer with the verdict on its map, within the manifest's budget of passes.
+    """Each answer with the verdict on its map, the likeliest first, within a budget of passes.
 
     An answer without a map, as those that a model draws, stays as it is.
     """
-    budget = asked.model.manifest.explanation.measure_passes
+    one = asked.model.manifest.explanation.measure_passes
+    together = max(ANSWERS * one, TIMES * asked.passes) if one else 0
     done: dict[int, Explained] = {}
     for place in sorted(range(len(answers)), key=lambda n: -_likely(answers[n])):
-        done[place], budget = _judged(answers[place], asked, budget)
+        budget = min(one, together)
+        done[place], left = _judged(answers[place], asked, budget)
+        together -= budget - left
     return tuple(done[place] for place in range(len(answers)))
 
 
@@ -100,6 +105,7 @@ def _measured(
     evidence = weigh(seen, level, lambda images: asked.again(answer, images))
     thorough = measured(
         seen,
+        evidence.moved,
         lambda images: asked.again(answer, images),
         lambda images: asked.ask(answer, images),
         budget,
@@ -110,9 +116,10 @@ def _measured(
         *thorough.measures,
         *_completeness(explanation.saliency),
     )
+    quality = _quality(asked, evidence, measures)
     explained = replace(
         explanation,
-        quality=_quality(asked, evidence, measures, _left_out(thorough)),
+        quality=replace(quality, left_out=_left_out(thorough)),
         counterfactual=counterfactual(answer, seen, evidence, asked),
     )
     return explained, budget - thorough.passes
@@ -139,10 +146,7 @@ def _failed(asked: Asked) -> bool:
 
 
 def _quality(
-    asked: Asked,
-    evidence: Evidence,
-    measures: Sequence[QualityMeasure],
-    left_out: Sequence[str],
+    asked: Asked, evidence: Evidence, measures: Sequence[QualityMeasure]
 ) -> ExplanationQuality:
     """The verdict, why, and all numbers."""
     plan = asked.model.manifest.explanation
@@ -150,15 +154,12 @@ def _quality(
         return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), tuple(measures))
     if plan.verdict is None or not plan.verdict.names <= evidence.numbers.keys():
         why = NOT_FITTED if plan.check is None else NO_MEASURE
-        return ExplanationQuality(Trust.NOT_MEASURED, (why, *left_out), tuple(measures))
-    return _verdict(plan.verdict, evidence, measures, left_out)
+        return ExplanationQuality(Trust.NOT_MEASURED, (why,), tuple(measures))
+    return _verdict(plan.verdict, evidence, measures)
 
 
 def _verdict(
-    plan: VerdictPlan,
-    evidence: Evidence,
-    measures: Sequence[QualityMeasure],
-    left_out: Sequence[str],
+    plan: VerdictPlan, evidence: Evidence, measures: Sequence[QualityMeasure]
 ) -> ExplanationQuality:
     verdict = judge(plan, evidence.numbers)
     chance = QualityMeasure(
@@ -167,7 +168,7 @@ def _verdict(
         codes.UCUM.Percent,
         "chance that the map names the right place, as maps of test cases with such numbers did",
     )
-    return ExplanationQuality(verdict.trust, (*verdict.reasons, *left_out), (chance, *measures))
+    return ExplanationQuality(verdict.trust, verdict.reasons, (chance, *measures))
 
 
 def _numbers(numbers: Mapping[str, float], meanings: Mapping[str, str]) -> list[QualityMeasure]:
@@ -194,6 +195,6 @@ def _completeness(saliency: SaliencyMap) -> list[QualityMeasure]:
     return [QualityMeasure(concepts.COMPLETENESS, part, unit, INCOMPLETE)]
 
 
-def _left_out(thorough: Thorough) -> tuple[str, ...]:
+def _left_out(thorough: Thorough) -> str:
     names = " / ".join(name.meaning for name in thorough.left_out)
-    return (f"Left out, for the time given to checks was spent: {names}.",) if names else ()
+    return f"Left out, for the time given to checks was spent: {names}." if names else ""

@@ -11,10 +11,12 @@ from dicom_node.catalog import open_bundle
 from dicom_node.domain.explanation import Trust
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.images import FrameReference, SourceImages
+from dicom_node.domain.manifest import ExplanationPlan
 from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
 from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
+from workers.doubt import COPIES
 from workers.trust import FAINT, NO_MEASURE
 
 keras = pytest.importorskip("keras")
@@ -23,7 +25,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 BUNDLES = Path(__file__).parents[2] / "workers" / "bundles" / "tasks"
 PROVENANCE = Provenance("2.25.9", 1, "input", "bundle", "config", datetime(2026, 1, 2))
 ALL = 10 * PASSES
-THOROUGH = {check.name.value for check in CHECKS}
+THOROUGH = {told.name.value for check in CHECKS for told in check.told}
 CHEAP = {"REGION_DROP", "BEYOND_BODY", "BORDER", "SPREAD"}
 MOVED = {"SHIFT_AGREEMENT", "SHIFT_SSIM"}
 EXPECTED = {
@@ -34,6 +36,7 @@ EXPECTED = {
 }
 SEEDS = {"qa-sequence": 70_001, "qa-views": 70_002, "qa-boxes": 70_000, "qa-diameter": 70_000}
 """Of phantoms that training never saw, and that have something to find."""
+THREE_BOXES = 70_004
 
 
 class Case:
@@ -87,11 +90,11 @@ def cases():
     known = {m.NAME: m.RECIPES[m.NAME] for m in (detection, regression, sequence, views)}
     made = {}
 
-    def case(name: str, **plan) -> Case:
-        key = (name, *sorted(plan.items()))
+    def case(name: str, seed: int = 0, **plan) -> Case:
+        key = (name, seed, *sorted(plan.items()))
         if key not in made:
             model = load_model(open_bundle(BUNDLES / name))
-            made[key] = Case(model, known[name].plant(SEEDS[name]).images, **plan)
+            made[key] = Case(model, known[name].plant(seed or SEEDS[name]).images, **plan)
         return made[key]
 
     return case
@@ -129,7 +132,17 @@ def test_all_together_stay_within_the_budget_of_passes(cases):
     (answer,) = few.measured
     assert {"DELETION", "REGION_DROP"} <= set(named(answer))
     assert "INSERTION" not in named(answer)
-    assert "Insertion area" in answer.explanation.quality.reasons[-1]
+    assert "Insertion area" in answer.explanation.quality.left_out
+
+
+def test_by_default_two_answers_have_all_numbers_and_a_third_what_is_left(cases):
+    one = ExplanationPlan(method="none").measure_passes
+    assert one == COPIES + PASSES
+    case = cases("qa-boxes", passes=one, seed=THREE_BOXES)
+    full = [each for each in case.measured if set(named(each)) == EXPECTED["qa-boxes"]]
+    assert len(full) == 2 < len(case.measured)
+    assert [each.explanation.quality.left_out for each in full] == ["", ""]
+    assert case.items <= 1 + 3 * len(case.measured) + 2 * one
 
 
 def test_what_is_said_of_one_image_of_several_says_so(cases):

@@ -69,40 +69,63 @@ class Evidence:
     numbers: Mapping[str, float]
     """By the names of ``explain.verdict``."""
     without_region: Removed | None = None
-    """Without what the map names."""
+    """Without all that the map shows strongly: the place that it names, and others like it."""
     without_outline: Removed | None = None
     """Without what the model outlined."""
+    moved: FloatArray | None = None
+    """The map of the image moved by ``SHIFT_PIXELS``; none of what does not move with it."""
 
 
 def weigh(seen: Seen, level: float, again: Again) -> Evidence:
     """All cheap numbers; ``again`` is called once, with at most three images.
 
-    ``level``: the region of a map is where it exceeds this part of its peak.
+    ``level``: a map is strong where it exceeds this part of its peak, in one place or in several.
     """
     if not seen.values.any():
-        return Evidence(free(seen))
-    changed = _changed(seen, seen.values >= level * seen.values.max())
+        return placeless(seen, again)
+    strong = without(seen.image, seen.values >= level * seen.values.max())
+    changed = {"region": strong, **_without_outline(seen), **_moved(seen)}
     logits, maps = again(np.stack([*changed.values()]))
     left = {name: float(logit) for name, logit in zip(changed, logits, strict=True)}
     region = _removed(seen, left["region"])
     outlined = _removed(seen, left["outline"]) if "outline" in left else None
-    asked = {"region_drop": region.share}
-    if seen.outline is not None:
-        asked["outline_drop"] = outlined.share if outlined else 0.0
-    if seen.moves:
-        asked["shift"] = _moved_back(seen.values, maps[[*changed].index("moved")])
-    return Evidence({**free(seen), **asked}, region, outlined)
+    asked = {"region_drop": region.share, **_outline_drop(seen, outlined)}
+    moved = maps[[*changed].index("moved")] if seen.moves else None
+    if moved is not None:
+        asked["shift"] = _moved_back(seen.values, moved)
+    return Evidence({**free(seen), **asked}, region, outlined, moved)
 
 
-def _changed(seen: Seen, region: BoolArray) -> Mapping[str, FloatArray]:
-    """The images to ask about."""
-    images = {"region": without(seen.image, region)}
-    if seen.outline is not None and seen.outline.any():
-        images["outline"] = without(seen.image, seen.outline)
-    if seen.moves:
-        step = (SHIFT_PIXELS, SHIFT_PIXELS, 0)
-        images["moved"] = ndimage.shift(seen.image, step, order=0, mode="nearest")
-    return images
+def placeless(seen: Seen, again: Again) -> Evidence:
+    """The same where the map names no place: the numbers that are not of the map."""
+    outlined = None
+    if changed := _without_outline(seen):
+        logits, _ = again(np.stack([*changed.values()]))
+        outlined = _removed(seen, float(logits[0]))
+    return Evidence({**_strange(seen), **_outline_drop(seen, outlined)}, None, outlined)
+
+
+def _without_outline(seen: Seen) -> Mapping[str, FloatArray]:
+    if seen.outline is None or not seen.outline.any():
+        return {}
+    return {"outline": without(seen.image, seen.outline)}
+
+
+def _moved(seen: Seen) -> Mapping[str, FloatArray]:
+    if not seen.moves:
+        return {}
+    step = (SHIFT_PIXELS, SHIFT_PIXELS, 0)
+    return {"moved": ndimage.shift(seen.image, step, order=0, mode="nearest")}
+
+
+def _outline_drop(seen: Seen, outlined: Removed | None) -> Mapping[str, float]:
+    if seen.outline is None:
+        return {}
+    return {"outline_drop": outlined.share if outlined else 0.0}
+
+
+def _strange(seen: Seen) -> Mapping[str, float]:
+    return {} if seen.outside is None else {"outside": min(seen.outside, FAR)}
 
 
 def free(seen: Seen) -> Mapping[str, float]:
@@ -118,11 +141,9 @@ def free(seen: Seen) -> Mapping[str, float]:
         numbers["overlap"] = overlap(values, seen.outline)
     if seen.likely is not None:
         numbers["sure"] = _weighted(seen.values, seen.likely)
-    if seen.outside is not None:
-        numbers["outside"] = min(seen.outside, FAR)
     if seen.expected is not None:
         numbers["expected"] = _expected(values, seen.expected)
-    return numbers
+    return {**numbers, **_strange(seen)}
 
 
 def without(image: FloatArray, region: BoolArray) -> FloatArray:

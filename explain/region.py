@@ -31,11 +31,21 @@ def find_region(
     peak = float(values.max())
     if peak < NOTHING * saliency.full_scale:
         return None
-    parts, _ = ndimage.label(values >= level * peak)
+    parts, _ = ndimage.label(_strong(values, level))
     part = parts == _choose(parts, values, outline)
     row, column = ndimage.center_of_mass(np.where(part, values, 0))
     centroid = (float(frame), float(row), float(column))
     return Region(frame, part, centroid, images.to_patient(centroid))
+
+
+def names_all(region: Region, saliency: SaliencyMap, *, level: float) -> bool:
+    """Whether no other part of the frame than the one that is named is above ``level``."""
+    strong = _strong(saliency.values[region.frame], level)
+    return bool((strong == region.outline).all())
+
+
+def _strong(values: FloatArray, level: float) -> BoolArray:
+    return np.asarray(values >= level * values.max())
 
 
 def _choose(parts: np.ndarray, values: FloatArray, outline: BoolArray | None) -> int:

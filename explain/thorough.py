@@ -5,7 +5,7 @@ own unit of time, and not in seconds: a second run, on a slower machine too, mus
 and write the same results.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,10 +32,8 @@ STEPS, DRAWS = 16, 32
 NOISE = 0.02
 """Deviation of the noise, as a part of the image's range."""
 
-Measured = Callable[["Probe"], float | None]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Probe:
     """One map, its image, the same image without detail, and the model."""
 
@@ -43,6 +41,8 @@ class Probe:
     away: FloatArray
     again: Again
     ask: Ask
+    moved: FloatArray | None
+    """The map of the moved image, which ``evidence.weigh`` has asked for."""
 
     @property
     def arguments(self) -> tuple[FloatArray, FloatArray, FloatArray, Ask]:
@@ -51,74 +51,105 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Told:
     """One costly number."""
 
     name: Code
-    passes: int
-    measure: Measured
     meaning: str
 
 
-def noisy(probe: Probe) -> FloatArray:
-    """The map of the image plus noise; the same noise in every run."""
-    image = probe.seen.image
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Numbers that the same passes give."""
+
+    passes: int
+    told: tuple[Told, ...]
+    measure: Callable[[Probe], Sequence[float | None]]
+    """One of each that is told; none where there is nothing to measure."""
+
+
+def to_noise(probe: Probe) -> tuple[float, float]:
+    """Against the map of the image plus noise, the same noise in every run."""
+    image, values = probe.seen.image, probe.seen.values
     grains = np.random.default_rng(0).standard_normal(image.shape, np.float32)
-    return np.asarray(probe.again((image + NOISE * np.ptp(image) * grains)[None])[1][0])
+    noisy = probe.again((image + NOISE * np.ptp(image) * grains)[None])[1][0]
+    return similarity(values, noisy), agreement(values, noisy)
 
 
-def moved(probe: Probe) -> float:
-    """Similarity to the map of the moved image, moved back."""
-    step = (SHIFT_PIXELS, SHIFT_PIXELS, 0)
-    image = ndimage.shift(probe.seen.image, step, order=0, mode="nearest")
-    after = probe.again(image[None])[1][0][SHIFT_PIXELS:, SHIFT_PIXELS:]
-    return similarity(probe.seen.values[:-SHIFT_PIXELS, :-SHIFT_PIXELS], after)
+def to_shift(probe: Probe) -> tuple[float | None]:
+    """Against the map of the moved image, moved back."""
+    if probe.moved is None:
+        return (None,)
+    after = probe.moved[SHIFT_PIXELS:, SHIFT_PIXELS:]
+    return (similarity(probe.seen.values[:-SHIFT_PIXELS, :-SHIFT_PIXELS], after),)
 
 
 CHECKS = (
     Check(
-        concepts.NOISE_SSIM,
         1,
-        lambda p: similarity(p.seen.values, noisy(p)),
-        "likeness to the map of the same image with a little noise; 1 is the same",
+        (
+            Told(
+                concepts.NOISE_SSIM,
+                "likeness to the map of the same image with a little noise; 1 is the same",
+            ),
+            Told(
+                concepts.NOISE_RANK,
+                "rank correlation with the map of the same image with a little noise",
+            ),
+        ),
+        to_noise,
     ),
     Check(
-        concepts.NOISE_RANK,
-        1,
-        lambda p: agreement(p.seen.values, noisy(p)),
-        "rank correlation with the map of the same image with a little noise",
+        0,
+        (
+            Told(
+                concepts.SHIFT_SSIM,
+                "likeness to the map of the image moved by four pixels; 1 is the same",
+            ),
+        ),
+        to_shift,
     ),
     Check(
-        concepts.SHIFT_SSIM,
-        1,
-        moved,
-        "likeness to the map of the image moved by four pixels; 1 is the same",
-    ),
-    Check(
-        concepts.DELETION,
         STEPS + 1,
-        lambda p: deletion(*p.arguments, STEPS).area,
-        "mean score while the hottest pixels are removed first; near 0 is good",
+        (
+            Told(
+                concepts.DELETION,
+                "mean score while the hottest pixels are removed first; near 0 is good",
+            ),
+        ),
+        lambda p: [deletion(*p.arguments, STEPS).area],
     ),
     Check(
-        concepts.INSERTION,
         STEPS + 1,
-        lambda p: insertion(*p.arguments, STEPS).area,
-        "mean score while the hottest pixels come in first; near 1 is good",
+        (
+            Told(
+                concepts.INSERTION,
+                "mean score while the hottest pixels come in first; near 1 is good",
+            ),
+        ),
+        lambda p: [insertion(*p.arguments, STEPS).area],
     ),
     Check(
-        concepts.FAITHFULNESS,
         DRAWS,
-        lambda p: faithfulness(*p.arguments, DRAWS),
-        "correlation between the evidence in parts of the image and the fall of the score without "
-        "them",
+        (
+            Told(
+                concepts.FAITHFULNESS,
+                "correlation between the evidence in parts of the image and the fall of the score "
+                "without them",
+            ),
+        ),
+        lambda p: [faithfulness(*p.arguments, DRAWS)],
     ),
     Check(
-        concepts.OCCLUSION_RANK,
         TILES**2,
-        lambda p: agreement_with_occlusion(*p.arguments),
-        "correlation with the map of another method, which covers one part of the image after the "
-        "other",
+        (
+            Told(
+                concepts.OCCLUSION_RANK,
+                "correlation with the map of another method, which covers one part of the image "
+                "after the other",
+            ),
+        ),
+        lambda p: [agreement_with_occlusion(*p.arguments)],
     ),
 )
 PASSES = sum(check.passes for check in CHECKS)
@@ -134,23 +165,35 @@ class Thorough:
     """Spent."""
 
 
-def measured(seen: Seen, again: Again, ask: Ask, budget: int, each: int = 1) -> Thorough:
+def measured(
+    seen: Seen,
+    moved: FloatArray | None,
+    again: Again,
+    ask: Ask,
+    budget: int,
+    each: int = 1,
+) -> Thorough:
     """Each check in turn while it fits into the budget; ``ask`` is ``again`` without maps.
 
-    ``each``: passes that one image costs, where several blocks show it.
+    ``moved``: ``Evidence.moved``. ``each``: passes that one image costs, where several blocks show
+    it.
     """
     sigma = max(seen.image.shape[:2]) / 12
     away = ndimage.gaussian_filter(seen.image, (sigma, sigma, 0), mode="nearest")
-    probe = Probe(seen, away, again, ask)
-    measures, left_out, spent = [], [], 0
+    probe = Probe(seen, away, again, ask, moved)
+    measures: list[QualityMeasure] = []
+    left_out: list[Code] = []
+    spent = 0
     for check in CHECKS:
-        if check.measure is moved and not seen.moves:
-            continue
         if spent + each * check.passes > budget:
-            left_out.append(check.name)
+            left_out += [told.name for told in check.told]
             continue
         spent += each * check.passes
-        if (value := check.measure(probe)) is not None:
-            unit = codes.UCUM.NoUnits
-            measures.append(QualityMeasure(check.name, round(value, 3), unit, check.meaning))
+        measures += _told(check, probe)
     return Thorough(tuple(measures), tuple(left_out), spent)
+
+
+def _told(check: Check, probe: Probe) -> Iterator[QualityMeasure]:
+    for told, value in zip(check.told, check.measure(probe), strict=True):
+        if value is not None:
+            yield QualityMeasure(told.name, round(value, 3), codes.UCUM.NoUnits, told.meaning)

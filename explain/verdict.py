@@ -61,9 +61,10 @@ MEANINGS: Mapping[Number, Meaning] = {
     "region_drop": Meaning(
         concepts.REGION_DROP,
         1,
-        "part of the score above the operating point that goes when the place that the map names "
-        "is removed from the image",
-        "The score stays high without the place that the map names: the map misses what drives it.",
+        "part of the score above the operating point that goes when all places that the map shows "
+        "strongly are removed from the image",
+        "The score stays high without the places that the map shows strongly: the map misses what "
+        "drives it.",
     ),
     "shift": Meaning(
         concepts.SHIFT_AGREEMENT,
@@ -105,8 +106,8 @@ MEANINGS: Mapping[Number, Meaning] = {
     ),
 }
 OF_NUMBERS: Mapping[str, str] = {
-    "region_drop": "part of the number that goes when the place that the map names is removed from "
-    "the image",
+    "region_drop": "part of the number that goes when all places that the map shows strongly are "
+    "removed from the image",
 }
 """Meanings where a quantity is explained, and no target."""
 MOST_REASONS = 3

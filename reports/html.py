@@ -134,6 +134,7 @@ def _slice(case: Case, picture: Picture) -> dict[str, Any]:
         "quality": wording.quality_text(explanation.quality) if explanation else "",
         "trust": explanation.quality.trust.value.lower() if explanation else "",
         "measures": [_measure(m) for m in explanation.quality.measures] if explanation else [],
+        "left_out": term(explanation.quality.left_out) if explanation else "",
     }
 
 

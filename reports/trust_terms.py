@@ -4,9 +4,10 @@ from reports.language import N_
 
 TERMS = (
     N_("Overlap with the outline"),
+    N_("Centre of the map's place in the outline"),
     N_("Certainty of the outline"),
     N_("Fall of the score without the outline"),
-    N_("Fall of the score without the map's place"),
+    N_("Fall of the score without the map's places"),
     N_("Stability when the image is moved"),
     N_("Agreement with the usual place"),
     N_("Evidence outside of the patient"),
@@ -24,14 +25,18 @@ TERMS = (
     N_("Completeness error"),
     N_("part of the heat map's evidence on the key slice that lies inside what the model outlined"),
     N_("overlap of the hottest part of the map, of equal area, with what the model outlined"),
+    N_(
+        "1: the centre of the place that the map names lies in what the model outlined; 0: it does "
+        "not"
+    ),
     N_("probability of what the model outlines, where the heat map's evidence lies"),
     N_(
         "part of the score above the operating point that goes when what the model "
         "outlined is removed from the image"
     ),
     N_(
-        "part of the score above the operating point that goes when the place that the "
-        "map names is removed from the image"
+        "part of the score above the operating point that goes when all places that the map "
+        "shows strongly are removed from the image"
     ),
     N_("agreement (rank correlation) with the map of the image moved by four pixels"),
     N_(
@@ -59,7 +64,10 @@ TERMS = (
         "correlation with the map of another method, which covers one part of the image "
         "after the other"
     ),
-    N_("part of the number that goes when the place that the map names is removed from the image"),
+    N_(
+        "part of the number that goes when all places that the map shows strongly are removed "
+        "from the image"
+    ),
     N_(
         "part of the score's difference from the blurred image that the map does not add up "
         "to; near 0 is good"
@@ -68,7 +76,10 @@ TERMS = (
     N_("The hottest part of the map is not what the model itself outlined."),
     N_("The model itself is not sure of its outline where the map's evidence lies."),
     N_("The score stays high without what the model outlined: something else drives it."),
-    N_("The score stays high without the place that the map names: the map misses what drives it."),
+    N_(
+        "The score stays high without the places that the map shows strongly: the map misses what "
+        "drives it."
+    ),
     N_("The map changes when the image is moved by a few pixels."),
     N_("The map names a place where the training cases had no such finding."),
     N_("Evidence lies outside of the patient: in air, padding or writing."),
@@ -82,14 +93,20 @@ TERMS = (
         "same place: none of them is evidence."
     ),
     N_("This model came without a test of its maps on cases with known places."),
+    N_(
+        "The maps of this model passed their test as a whole; it gave no measure by which to judge "
+        "a single one."
+    ),
     N_("The finding is absent: there is no place to check."),
-    N_("The model names no place for this finding: look at the whole image."),
+    N_("The map holds no evidence: look at the whole image."),
+    N_("The map's evidence is too faint to name a place: look at the whole image."),
     N_("present only"),
     N_("absent only"),
     N_("present or absent"),
     N_("neither: such a probability is rare"),
     N_("what the model outlined"),
     N_("the place that the map names"),
+    N_("all places that the map shows strongly"),
 )
 TEMPLATES = (
     N_("Left out, for the time given to checks was spent: {}."),

@@ -31,6 +31,8 @@ def verdict(quality: ExplanationQuality) -> CodeContentItem:
     item = CodeContentItem(concepts.TRUST, VERDICTS[quality.trust], RelationshipTypeValues.CONTAINS)
     reasons = [TextContentItem(REASON, term(text), HAS_PROPERTIES) for text in quality.reasons]
     children = [*reasons, *map(_number, quality.measures)]
+    if quality.left_out:
+        children.append(TextContentItem(COMMENT, term(quality.left_out), HAS_PROPERTIES))
     if children:
         item.ContentSequence = ContentSequence(children)
     return item

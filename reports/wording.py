@@ -27,7 +27,7 @@ TRUST = {
     Trust.RELIABLE: N_("The map can be taken as the place that the model looked at."),
     Trust.CAUTION: N_("Some checks were not passed: the map may mislead."),
     Trust.NOT_RELIABLE: N_("It says nothing about where the finding is, or why."),
-    Trust.NOT_MEASURED: N_("Nobody measured whether the map can be believed."),
+    Trust.NOT_MEASURED: N_("Nobody measured whether this map can be believed."),
 }
 TRUST_LABEL = {
     Trust.RELIABLE: N_("checks passed"),

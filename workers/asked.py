@@ -114,6 +114,11 @@ class Asked:
         features = self.prediction.features
         return None if known is None or features is None else score(known, features)
 
+    @property
+    def passes(self) -> int:
+        """Of the network, that the prediction took: one for each item."""
+        return len(self._items.frames)
+
     @cached_property
     def _items(self) -> Items:
         return Items.of(self.model.manifest.input, self.prepared)

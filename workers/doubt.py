@@ -7,6 +7,7 @@ from scipy.special import expit
 from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from explain.calibration import open_answers
 from explain.evidence import Evidence, Removed, Seen
+from explain.region import names_all
 from explain.thorough import NOISE
 from reports.wording import written
 from workers.asked import Asked
@@ -14,18 +15,21 @@ from workers.asked import Asked
 COPIES = 4
 """Of the key slice, changed a little: the spread of their probabilities is a measure of doubt."""
 COPY_SHIFT = 3
-OUTLINED, NAMED = "what the model outlined", "the place that the map names"
+OUTLINED = "what the model outlined"
+NAMED, STRONG = "the place that the map names", "all places that the map shows strongly"
+"""What ``evidence.weigh`` takes out at once: where the map names the only one, or one of them."""
 
 
 def counterfactual(answer: Answer, seen: Seen, evidence: Evidence, asked: Asked) -> str:
     """Which part of the key image, taken out, turns the finding off, or changes the number."""
     outline, region = evidence.without_outline, evidence.without_region
     alone = asked.model.manifest.input.unit != "slice"
+    shown = _shown(answer, asked)
     if isinstance(answer, Estimate):
-        return _number_without(answer, seen, region, alone=alone) if region else ""
+        return _number_without(shown, answer, seen, region, alone=alone) if region else ""
     if outline is not None and (_off(outline, seen) or region is None or not _off(region, seen)):
         return _without(OUTLINED, outline, seen, alone=alone)
-    return _without(NAMED, region, seen, alone=alone) if region else ""
+    return _without(shown, region, seen, alone=alone) if region else ""
 
 
 def left_open(finding: Finding) -> tuple[str, ...]:
@@ -76,12 +80,21 @@ def _without(what: str, left: Removed, seen: Seen, *, alone: bool) -> str:
     return f"{here} is {after}, and was {before}: {rest} keeps it up."
 
 
-def _number_without(answer: Estimate, seen: Seen, left: Removed, *, alone: bool) -> str:
+def _shown(answer: Answer, asked: Asked) -> str:
+    """What was taken out of the key image, of what the map shows."""
+    explanation, level = answer.explanation, asked.model.manifest.explanation.region_level
+    if explanation is None or explanation.region is None:
+        return STRONG
+    one = names_all(explanation.region, explanation.saliency, level=level)
+    return NAMED if one else STRONG
+
+
+def _number_without(what: str, answer: Estimate, seen: Seen, left: Removed, *, alone: bool) -> str:
     unit = written(answer.measurements[0].unit)
     before, after = (f"{number:.4g} {unit}".strip() for number in (seen.logit, left.logit))
     if alone:
-        return f"Without {NAMED} on this image alone, the number is {after}, and was {before}."
-    return f"Without {NAMED}, the number on this slice is {after}, and was {before}."
+        return f"Without {what} on this image alone, the number is {after}, and was {before}."
+    return f"Without {what}, the number on this slice is {after}, and was {before}."
 
 
 def _off(left: Removed, seen: Seen) -> bool:

@@ -11,25 +11,36 @@ from dicom_node.domain.explanation import (
     Explanation,
     ExplanationQuality,
     QualityMeasure,
+    Region,
     SaliencyMap,
     Trust,
 )
 from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from dicom_node.domain.trust import VerdictPlan
-from explain.evidence import Evidence, Seen, weigh
+from explain.evidence import Evidence, Seen, placeless, weigh
 from explain.thorough import Thorough, measured
 from explain.verdict import MEANINGS, OF_NUMBERS, judge
 from workers.asked import Asked
 from workers.doubt import COPIES, counterfactual, left_open, spread_of_copies
 from workers.findings import Explained
 
+ANSWERS, TIMES = 2, 2
+"""Costly numbers of a study take the budget of so many answers, or its prediction so many times."""
 FAILED = (
     "In its test, the maps of this model did not beat a map that always names the same place: "
     "none of them is evidence."
 )
 NOT_FITTED = "This model came without a test of its maps on cases with known places."
+NO_MEASURE = (
+    "The maps of this model passed their test as a whole; it gave no measure by which to judge a "
+    "single one."
+)
 NOTHING_THERE = "The finding is absent: there is no place to check."
-EMPTY = "The model names no place for this finding: look at the whole image."
+EMPTY = "The map holds no evidence: look at the whole image."
+FAINT = "The map's evidence is too faint to name a place: look at the whole image."
+POINTS = (
+    "1: the centre of the place that the map names lies in what the model outlined; 0: it does not"
+)
 INCOMPLETE = (
     "part of the score's difference from the blurred image that the map does not add up to; near "
     "0 is good"
@@ -37,14 +48,17 @@ INCOMPLETE = (
 
 
 def judged(answers: Sequence[Explained], asked: Asked) -> tuple[Explained, ...]:
-    """Each answer with the verdict on its map, within the manifest's budget of passes.
+    """Each answer with the verdict on its map, the likeliest first, within a budget of passes.
 
     An answer without a map, as those that a model draws, stays as it is.
     """
-    budget = asked.model.manifest.explanation.measure_passes
+    one = asked.model.manifest.explanation.measure_passes
+    together = max(ANSWERS * one, TIMES * asked.passes) if one else 0
     done: dict[int, Explained] = {}
     for place in sorted(range(len(answers)), key=lambda n: -_likely(answers[n])):
-        done[place], budget = _judged(answers[place], asked, budget)
+        budget = min(one, together)
+        done[place], left = _judged(answers[place], asked, budget)
+        together -= budget - left
     return tuple(done[place] for place in range(len(answers)))
 
 
@@ -89,10 +103,13 @@ def _measured(
     answer: Answer, explanation: Explanation, seen: Seen, asked: Asked, budget: int
 ) -> tuple[Explanation, int]:
     """The explanation with its verdict and numbers, and what is left of the budget."""
+    if explanation.region is None:
+        return _placeless(answer, explanation, seen, asked), budget
     level = asked.model.manifest.explanation.region_level
     evidence = weigh(seen, level, lambda images: asked.again(answer, images))
     thorough = measured(
         seen,
+        evidence.moved,
         lambda images: asked.again(answer, images),
         lambda images: asked.ask(answer, images),
         budget,
@@ -100,40 +117,54 @@ def _measured(
     )
     measures = (
         *_numbers(evidence.numbers, OF_NUMBERS if isinstance(answer, Estimate) else {}),
+        *pointing(answer, explanation.region),
         *thorough.measures,
         *_completeness(explanation.saliency),
     )
+    quality = _quality(asked, evidence, measures)
     explained = replace(
         explanation,
-        quality=_quality(asked, seen, evidence, measures, _left_out(thorough)),
+        quality=replace(quality, left_out=_left_out(thorough)),
         counterfactual=counterfactual(answer, seen, evidence, asked),
     )
     return explained, budget - thorough.passes
 
 
+def _placeless(answer: Answer, explanation: Explanation, seen: Seen, asked: Asked) -> Explanation:
+    """Of a map that names no place: a verdict was fitted on maps that name one."""
+    evidence = placeless(seen, lambda images: asked.again(answer, images))
+    failed = _failed(asked)
+    why = FAILED if failed else FAINT if seen.values.any() else EMPTY
+    measures = (*_numbers(evidence.numbers, {}), *_completeness(explanation.saliency))
+    trust = Trust.NOT_RELIABLE if failed else Trust.CAUTION
+    return replace(
+        explanation,
+        quality=ExplanationQuality(trust, (why,), measures),
+        counterfactual=counterfactual(answer, seen, evidence, asked),
+    )
+
+
+def _failed(asked: Asked) -> bool:
+    """Whether no map of the model may be evidence."""
+    check = asked.model.manifest.explanation.check
+    return check is not None and not check.passed
+
+
 def _quality(
-    asked: Asked,
-    seen: Seen,
-    evidence: Evidence,
-    measures: Sequence[QualityMeasure],
-    left_out: Sequence[str],
+    asked: Asked, evidence: Evidence, measures: Sequence[QualityMeasure]
 ) -> ExplanationQuality:
     """The verdict, why, and all numbers."""
     plan = asked.model.manifest.explanation
-    if plan.check is not None and not plan.check.passed:
+    if _failed(asked):
         return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,), tuple(measures))
-    if not seen.values.any():
-        return ExplanationQuality(Trust.CAUTION, (EMPTY,), tuple(measures))
     if plan.verdict is None or not plan.verdict.names <= evidence.numbers.keys():
-        return ExplanationQuality(Trust.NOT_MEASURED, (NOT_FITTED, *left_out), tuple(measures))
-    return _verdict(plan.verdict, evidence, measures, left_out)
+        why = NOT_FITTED if plan.check is None else NO_MEASURE
+        return ExplanationQuality(Trust.NOT_MEASURED, (why,), tuple(measures))
+    return _verdict(plan.verdict, evidence, measures)
 
 
 def _verdict(
-    plan: VerdictPlan,
-    evidence: Evidence,
-    measures: Sequence[QualityMeasure],
-    left_out: Sequence[str],
+    plan: VerdictPlan, evidence: Evidence, measures: Sequence[QualityMeasure]
 ) -> ExplanationQuality:
     verdict = judge(plan, evidence.numbers)
     chance = QualityMeasure(
@@ -142,7 +173,7 @@ def _verdict(
         codes.UCUM.Percent,
         "chance that the map names the right place, as maps of test cases with such numbers did",
     )
-    return ExplanationQuality(verdict.trust, (*verdict.reasons, *left_out), (chance, *measures))
+    return ExplanationQuality(verdict.trust, verdict.reasons, (chance, *measures))
 
 
 def _numbers(numbers: Mapping[str, float], meanings: Mapping[str, str]) -> list[QualityMeasure]:
@@ -161,6 +192,17 @@ def _numbers(numbers: Mapping[str, float], meanings: Mapping[str, str]) -> list[
     ]
 
 
+def pointing(answer: Answer, region: Region) -> list[QualityMeasure]:
+    """Of answers that the model outlined, in a segment or a box."""
+    if answer.box is not None:
+        inside = answer.box.holds(region.centroid)
+    elif answer.segment is not None:
+        inside = bool(answer.segment.mask[tuple(round(place) for place in region.centroid)])
+    else:
+        return []
+    return [QualityMeasure(concepts.POINTING, float(inside), codes.UCUM.NoUnits, POINTS)]
+
+
 def _completeness(saliency: SaliencyMap) -> list[QualityMeasure]:
     """Of integrated gradients alone."""
     if saliency.incomplete is None:
@@ -169,6 +211,6 @@ def _completeness(saliency: SaliencyMap) -> list[QualityMeasure]:
     return [QualityMeasure(concepts.COMPLETENESS, part, unit, INCOMPLETE)]
 
 
-def _left_out(thorough: Thorough) -> tuple[str, ...]:
+def _left_out(thorough: Thorough) -> str:
     names = " / ".join(name.meaning for name in thorough.left_out)
-    return (f"Left out, for the time given to checks was spent: {names}.",) if names else ()
+    return f"Left out, for the time given to checks was spent: {names}." if names else ""

@@ -84,6 +84,11 @@ class ExplanationQuality:
     reasons: tuple[str, ...] = ()
     """One plain sentence each: in the SR as TEXT under the coded verdict, and on the page."""
     measures: tuple[QualityMeasure, ...] = ()
+    left_out: str = ""
+    """Which numbers the time for checks did not allow, in one sentence: no reason of the verdict.
+
+    In the SR a comment under it, on the page below the numbers.
+    """
 
 
 @dataclass(frozen=True, slots=True)

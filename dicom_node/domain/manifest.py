@@ -125,8 +125,12 @@ class ExplanationPlan(Part):
     """How the map of a case is judged; fitted at packaging."""
     check: ExplanationCheck | None = None
     """How the maps of all test cases did; where they failed, none is shown as evidence."""
-    measure_passes: int = Field(default=36, ge=0, le=10_000)
-    """Time budget of a case for costly numbers about its maps, in passes of one item."""
+    measure_passes: int = Field(default=135, ge=0, le=10_000)
+    """Time budget for costly numbers about the map of one answer, in passes of one item.
+
+    By default it allows all of them. Those of a study together cost no more than those of two
+    answers, or than twice its prediction where that is more.
+    """
 
     @model_validator(mode="after")
     def _scale_of_maps(self) -> Self:

@@ -6,7 +6,7 @@ from pydicom.sr.codedict import codes
 
 from dicom_node.domain.explanation import SaliencyMap
 from dicom_node.domain.images import FrameReference, SourceImages
-from explain.region import find_region
+from explain.region import find_region, names_all
 
 SHAPE = (3, 40, 50)
 SPACING = (5.0, 0.5, 0.8)
@@ -58,6 +58,8 @@ def test_of_two_places_the_findings_own_is_named():
     region = find_region(saliency(values), 1, images(), level=0.5, outline=outline)
     assert region is not None
     assert region.centroid == pytest.approx((1, 4.5, 4.5))
+    assert not names_all(region, saliency(values), level=0.5)
+    assert names_all(region, saliency(np.where(values == 6, 6, values / 4)), level=0.5)
 
 
 def test_a_map_that_points_elsewhere_is_not_bent_towards_the_outline():

@@ -7,7 +7,7 @@ from scipy.special import expit
 from dicom_node.domain.explanation import Trust
 from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
 from explain.body import body
-from explain.evidence import Seen, free, weigh, without
+from explain.evidence import Seen, free, placeless, weigh, without
 from explain.verdict import AGREE, MEANINGS, UNSURE, fit, judge
 
 SIDE = 64
@@ -96,8 +96,18 @@ def test_it_takes_three_passes_at_most_and_none_for_an_empty_map():
         return brightness(SPOT)(images)
 
     weigh(seen(SPOT, outline=SPOT), 0.5, again)
-    weigh(seen(np.zeros_like(SPOT), outline=SPOT), 0.5, again)
+    weigh(seen(np.zeros_like(SPOT)), 0.5, again)
     assert asked == [3]
+
+
+def test_of_a_map_that_names_no_place_only_what_needs_none_is_told():
+    """Of an empty map, evidence outside of the patient would be 100 %, and spread all over it."""
+    empty = weigh(seen(np.zeros_like(SPOT), outline=SPOT, outside=0.4), 0.5, brightness(SPOT))
+    assert empty.numbers == {"outside": 0.4, "outline_drop": 1}
+    assert empty.without_region is None
+    assert empty.without_outline.logit < 0
+    faint = placeless(seen(SPOT), brightness(SPOT))
+    assert (faint.numbers, faint.without_region, faint.without_outline) == ({}, None, None)
 
 
 def test_the_usual_place_counts_for_a_map():

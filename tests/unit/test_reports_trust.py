@@ -12,12 +12,24 @@ from reports.case import Case
 from reports.html import report_html
 from reports.language import speaking
 from reports.terms import term
+from reports.verdict import verdict
+from reports.wording import quality_text
 from workers import trust
 
 SAID = [
     *(text for m in MEANINGS.values() for text in (m.name.meaning, m.meaning, m.failed)),
-    *(text for c in CHECKS for text in (c.name.meaning, c.meaning)),
-    *(AGREE, UNSURE, trust.FAILED, trust.NOT_FITTED, trust.NOTHING_THERE, trust.EMPTY),
+    *(text for c in CHECKS for t in c.told for text in (t.name.meaning, t.meaning)),
+    *(
+        AGREE,
+        UNSURE,
+        trust.FAILED,
+        trust.NOT_FITTED,
+        trust.NOTHING_THERE,
+        trust.EMPTY,
+        trust.FAINT,
+        trust.NO_MEASURE,
+    ),
+    *(trust.POINTS, trust.concepts.POINTING.meaning),
     trust.concepts.MAP_HITS.meaning,
     *(trust.concepts.COMPLETENESS.meaning, trust.INCOMPLETE, *OF_NUMBERS.values()),
 ]
@@ -31,6 +43,7 @@ OTHERS = [
     "Without the place that the map names on this image alone, the probability is 96%, and was "
     "97%: the rest of the images keeps it up.",
     "Without the place that the map names, the number on this slice is 30 mm, and was 205 mm.",
+    "Without all places that the map shows strongly, the number on this slice is 3, and was 20.",
     "Without the place that the map names on this image alone, the number is 3, and was 20.",
     "Noisy copies of the key slice get probabilities from 90% to 97%.",
 ]
@@ -55,6 +68,22 @@ def test_sentences_with_numbers_are_translated_with_their_numbers():
         )
         assert [term(text) for text in OTHERS if "the" in term(text).split()] == []
         assert term(OPEN).endswith("lässt die Wahrscheinlichkeit offen: nur vorhanden.")
+
+
+LEFT_OUT = "Left out, for the time given to checks was spent: Deletion area / Insertion area."
+
+
+def test_what_was_left_out_is_said_beside_the_numbers_and_is_no_reason():
+    given = analyses.analysis(phantom(7, slices=12, size=64))
+    explanation = given.findings[0].explanation
+    quality = dataclasses.replace(explanation.quality, left_out=LEFT_OUT)
+    explanation = dataclasses.replace(explanation, quality=quality)
+    case = Case(analyses.with_finding(given, explanation=explanation))
+    assert LEFT_OUT in report_html(case)
+    assert LEFT_OUT not in quality_text(quality)
+    said = [item for item in verdict(quality).ContentSequence if item.ValueType == "TEXT"]
+    concepts = {item.TextValue: item.ConceptNameCodeSequence[0].CodeMeaning for item in said}
+    assert concepts == {quality.reasons[0]: "Reason", LEFT_OUT: "Comment"}
 
 
 def test_the_page_says_what_the_finding_hangs_on_and_how_sure_it_is():

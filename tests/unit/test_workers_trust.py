@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import analyses
 import numpy as np
 import pytest
 
@@ -11,9 +12,15 @@ from dicom_node.catalog import open_bundle
 from dicom_node.domain.explanation import Trust
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.images import FrameReference, SourceImages
+from dicom_node.domain.manifest import ExplanationPlan
 from dicom_node.domain.provenance import Provenance
+from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
+from dicom_node.testing.phantom import phantom
 from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
+from reports.wording import place_text
+from workers.doubt import COPIES
+from workers.trust import FAINT, NO_MEASURE, pointing
 
 keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -21,17 +28,18 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 BUNDLES = Path(__file__).parents[2] / "workers" / "bundles" / "tasks"
 PROVENANCE = Provenance("2.25.9", 1, "input", "bundle", "config", datetime(2026, 1, 2))
 ALL = 10 * PASSES
-THOROUGH = {check.name.value for check in CHECKS}
+THOROUGH = {told.name.value for check in CHECKS for told in check.told}
 CHEAP = {"REGION_DROP", "BEYOND_BODY", "BORDER", "SPREAD"}
 MOVED = {"SHIFT_AGREEMENT", "SHIFT_SSIM"}
 EXPECTED = {
     "qa-sequence": CHEAP | THOROUGH | MOVED,
     "qa-views": CHEAP | THOROUGH | MOVED,
     "qa-diameter": CHEAP | THOROUGH | MOVED,
-    "qa-boxes": CHEAP | {"ENERGY_INSIDE", "OVERLAP", "OUTLINE_DROP"} | THOROUGH - MOVED,
+    "qa-boxes": CHEAP | {"ENERGY_INSIDE", "OVERLAP", "OUTLINE_DROP", "POINTING"} | THOROUGH - MOVED,
 }
 SEEDS = {"qa-sequence": 70_001, "qa-views": 70_002, "qa-boxes": 70_000, "qa-diameter": 70_000}
 """Of phantoms that training never saw, and that have something to find."""
+THREE_BOXES = 70_004
 
 
 class Case:
@@ -85,11 +93,11 @@ def cases():
     known = {m.NAME: m.RECIPES[m.NAME] for m in (detection, regression, sequence, views)}
     made = {}
 
-    def case(name: str, **plan) -> Case:
-        key = (name, *sorted(plan.items()))
+    def case(name: str, seed: int = 0, **plan) -> Case:
+        key = (name, seed, *sorted(plan.items()))
         if key not in made:
             model = load_model(open_bundle(BUNDLES / name))
-            made[key] = Case(model, known[name].plant(SEEDS[name]).images, **plan)
+            made[key] = Case(model, known[name].plant(seed or SEEDS[name]).images, **plan)
         return made[key]
 
     return case
@@ -127,7 +135,17 @@ def test_all_together_stay_within_the_budget_of_passes(cases):
     (answer,) = few.measured
     assert {"DELETION", "REGION_DROP"} <= set(named(answer))
     assert "INSERTION" not in named(answer)
-    assert "Insertion area" in answer.explanation.quality.reasons[-1]
+    assert "Insertion area" in answer.explanation.quality.left_out
+
+
+def test_by_default_two_answers_have_all_numbers_and_a_third_what_is_left(cases):
+    one = ExplanationPlan(method="none").measure_passes
+    assert one == COPIES + PASSES
+    case = cases("qa-boxes", passes=one, seed=THREE_BOXES)
+    full = [each for each in case.measured if set(named(each)) == EXPECTED["qa-boxes"]]
+    assert len(full) == 2 < len(case.measured)
+    assert [each.explanation.quality.left_out for each in full] == ["", ""]
+    assert case.items <= 1 + 3 * len(case.measured) + 2 * one
 
 
 def test_what_is_said_of_one_image_of_several_says_so(cases):
@@ -149,11 +167,25 @@ def test_a_box_is_the_outline_of_its_finding_and_its_own_score_is_asked(cases):
         ]
         assert seen.outline.sum() == pytest.approx(np.prod(size), rel=0.4)
         assert named(answer)["OUTLINE_DROP"] == 100
+        inside = answer.box.holds(answer.explanation.region.centroid)
+        assert named(answer)["POINTING"] == inside == 1
         assert answer.certainty[-1].startswith("Noisy copies")
     first, second = case.measured[:2]
     gone = without(case.seen(second).image, case.seen(second).outline)[None]
     assert case.asked.ask(second, gone)[0] < 0
     assert case.asked.ask(first, gone)[0] == pytest.approx(case.seen(first).logit, abs=1)
+
+
+def test_the_centre_of_the_named_place_is_looked_for_in_the_findings_own_outline():
+    """As the sentence beside the map says it; without an outline there is nothing to say."""
+    given = analyses.analysis(phantom(7, slices=12, size=64))
+    finding, region = given.findings[0], given.findings[0].explanation.region
+    (right,) = pointing(finding, region)
+    away = replace(region, centroid=(region.centroid[0], 1.0, 1.0))
+    (wrong,) = pointing(finding, away)
+    assert (right.value, wrong.value) == (1, 0)
+    assert "inside segment" in place_text(finding)
+    assert pointing(replace(finding, segment=None), region) == []
 
 
 def test_of_a_number_the_relative_fall_is_measured(cases):
@@ -228,6 +260,52 @@ def test_of_a_sequence_one_image_is_changed_and_the_others_stay():
     assert named(alone)["DELETION"] < 0.1
     assert named(alone)["INSERTION"] > 0.9
     assert named(alone)["FAITHFULNESS"] > 0.9
+
+
+def two_squares() -> SourceImages:
+    """Of the one frame with squares: the left one lies where no other test has one."""
+    images = series(4, 2)
+    images.pixels[2, 28:36, 20:28] = BRIGHT
+    return images
+
+
+def test_of_several_places_the_sentence_speaks_of_all_that_were_taken_out():
+    case = Case(counting_squares("sequence", 4, -2), two_squares())
+    (finding,) = case.measured
+    seen = case.seen(finding)
+    own = finding.explanation.region.outline
+    assert seen.values[28:36, 20:28].min() > 0.5 * seen.values.max() < 2 * seen.values[own].min()
+    assert named(finding)["REGION_DROP"] == 100
+    assert case.asked.ask(finding, without(seen.image, own)[None])[0] > seen.operating
+    told = finding.explanation.counterfactual
+    assert told.startswith("Without all places that the map shows strongly on this image alone")
+    assert "would not be reported" in told
+
+
+SURE = VerdictPlan(numbers=(VerdictNumber(name="beyond", weight=-0.1, limit=1),), bias=9)
+PASSED = ExplanationCheck(hits=0.9, centre=0, average=0, randomised=0, cases=50)
+
+
+def test_a_model_whose_maps_were_tested_is_not_said_to_lack_a_test():
+    """All of them hit: there was nothing to fit a verdict on."""
+    (finding,) = Case(counting_squares("sequence", 4, -2), series(4, 2), check=PASSED).measured
+    quality = finding.explanation.quality
+    assert (quality.trust, quality.reasons) == (Trust.NOT_MEASURED, (NO_MEASURE,))
+
+
+@pytest.mark.parametrize(("full_scale", "trust"), [(4.0, "RELIABLE"), (1e6, "CAUTION")])
+def test_a_map_that_names_no_place_is_not_called_reliable(full_scale, trust):
+    """The verdict was fitted on maps that name one, and would have called it right."""
+    plan = {"verdict": SURE, "check": PASSED, "full_scale": full_scale}
+    (finding,) = Case(counting_squares("sequence", 4, -2), series(4, 2), **plan).measured
+    explanation = finding.explanation
+    assert explanation.quality.trust == trust
+    assert (explanation.region is None) is (trust == "CAUTION")
+    if explanation.region is None:
+        assert explanation.saliency.values.any()
+        assert explanation.quality.reasons == (FAINT,)
+        assert explanation.counterfactual == ""
+        assert named(finding) == {}
 
 
 def test_a_number_below_0_falls_by_a_part_of_its_size():

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dicom_node.catalog import BundleFolder, open_bundle
+from dicom_node.catalog import CARD, BundleFolder, open_bundle
 from dicom_node.doctor import Check, Health
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.errors import DicomNodeError
@@ -24,6 +24,7 @@ from reports.case import Case
 from workers.analysis import analyse
 from workers.bootstrap import report_settings, write_folder
 from workers.by_hand import analyse_folder
+from workers.card import PARTS, lacks
 from workers.golden import TOLERANCE, differences, golden_images
 from workers.golden_study import save_images
 from workers.loading import load_model
@@ -68,6 +69,7 @@ class _Checks:
         signers = Signers.read(models.trusted_keys, models.require_signature)
         bundle = open_bundle(self.folder, signers)
         yield Check("schema", Health.OK, f"{bundle.id}, {_described(bundle)}")
+        yield _card(bundle)
         yield _signature(bundle)
         self.progress("loading the model", 0)
         model = load_model(bundle)
@@ -124,6 +126,14 @@ def _described(bundle: BundleFolder) -> str:
     manifest = bundle.manifest
     kinds = ", ".join(output.kind for output in manifest.outputs)
     return f"{kinds} of each {manifest.input.unit}, {'/'.join(manifest.selection.modality)}"
+
+
+def _card(bundle: BundleFolder) -> Check:
+    lacking = list(lacks((bundle.path / CARD).read_text("utf-8")))
+    if not lacking:
+        return Check("card", Health.OK, "intended use, training data, performance, limits")
+    parts = "; ".join(f"## {name}: {PARTS[name]}" for name in lacking)
+    return Check("card", Health.NOTE, f"does not say: {', '.join(lacking)}", f"add {parts}")
 
 
 def _signature(bundle: BundleFolder) -> Check:

@@ -115,6 +115,6 @@ def phantom(
     console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
     for row in bundle.manifest.card.performance:
         console.print(
-            f"  {row.name}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}), {row.cases} cases",
+            f"  {row.title}: {row.value:.3f} ({row.low:.3f} to {row.high:.3f}), {row.cases} cases",
             highlight=False,
         )

@@ -10,6 +10,7 @@ from dicom_node.catalog import BundleFolder, parse_manifest
 from dicom_node.domain.images import SourceImages
 from workers.arrays import Arrays
 from workers.bundle import write_bundle
+from workers.card import refuse_silent
 from workers.golden import make_golden
 from workers.loading import load_model
 from workers.reader import ImageFile
@@ -46,7 +47,11 @@ def package_file(
     example: SourceImages,
     reference: Arrays | None = None,
 ) -> BundleFolder:
-    """The same, of a file that Keras or skops wrote and images that were read."""
+    """The same, of a file that Keras or skops wrote and images that were read.
+
+    Raises ConfigurationError for a card that leaves out what a reader must know.
+    """
+    refuse_silent(card)
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch), manifest, weights, card, reference)
         golden = make_golden(load_model(draft), example)

@@ -148,6 +148,13 @@ class Performance(Part):
     high: float
     cases: int = Field(ge=1)
     data: str
+    subgroup: str = ""
+    """Of the cases: such as ``Sex: F``; empty: of all of them."""
+
+    @property
+    def title(self) -> str:
+        """The figure, and the subgroup that it is of."""
+        return f"{self.name} ({self.subgroup})" if self.subgroup else self.name
 
 
 class Card(Part):

@@ -69,6 +69,16 @@ limits = ["Knows brightness."]
 """
 
 
+CARD = """# Spots
+## Intended use
+A test.
+## Training data
+None.
+## Performance
+Not measured.
+## Limits
+Knows brightness.
+"""
 NUMBER = """
 [[outputs]]
 kind = "regression"
@@ -106,7 +116,7 @@ def group(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("group")
     spotter().save(home / "model.keras")
     (home / "manifest.toml").write_text(MANIFEST, "utf-8")
-    (home / "card.md").write_text("# Spots\n", "utf-8")
+    (home / "card.md").write_text(CARD, "utf-8")
     save_study(make_study(phantom(31_000, slices=2, size=96)), home / "example")
     draw_cases(home / "cases")
     return home
@@ -198,7 +208,7 @@ def test_check_says_which_method_hits_more_than_the_bundles_own(group):
     from workers.packaging import package
 
     files = sorted((group / "example").iterdir())
-    package(group / "plain", spotter(), MANIFEST, "# Spots\n", files)
+    package(group / "plain", spotter(), MANIFEST, CARD, files)
     said = run("check", group / "plain", "--cases", group / "cases", "--json")
     assert "methods by their hits" in said.output
     assert "package it with these cases" in said.output

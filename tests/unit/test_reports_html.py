@@ -148,6 +148,7 @@ def test_the_first_line_is_the_answer() -> None:
         "b0" * 32,
         "phantom-lesion@1.2.0",
         "Lesions below 8 mm were never shown to it.",
+        "Sensitivity for a lesion (slices of 3 mm)",
     ],
 )
 def test_the_page_says(words: str) -> None:

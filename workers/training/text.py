@@ -20,7 +20,7 @@ low = $low
 high = $high
 cases = $cases
 data = $data
-""")
+$subgroup""")
 
 
 def parse(manifest: str) -> ModelManifest:
@@ -28,9 +28,9 @@ def parse(manifest: str) -> ModelManifest:
     return ModelManifest.model_validate(tomllib.loads(manifest))
 
 
-def performance_text(figures: Mapping[str, Figure], data: str) -> str:
+def performance_text(figures: Mapping[str, Figure], data: str, subgroup: str = "") -> str:
     """The tables ``card.performance``, of figures that were measured on ``data``."""
-    return "".join(_figure(name, figure, data) for name, figure in figures.items())
+    return "".join(_figure(name, figure, data, subgroup) for name, figure in figures.items())
 
 
 def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
@@ -39,9 +39,10 @@ def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
     tables = groupby(card.performance, lambda figure: figure.data)
     lines = [
         f"# {manifest.title} ({manifest.id})",
+        "## Intended use",
         f"**For:** {card.intended_use}",
         f"**Not for:** {card.not_for}",
-        "## Data",
+        "## Training data",
         card.training_data,
         *([card.citation] if card.citation else []),
         "## Performance",
@@ -85,18 +86,19 @@ def inline(part: BaseModel) -> str:
 
 def _table(data: str, figures: Iterable[Performance]) -> str:
     rows = [
-        f"| {f.name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for f in figures
+        f"| {f.title} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for f in figures
     ]
     head = ["| figure | value | interval | cases |", "| --- | --- | --- | --- |"]
     return "\n".join([f"Measured on {data}:", "", *head, *rows])
 
 
-def _figure(name: str, figure: Figure, data: str) -> str:
+def _figure(name: str, figure: Figure, data: str, subgroup: str) -> str:
     return FIGURE.substitute(
         name=json.dumps(name),
-        value=round(figure.value, 4),
-        low=round(max(0.0, figure.low), 4),
-        high=round(min(1.0, figure.high), 4),
+        value=round(figure.value, 4) + 0.0,
+        low=round(figure.low, 4) + 0.0,
+        high=round(figure.high, 4) + 0.0,
         cases=figure.cases,
         data=json.dumps(data),
+        subgroup=f"subgroup = {json.dumps(subgroup)}\n" if subgroup else "",
     )

@@ -126,15 +126,24 @@ def write(folder: Path, manifest: str, network: keras.Model, example: SourceImag
 def card_text(manifest: str) -> str:
     """The manifest's card, for people."""
     said = parsed(manifest)
+    card = said.card
     rows = [
         f"- {f.name}: {f.value:.3f} ({f.low:.3f} to {f.high:.3f}), {f.cases} {f.data}"
-        for f in said.card.performance
+        for f in card.performance
     ]
-    limits = [f"- {limit}" for limit in said.card.limits]
-    card = said.card
-    parts = [f"**For:** {card.intended_use}", f"**Not for:** {card.not_for}", card.training_data]
-    title = f"# {said.title} ({said.id})"
-    return "\n\n".join([title, *parts, "\n".join(rows), "\n".join(limits)]) + "\n"
+    parts = [
+        f"# {said.title} ({said.id})",
+        "## Intended use",
+        f"**For:** {card.intended_use}",
+        f"**Not for:** {card.not_for}",
+        "## Training data",
+        card.training_data,
+        "## Performance",
+        "\n".join(rows) or "Not measured.",
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in card.limits),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def part(count: int, share: float) -> int:

@@ -1,0 +1,72 @@
+"""A card says what a model is for, what it learnt from, how good it is and where it ends."""
+
+import pytest
+
+from dicom_node.domain.errors import ConfigurationError
+from workers.card import refuse_silent
+
+CARD = """# Spots
+
+## Intended use
+Finds spots. Not for patients.
+
+## Training data
+Spots.
+
+## Performance
+### All
+Accuracy 0.91 (0.86 to 0.95).
+
+## Limits
+Knows brightness.
+"""
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        CARD,
+        CARD.replace("0.91 (0.86 to 0.95)", "91 % [86, 95]"),
+        CARD.replace("### All\nAccuracy 0.91 (0.86 to 0.95)", "Not measured"),
+        CARD.replace("## Limits", "### Known limits and biases"),
+    ],
+)
+def test_a_card_that_says_it_all_is_taken(card):
+    refuse_silent(card)
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ("# x\n", "## Intended use: .*## Training data: .*## Performance: .*## Limits: "),
+        (CARD.replace("Spots.\n", ""), "add ## Training data: what it learnt from$"),
+        (CARD.replace(" (0.86 to 0.95)", ""), "add ## Performance: figures with intervals"),
+        (CARD.replace("## Limits\n", ""), "add ## Limits"),
+        (CARD.replace("## Intended use", "Intended use"), "add ## Intended use"),
+    ],
+)
+def test_a_card_that_leaves_something_out_is_refused_with_what_to_add(card, words):
+    with pytest.raises(ConfigurationError, match=words):
+        refuse_silent(card)
+
+
+def test_packaging_asks_before_it_reads_the_model(tmp_path):
+    from dicom_node.domain.images import SourceImages
+    from workers.packaging import package_file
+    from workers.training.phantom_text import manifest_text
+
+    nothing = SourceImages((), (), None)
+    with pytest.raises(ConfigurationError, match=r"card\.md does not say"):
+        package_file(tmp_path / "out", tmp_path / "no.keras", manifest_text(), "# x", nothing)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_figure_of_a_subgroup_says_so_on_the_card():
+    from workers.training.measures import Figure
+    from workers.training.phantom_text import manifest_text
+    from workers.training.text import card_text, parse, performance_text
+
+    rows = performance_text({"Right": Figure(0.5, 0.4, 0.6, 9)}, "spots", "Sex: F")
+    manifest = parse(manifest_text() + rows)
+    assert manifest.card.performance[-1].subgroup == "Sex: F"
+    assert "| Right (Sex: F) | 0.500 | 0.400 to 0.600 | 9 |" in card_text(manifest, "", "")

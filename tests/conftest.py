@@ -10,6 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))  # tests import ``analyses`` and ``validators`` from here
+pytest.register_assert_rewrite("judges")
 
 
 def missing(what: str) -> None:

@@ -39,7 +39,7 @@ class KeyObjectsWriter:
         chosen = [headers[item.ReferencedSOPInstanceUID] for item in slices]
         shown = [result.dataset for result in earlier if result.kind in SHOWN_BY]
         dataset = _document(case, [*chosen, *shown])
-        _name_frames(dataset, slices)
+        _refer(dataset, slices)
         identify(dataset, case, KIND)
         return [ResultInstance(KIND, dataset)]
 
@@ -64,10 +64,11 @@ def _document(case: Case, objects: Sequence[Dataset]) -> Dataset:
     )
 
 
-def _name_frames(dataset: Dataset, slices: Sequence[Dataset]) -> None:
-    """The constructor refers to all frames of a multi-frame image."""
+def _refer(dataset: Dataset, slices: Sequence[Dataset]) -> None:
+    """The constructor refers to all frames of an image, by a name that TID 2010 forbids (row 8)."""
     wanted = {i.ReferencedSOPInstanceUID: i.get("ReferencedFrameNumber") for i in slices}
     for item in dataset.ContentSequence:
         for reference in item.get("ReferencedSOPSequence", ()):
+            item.pop("ConceptNameCodeSequence", None)
             if numbers := wanted.get(reference.ReferencedSOPInstanceUID):
                 reference.ReferencedFrameNumber = numbers

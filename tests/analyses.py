@@ -153,14 +153,7 @@ def of_images(
 ) -> Analysis:
     """What a perfect model says of images that hold these lesions."""
     given = images.datasets
-    provenance = Provenance(
-        study_instance_uid=str(given[0].StudyInstanceUID),
-        generation=1,
-        input_sha256="1" * 64,
-        bundle_sha256="b0" * 32,
-        config_sha256="c" * 64,
-        opened_at=AT,
-    )
+    provenance = provenance_of(images)
     parts = _Parts(images, model, provenance, localised=localised, explained=explained)
     segments = tuple(parts.segment(n, mask) for n, mask in enumerate(masks, start=1))
     return Analysis(
@@ -170,9 +163,21 @@ def of_images(
         prediction=_prediction(images, masks),
         segments=segments,
         findings=tuple(parts.present(s) for s in segments) or (parts.absent(),),
-        selection=_selection(given),
+        selection=selection(given),
         notes=("The series holds 12 images; the model was trained on 24.",),
         facts={"tensorflow": "2.21.0", "keras": "3.15.1", "device": "CPU", "seconds": "3.1"},
+    )
+
+
+def provenance_of(images: SourceImages, input_sha256: str = "1" * 64) -> Provenance:
+    """Of the first analysis of their study."""
+    return Provenance(
+        study_instance_uid=str(images.datasets[0].StudyInstanceUID),
+        generation=1,
+        input_sha256=input_sha256,
+        bundle_sha256="b0" * 32,
+        config_sha256="c" * 64,
+        opened_at=AT,
     )
 
 
@@ -238,7 +243,7 @@ def _prediction(images: SourceImages, masks: Sequence[np.ndarray]) -> Prediction
     return Prediction(logits, chances, there[..., None].astype(np.float32))
 
 
-def _selection(given: Sequence[Dataset]) -> tuple[SeriesChoice, ...]:
+def selection(given: Sequence[Dataset]) -> tuple[SeriesChoice, ...]:
     first = given[0]
     return (
         SeriesChoice(
@@ -310,12 +315,12 @@ class _Parts:
         )
 
     def _explanation(self, frame: int, mask: np.ndarray) -> Explanation:
-        values = _heat(mask)
+        values = heat(mask)
         region = self._region(frame, values) if self.localised and mask.any() else None
         saliency = SaliencyMap(
             "lesion", codes.DCM.GradientWeightedClassActivation, "last", values, FULL_SCALE
         )
-        return Explanation(saliency, region, _quality(region is not None))
+        return Explanation(saliency, region, quality(region is not None))
 
     def _region(self, frame: int, values: np.ndarray) -> Region:
         outline = values[frame] > values[frame].max() / 2
@@ -324,7 +329,7 @@ class _Parts:
         return Region(frame, outline, centroid, self.images.to_patient(centroid))
 
 
-def _heat(mask: np.ndarray) -> np.ndarray:
+def heat(mask: np.ndarray) -> np.ndarray:
     """A broad hill over the mask, as Grad-CAM's coarse grid makes it."""
     values = np.zeros(mask.shape, np.float32)
     rows, columns = np.indices(mask.shape[1:], sparse=True)
@@ -335,7 +340,7 @@ def _heat(mask: np.ndarray) -> np.ndarray:
     return values
 
 
-def _quality(localised: bool) -> ExplanationQuality:
+def quality(localised: bool) -> ExplanationQuality:
     measures = (
         QualityMeasure(
             own("REGION_DROP", "Drop of the score when the region is blurred"), 2.9, NO_UNITS,

@@ -11,6 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 ALONE = ("faults", "integration/test_bad_network.py", "integration/test_tls.py")
 sys.path.insert(0, str(TESTS))  # tests import ``analyses`` and ``validators`` from here
+pytest.register_assert_rewrite("judges")
 os.environ.pop("COLUMNS", None)  # xdist says 80, and rich would hold every console to it
 
 

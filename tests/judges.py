@@ -4,9 +4,11 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import pytest
+import said
 import second_readers as readers
 import validators
 from orthanc import Orthanc
@@ -24,102 +26,106 @@ JUDGES = (
 )  # fmt: skip
 
 
-def judge(
-    given: Analysis,
-    paths: dict[ResultKind, list[Path]],
-    folder: Path,
-    pacs: Orthanc,
-    tool: validators.Tool,
-    form: ResultKind = ResultKind.STRUCTURED_REPORT,
-) -> Iterator[str]:
-    """Each of ``JUDGES`` that found nothing wrong; ``form`` of the SR goes before the slowest."""
-    reports = paths[form]
-    tool("dciodvfy"), tool("java")
-    with ThreadPoolExecutor(1) as pool:  # a Java machine takes longer to start than all others
-        verdicts = pool.map(validators.sr_validator, reports)
-        yield from _quick(given, paths, folder, pacs, tool)
+@dataclass(frozen=True)
+class Case:
+    """What is judged: an analysis, and what was made of it."""
+
+    given: Analysis
+    sources: Sequence[Path]
+    paths: dict[ResultKind, list[Path]]
+    """Of each kind."""
+    answer: bool = False
+    """Whether there is no result, but an SR in place of it."""
+
+    @property
+    def everything(self) -> list[Path]:
+        """All objects."""
+        return [path for found in self.paths.values() for path in found]
+
+    @property
+    def reports(self) -> list[Path]:
+        """The SR in each of its forms."""
+        return [path for form in REPORT_FORMS for path in self.paths[form]]
+
+    @property
+    def documents(self) -> list[Path]:
+        """What has a content tree."""
+        return [*self.reports, *self.paths[ResultKind.KEY_OBJECTS]]
+
+    @property
+    def segmentation(self) -> Path | None:
+        """There is one, or none."""
+        return next(iter(self.paths[ResultKind.SEGMENTATION]), None)
+
+    @cached_property
+    def label_map(self) -> bool:
+        """Whether it is one that programs of 2022 do not know."""
+        seg = self.segmentation
+        return seg is not None and _class_of(seg) == LABEL_MAP_STORAGE
+
+
+def judge(case: Case, pacs: Orthanc, tool: validators.Tool) -> Iterator[str]:
+    """Each of ``JUDGES`` that found nothing wrong."""
+    tool("dciodvfy"), tool("javac")
+    with ThreadPoolExecutor(1) as pool:  # beside the others, for it takes as long as all of them
+        verdicts = pool.map(validators.sr_validator, case.documents)
+        yield from _quick(case, pacs, tool)
         assert [error for verdict in verdicts for error in verdict] == []
         yield "DicomSRValidator"
 
 
-def _quick(
-    given: Analysis,
-    paths: dict[ResultKind, list[Path]],
-    folder: Path,
-    pacs: Orthanc,
-    tool: validators.Tool,
-) -> Iterator[str]:
-    everything = [path for found in paths.values() for path in found]
-    reports = _reports_in(paths)
-    known = validators.LABEL_MAP_FALSE_ALARMS if _label_map_in(paths) else ()
-    errors = {path.name: validators.dciodvfy(path, known) for path in everything}
-    assert errors == {path.name: [] for path in everything}
+def _quick(case: Case, pacs: Orthanc, tool: validators.Tool) -> Iterator[str]:
+    known = validators.LABEL_MAP_FALSE_ALARMS if case.label_map else ()
+    errors = {path.name: validators.dciodvfy(path, known) for path in case.everything}
+    assert {name: found for name, found in errors.items() if found} == {}
     yield "dciodvfy"
-    assert validators.dcentvfy([*sorted((folder / "source").iterdir()), *everything]) == []
+    assert validators.dcentvfy([*case.sources, *case.everything]) == []
     yield "dcentvfy"
-    _assert_read_by_highdicom(given, paths)
+    _assert_read_by_highdicom(case)
     yield "highdicom"
-    _assert_read_by_dcmjs(given, paths, tool)
+    _assert_read_by_dcmjs(case, tool)
     yield "dcmjs"
-    options = [validators.LABEL_MAP_UNKNOWN] if _label_map_in(paths) else []
-    _assert_read_by_dcmtk(everything, [*reports, *paths[ResultKind.KEY_OBJECTS]], tool, options)
+    _assert_read_by_dcmtk(case, tool)
     yield "DCMTK"
-    list(send(pacs.peer, everything))
-    for path in everything:
+    list(send(pacs.peer, case.everything))
+    for path in case.everything:
         assert _stored(pacs, path) == _data_of(path)
     yield "Orthanc C-STORE"
-    for path in everything:
+    for path in case.everything:
         assert _retrieved(pacs, path) == _data_of(path)
     yield "Orthanc DICOMweb"
 
 
-def _reports_in(paths: dict[ResultKind, list[Path]]) -> list[Path]:
-    return [path for form in REPORT_FORMS for path in paths[form]]
+def _class_of(path: Path) -> str:
+    return str(read_file_meta_info(path).MediaStorageSOPClassUID)
 
 
-def _label_map_in(paths: dict[ResultKind, list[Path]]) -> bool:
-    found = (read_file_meta_info(path) for path in paths[ResultKind.SEGMENTATION])
-    return any(meta.MediaStorageSOPClassUID == LABEL_MAP_STORAGE for meta in found)
+def _said(case: Case) -> list[said.Said]:
+    return said.of_no_result(case.given) if case.answer else said.of_analysis(case.given)
 
 
-def _assert_read_by_highdicom(given: Analysis, paths: dict[ResultKind, list[Path]]) -> None:
-    for path in paths[ResultKind.SEGMENTATION]:
-        assert readers.masks_of_highdicom(path) == readers.masks_of(given, path)
-    for path in _reports_in(paths):
-        read = dict(readers.measurements(path))
-        if not paths[ResultKind.ENCAPSULATED_PDF]:  # an answer in place of a result
-            assert not any(read.values())
-            continue
-        assert read.keys() == {finding.tracking_uid for finding in given.findings}
-        for finding in given.findings:
-            numbers = {m.name.value: m.value for m in finding.measurements}
-            probability = {"122157": round(100 * finding.probability, 1)}
-            assert read[finding.tracking_uid] == pytest.approx(numbers | probability)
+def _assert_read_by_highdicom(case: Case) -> None:
+    for path in case.paths[ResultKind.SEGMENTATION]:
+        assert readers.masks_of_highdicom(path) == readers.masks_of(case.given, path)
+    for path in case.reports:
+        assert said.by_highdicom(path, case.segmentation) == _said(case)
 
 
-def _assert_read_by_dcmjs(
-    given: Analysis, paths: dict[ResultKind, list[Path]], tool: validators.Tool
-) -> None:
-    segmentations = paths[ResultKind.SEGMENTATION]
-    reports = _reports_in(paths)
-    read = readers.dcmjs([*segmentations, *reports], tool)
-    for path, found in zip(segmentations, read, strict=False):
-        assert readers.masks_of_dcmjs(found) == readers.masks_of(given, path)
-    for path, found in zip(reports, read[len(segmentations) :], strict=True):
+def _assert_read_by_dcmjs(case: Case, tool: validators.Tool) -> None:
+    segmentations = case.paths[ResultKind.SEGMENTATION]
+    for path, found in zip(segmentations, readers.dcmjs(segmentations, tool), strict=True):
+        assert readers.masks_of_dcmjs(found) == readers.masks_of(case.given, path)
+    for path, found in zip(case.reports, readers.dcmjs(case.reports, tool), strict=True):
         assert readers.same(readers.tree(path), found)
+        assert said.by_dcmjs(found, case.segmentation) == _said(case)
 
 
-def _assert_read_by_dcmtk(
-    everything: Sequence[Path],
-    documents: Sequence[Path],
-    tool: validators.Tool,
-    options: Sequence[str],
-) -> None:
-    for path in everything:
-        command = [tool("dcmdump"), "-q", str(path)]
-        assert subprocess.run(command, check=True, capture_output=True).stdout
-    for path in documents:
-        assert "CONTAINER" in validators.dsrdump(path, *options)
+def _assert_read_by_dcmtk(case: Case, tool: validators.Tool) -> None:
+    command = [tool("dcmdump"), "-q", *map(str, case.everything)]
+    assert subprocess.run(command, check=True, capture_output=True).stdout
+    options = [validators.LABEL_MAP_UNKNOWN] if case.label_map else []
+    for path in case.documents:
+        assert "CONTAINER" in validators.dsrdump(path, options=options)
 
 
 def _data_of(path: Path) -> bytes:

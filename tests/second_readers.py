@@ -1,8 +1,8 @@
 """SEG and SR as other libraries read them, and as our own analysis says they must be."""
 
 import json
-import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,26 @@ import numpy as np
 from npm import installed
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from servant import Servant
 
 from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.findings import SegmentMask
 
 NODE = Path(__file__).parent / "node"
-Masks = dict[tuple[int | None, str, int | None], str]
-"""SHA-256 of a frame's mask, by segment number, SOP Instance UID and frame number of its source."""
+Masks = dict[tuple[int, str, int | None], str]
+"""SHA-256 of a mask, by segment number, SOP Instance UID and frame number of its source."""
 
 
 def dcmjs(paths: Sequence[Path], tool: Callable[[str], str]) -> list[Any]:
     """What dcmjs reads in SEG and SR."""
     installed(NODE, "dcmjs", tool)
-    command = [tool("node"), str(NODE / "read.cjs"), *map(str, paths)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    return list(json.loads(done.stdout))
+    servant = _dcmjs(tool("node"))
+    return [json.loads("".join(servant.ask(str(path)))) for path in paths]
+
+
+@cache
+def _dcmjs(node: str) -> Servant:
+    return Servant((node, str(NODE / "read.cjs")))
 
 
 def masks_of_dcmjs(frames: Sequence[Any]) -> Masks:
@@ -34,40 +40,37 @@ def masks_of_dcmjs(frames: Sequence[Any]) -> Masks:
 
 
 def masks_of_highdicom(path: Path) -> Masks:
-    """The masks of one SEG, frame by frame; of a label map, all segments together."""
+    """The masks of one SEG, frame by frame; where it is fractional, as they are stored."""
     segmentation = hd.seg.segread(path)
     found: Masks = {}
     for number, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, 1):
         source = group.DerivationImageSequence[0].SourceImageSequence[0]
-        segments = [
-            int(item.ReferencedSegmentNumber)
-            for item in group.get("SegmentIdentificationSequence", ())
-        ]
-        plane = np.squeeze(segmentation.get_stored_frame(number)) > 0
-        key = (
-            segments[0] if segments else None,
-            str(source.ReferencedSOPInstanceUID),
-            source.get("ReferencedFrameNumber"),
-        )
-        found[key] = _sha256(plane)
+        place = (str(source.ReferencedSOPInstanceUID), source.get("ReferencedFrameNumber"))
+        plane = np.squeeze(segmentation.get_stored_frame(number))
+        if identified := group.get("SegmentIdentificationSequence"):
+            found[int(identified[0].ReferencedSegmentNumber), *place] = _sha256(plane)
+            continue
+        for label in np.unique(plane[plane > 0]).tolist():
+            found[label, *place] = _sha256(plane == label)
     return found
 
 
 def masks_of(given: Analysis, path: Path) -> Masks:
     """What a SEG of this analysis must hold."""
-    if dcmread(path, stop_before_pixels=True).SegmentationType == "LABELMAP":
-        together = np.any([segment.mask for segment in given.segments], axis=0)
-        return {
-            (None, frame.sop_instance_uid, frame.frame_number): _sha256(plane)
-            for frame, plane in zip(given.images.frames, together, strict=True)
-            if plane.any()
-        }
+    fractional = dcmread(path, stop_before_pixels=True).SegmentationType == "FRACTIONAL"
     return {
-        (segment.number, frame.sop_instance_uid, frame.frame_number): _sha256(plane)
+        (segment.number, frame.sop_instance_uid, frame.frame_number): _sha256(
+            _chances(given, segment, number) if fractional else plane
+        )
         for segment in given.segments
-        for frame, plane in zip(given.images.frames, segment.mask, strict=True)
+        for number, (frame, plane) in enumerate(zip(given.images.frames, segment.mask, strict=True))
         if plane.any()
     }
+
+
+def _chances(given: Analysis, segment: SegmentMask, frame: int) -> np.ndarray:
+    likely = given.prediction.masks[frame, :, :, segment.channel]
+    return np.rint(255 * likely) * segment.mask[frame]
 
 
 def _sha256(plane: np.ndarray) -> str:
@@ -110,23 +113,18 @@ def _value(item: Dataset) -> Any:
         return [float(measured.NumericValue), unit]
     if kind in {"SCOORD", "SCOORD3D"}:
         return [float(value) for value in np.atleast_1d(item.GraphicData)]
-    values: dict[str, Callable[[], str]] = {
+    values: dict[str, Callable[[], Any]] = {
         "CODE": lambda: item.ConceptCodeSequence[0].CodeValue,
         "TEXT": lambda: item.TextValue,
         "UIDREF": lambda: item.UID,
-        "IMAGE": lambda: item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID,
+        "IMAGE": lambda: _reference(item.ReferencedSOPSequence[0]),
     }
     return values[kind]() if kind in values else None
 
 
-def measurements(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
-    """Tracking UID and numbers of each finding, as highdicom reads an SR."""
-    content = hd.sr.srread(path).content
-    groups = (
-        *content.get_volumetric_roi_measurement_groups(),
-        *content.get_planar_roi_measurement_groups(),
-        *content.get_image_measurement_groups(),
-    )
-    for group in groups:
-        numbers = {m.name.value: float(m.value) for m in group.get_measurements()}
-        yield str(group.tracking_uid), numbers
+def _reference(item: Dataset) -> list[Any]:
+    numbers = (item.get(f"Referenced{what}Number") for what in ("Frame", "Segment"))
+    return [
+        item.ReferencedSOPInstanceUID,
+        *([int(each) for each in np.atleast_1d(n)] if n is not None else [] for n in numbers),
+    ]

@@ -9,11 +9,11 @@ from typing import Any
 import analyses
 import highdicom as hd
 import numpy as np
+from perfect import Truth
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.findings import Presence
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.testing.phantom import Phantom, phantom
 from dicom_node.testing.study import save_study
@@ -37,16 +37,22 @@ class Source:
     slices: Mapping[Frame, int]
 
     def analysis(self, folder: Path, model: ModelManifest) -> Analysis:
-        """What a perfect model says, after the instances went through files and the reader.
+        """What a perfect detector says, after the instances went through files and the reader.
 
         Raises what ``read_series`` raises.
         """
+        truth = self.truth(folder, model)
+        return analyses.of_images(truth.images, truth.lesions, model)
+
+    def truth(self, folder: Path, model: ModelManifest) -> Truth:
+        """What the reader makes of the files, and what there is in it."""
         images = read_series(save_study(self.instances, folder))
         order = [self.slices[f.sop_instance_uid, f.frame_number] for f in images.frames]
         masks = [mask[order] for mask in self.body.lesions]
         if images.affine is None:
             masks = [_in_one_frame(mask) for mask in masks]
-        return analyses.of_images(images, [mask for mask in masks if mask.any()], model)
+        lesions = [mask for mask in masks if mask.any()]
+        return Truth(model, images, lesions, self.body.body[order])
 
 
 def _in_one_frame(mask: np.ndarray) -> np.ndarray:
@@ -180,11 +186,3 @@ KINDS: Mapping[str, Callable[[Phantom], Source]] = {
     ),
 }  # fmt: skip
 """Sources that results can be made of."""
-
-
-def in_state(given: Analysis, state: Presence) -> Analysis:
-    """An undetermined finding names no place; the other states follow from the phantom."""
-    if state is not Presence.UNDETERMINED:
-        return given
-    found = analyses.with_finding(given, presence=state, segment=None, measurements=())
-    return analyses.without_segments(found)

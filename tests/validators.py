@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
+from servant import Servant
 
 PIXELMED = "/usr/share/java/pixelmed.jar"
 Tool = Callable[[str], str]
@@ -20,8 +21,13 @@ UNLIMITED = tuple(
     f"-Djdk.xml.{limit}=0"
     for limit in ("xpathExprGrpLimit", "xpathExprOpLimit", "xpathTotalOpLimit")
 )
-BRIEF = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-"""For a Java machine that lives for seconds: it then takes two thirds of the processor's time."""
+SR_VALIDATOR = Servant(
+    (
+        "java", "-XX:+UseSerialGC", *UNLIMITED, "-cp", PIXELMED,
+        str(Path(__file__).parent / "java" / "ValidateReports.java"),
+    )
+)  # fmt: skip
+"""Java compiles the file on its way."""
 
 DCIODVFY_FALSE_ALARMS: tuple[str, ...] = ()
 """None: what dciodvfy of 2022 does not know yet (Device UID in Contributing Equipment) it reports
@@ -83,8 +89,7 @@ def _in_utf8(path: Path, copy: Path) -> Path:
 
 def sr_validator(path: Path) -> list[str]:
     """Errors of PixelMed's check of an SR against its templates (PS3.16)."""
-    java = ["java", *BRIEF, *UNLIMITED, "-cp", PIXELMED]
-    lines = _lines([*java, "com.pixelmed.validate.DicomSRValidator", str(path)])
+    lines = SR_VALIDATOR.ask(str(path))
     assert any("IOD validation complete" in line for line in lines), lines
     errors = [line for line in lines if re.match(r"\s*Error", line)]
     report = dcmread(path)
@@ -109,7 +114,7 @@ def _of_another_template(error: str, report: Dataset) -> bool:
     return False
 
 
-def dsrdump(path: Path, *options: str) -> str:
+def dsrdump(path: Path, options: Sequence[str] = ()) -> str:
     """The document as DCMTK reads it, with codes and full texts; raises if it cannot."""
     command = ["dsrdump", "+Pf", "+Pl", "+Pc", "+U8", *options, str(path)]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -1,7 +1,9 @@
-// Reads SEG and SR with dcmjs and prints what it finds as JSON: a list with an entry for each file.
+// Reads the SEG or SR of each path that is read with dcmjs, and writes what it finds as JSON, then a
+// line "====".
 
 const { createHash } = require("crypto");
 const { readFileSync } = require("fs");
+const { createInterface } = require("readline");
 const { data } = require("dcmjs");
 
 const list = (value) => (value === undefined ? [] : Array.isArray(value) ? value : [value]);
@@ -13,25 +15,34 @@ function dataset(path) {
   return data.DicomMetaDictionary.naturalizeDataset(data.DicomMessage.readFile(buffer).dict);
 }
 
+const sha256 = (plane) => createHash("sha256").update(plane).digest("hex");
+
+// Of a label map a mask for each label that is there, else the plane as it is stored.
+function masks(plane, identified) {
+  if (identified) return [[identified.ReferencedSegmentNumber, plane]];
+  const labels = [...new Set(plane)].filter((label) => label);
+  return labels.map((label) => [label, plane.map((value) => (value === label ? 1 : 0))]);
+}
+
 function frames(seg) {
   const pixels = first(seg.PixelData);
-  const values =
-    seg.SegmentationType === "BINARY"
-      ? data.BitArray.unpack(pixels)
-      : new Uint8Array(pixels).map((value) => (seg.SegmentationType === "FRACTIONAL" && value ? 1 : value));
+  const binary = seg.SegmentationType === "BINARY";
+  const values = binary ? data.BitArray.unpack(pixels) : new Uint8Array(pixels);
   const size = seg.Rows * seg.Columns;
-  return list(seg.PerFrameFunctionalGroupsSequence).map((group, number) => {
+  return list(seg.PerFrameFunctionalGroupsSequence).flatMap((group, number) => {
     const source = first(first(group.DerivationImageSequence).SourceImageSequence);
     const identified = first(group.SegmentIdentificationSequence);
-    const plane = values.slice(number * size, (number + 1) * size).map((value) => (value > 1 ? 1 : value));
-    return {
-      segment: identified ? identified.ReferencedSegmentNumber : null,
+    const plane = values.slice(number * size, (number + 1) * size);
+    return masks(plane, identified).map(([segment, mask]) => ({
+      segment,
       source: source.ReferencedSOPInstanceUID,
       frame: source.ReferencedFrameNumber ? Number(first(source.ReferencedFrameNumber)) : null,
-      sha256: createHash("sha256").update(plane).digest("hex"),
-    };
+      sha256: sha256(binary ? mask.map((value) => (value > 1 ? 1 : value)) : mask),
+    }));
   });
 }
+
+const numbers = (value) => list(value).map(Number);
 
 function item(content) {
   const reference = first(content.ReferencedSOPSequence);
@@ -41,9 +52,12 @@ function item(content) {
     TEXT: () => content.TextValue,
     UIDREF: () => content.UID,
     NUM: () => [Number(measured.NumericValue), first(measured.MeasurementUnitsCodeSequence).CodeValue],
-    IMAGE: () => reference.ReferencedSOPInstanceUID,
-    SCOORD: () => list(content.GraphicData).map(Number),
-    SCOORD3D: () => list(content.GraphicData).map(Number),
+    IMAGE: () => [
+      reference.ReferencedSOPInstanceUID,
+      ...[reference.ReferencedFrameNumber, reference.ReferencedSegmentNumber].map(numbers),
+    ],
+    SCOORD: () => numbers(content.GraphicData),
+    SCOORD3D: () => numbers(content.GraphicData),
   };
   return {
     name: content.ConceptNameCodeSequence ? first(content.ConceptNameCodeSequence).CodeValue : null,
@@ -56,4 +70,7 @@ const read = (path) => {
   const found = dataset(path);
   return found.Modality === "SEG" ? frames(found) : item(found);
 };
-console.log(JSON.stringify(process.argv.slice(2).map(read)));
+createInterface({ input: process.stdin }).on("line", (path) => {
+  console.log(JSON.stringify(read(path)));
+  console.log("====");
+});

@@ -213,14 +213,12 @@ def test_key_objects_are_the_slices_of_the_findings_and_their_maps() -> None:
     given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
     results = write_results(Case(given), (ParametricMapWriter(), KeyObjectsWriter()))
     *maps, selection = (result.dataset for result in results)
-    named = [
-        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
-        for item in selection.ContentSequence
-        if "ReferencedSOPSequence" in item
-    ]
+    items = [item for item in selection.ContentSequence if "ReferencedSOPSequence" in item]
+    named = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in items]
     slices = {given.images.frames[f.frame].sop_instance_uid for f in given.findings}
     assert set(named) == slices | {heat.SOPInstanceUID for heat in maps}
     assert selection.ConceptNameCodeSequence[0].CodeValue == "113000"
+    assert not any("ConceptNameCodeSequence" in item for item in items), "TID 2010 forbids it"
 
 
 def test_an_absence_has_no_key_image() -> None:

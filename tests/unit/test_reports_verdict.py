@@ -159,7 +159,7 @@ def test_a_slice_of_two_findings_shows_the_map_that_passed() -> None:
 def test_results_with_a_verdict_are_valid(
     trust: Trust, tool: validators.Tool, tmp_path: Path
 ) -> None:
-    tool("dciodvfy"), tool("java")
+    tool("dciodvfy"), tool("javac")
     for number, result in enumerate(write_results(Case(trusted(trust)), WRITERS)):
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(dataset_bytes(result.dataset))

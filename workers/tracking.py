@@ -65,7 +65,7 @@ def follow(
             continue
         name = _free(f"{label} at {place.name}", taken)
         taken.add(name)
-        new.append((index, Tracked(label, name, uid(f"{name}|{place.space}"), place)))
+        new.append((index, Tracked(label, name, uid(name), place)))
     return [*sorted(old, key=lambda each: known[each[0]]), *new]
 
 

@@ -13,7 +13,12 @@ from reports.terms import term
 
 SIDES = {"L": codes.SCT.Left, "R": codes.SCT.Right, "B": codes.SCT.Bilateral}
 """CID 244, by the values of Laterality, Image Laterality and Frame Laterality."""
-WORDS = {"7771000": N_("left"), "24028007": N_("right"), "51440002": N_("both sides")}
+WORDS = {
+    "7771000": N_("left"),
+    "24028007": N_("right"),
+    "51440002": N_("both sides"),
+    "66459002": N_("one side"),
+}
 """Within a sentence, by code value."""
 
 

@@ -65,7 +65,7 @@ def follow(
             continue
         name = _free(f"{label} at {place.name}", taken)
         taken.add(name)
-        new.append((index, Tracked(label, name, uid(f"{name}|{place.space}"), place)))
+        new.append((index, Tracked(label, name, uid(name), place)))
     return [*sorted(old, key=lambda each: known[each[0]]), *new]
 
 
@@ -123,9 +123,11 @@ def _known(seen: Sequence[Seen], earlier: Sequence[Tracked]) -> dict[int, int]:
         if label == before.label and (distance := here.distance(before.place)) is not None
     ]
     known: dict[int, int] = {}
+    gone: set[int] = set()
     for _distance, index, place in sorted(pairs):
-        if index not in known and place not in known.values():
+        if index not in known and place not in gone:
             known[index] = place
+            gone.add(place)
     return known
 
 

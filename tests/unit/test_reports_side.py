@@ -138,3 +138,12 @@ def test_a_number_has_the_side_of_its_image_too() -> None:
         finding.measurements,
     )  # fmt: skip
     assert "Lesion (left): Volume" in summary(replace(given, findings=(), estimates=(estimate,)))
+
+
+def test_the_side_that_a_model_states_goes_before_that_of_the_image() -> None:
+    given = sided()
+    target = given.findings[0].target
+    laterality = {"value": "66459002", "scheme": "SCT", "meaning": "Unilateral"}
+    stated = type(target).model_validate(target.model_dump() | {"laterality": laterality})
+    said = analyses.with_finding(given, target=stated)
+    assert "Lesion (one side) present" in summary(said)

@@ -96,6 +96,7 @@ def run_sweep(settings: Settings) -> None:
     """Sweep at the settings' interval until told to stop."""
     from dicom_node.broker import CeleryBroker
     from dicom_node.catalog import configured
+    from dicom_node.orphans import reaping
     from dicom_node.receive.inquiry import inquiring
     from dicom_node.sweep import Sweep
 
@@ -103,11 +104,12 @@ def run_sweep(settings: Settings) -> None:
     broker = CeleryBroker(settings.broker_url)
     catalog = configured(settings.models)
     ledger = Ledger.open(settings.ledger_url)
-    sweep = Sweep(settings, ledger, InstanceStore(settings.store_dir), broker, catalog.bundles)
+    store = InstanceStore(settings.store_dir)
+    sweep = Sweep(settings, ledger, store, broker, catalog.bundles)
     log("sweep").info("sweep.ready", count=len(catalog.bundles))
     for uid in ledger.studies.reopen("INTERNAL"):
         log("sweep").info("study.reopened", study=uid)
-    with SignOfLife(ledger, "sweep"), inquiring(settings, ledger):
+    with SignOfLife(ledger, "sweep"), inquiring(settings, ledger), reaping(ledger, store):
         while not stop.wait(settings.sweep.interval_s):
             try:
                 sweep.once()

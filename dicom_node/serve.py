@@ -9,12 +9,9 @@ from threading import Event
 
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.ledger import Ledger
-from dicom_node.observe import log
 from dicom_node.redis_server import find_program, redis_role, wait_for
 from dicom_node.settings.node import Settings
-from dicom_node.store import InstanceStore
 from dicom_node.supervise import Role, Supervisor
-from dicom_node.verify import remove_orphans
 
 CHECK_S = 0.5
 
@@ -30,7 +27,7 @@ def running(
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_one(settings.data_dir):
-        _prepare(settings)
+        Ledger.open(settings.ledger_url).close()  # brings it up to date, before all who open it
         supervisor = Supervisor()
         try:
             broker_url = _start_broker(settings, supervisor)
@@ -46,14 +43,6 @@ def serve(settings: Settings, config: Path | None, stop: Event) -> None:
     with running(settings, config) as supervisor:
         while not stop.wait(CHECK_S):
             supervisor.check()
-
-
-def _prepare(settings: Settings) -> None:
-    """Bring the ledger up to date and remove what earlier processes left without a row."""
-    ledger = Ledger.open(settings.ledger_url)
-    if count := remove_orphans(ledger, InstanceStore(settings.store_dir)):
-        log("serve").info("store.orphans_removed", count=count)
-    ledger.close()
 
 
 def _start_broker(settings: Settings, supervisor: Supervisor) -> str:

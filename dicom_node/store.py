@@ -117,8 +117,7 @@ class _Part(io.RawIOBase):
 class InstanceStore:
     """A folder of content-addressed files, private to the node's user.
 
-    ``door`` names the part of ``incoming`` that this process writes to; one that is nobody else's
-    may be emptied at the start.
+    ``door`` names the part of ``incoming`` that this process writes to.
     """
 
     def __init__(self, root: Path, door: str = "any") -> None:
@@ -126,9 +125,10 @@ class InstanceStore:
         self.packs = root / "packs"
         self.incoming = root / "incoming" / door
         if not self.incoming.exists():
+            make_folder(root)
             for place in self.places():
-                place.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
+                place.mkdir(exist_ok=True, mode=0o700)
+            make_folder(self.incoming)
             sync_folder(root)
         self._prefix = f"{self.incoming}/{os.getpid():x}-{time.time_ns():x}-"
         self._places = str(root)
@@ -194,13 +194,6 @@ class InstanceStore:
             place = f"{self._places}/{sha256[:2]}/{sha256}"
             os.rename(file, place)  # noqa: PTH104 - for every image, and Path is slow
 
-    def discard_incoming(self) -> int:
-        """Delete files that no one finished, from a door that is ours alone. Returns how many."""
-        files = list(self.incoming.iterdir())
-        for file in files:
-            file.unlink()
-        return len(files)
-
 
 @contextmanager
 def refusing() -> Iterator[None]:
@@ -212,6 +205,15 @@ def refusing() -> Iterator[None]:
             raise OutOfSpace("the store is full: free space, or move data_dir") from error
         name = errno.errorcode.get(error.errno or 0, "unknown")
         raise ProcessingFailure(f"the store failed to write: {name}") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that is private to us, and those above it, on stable storage."""
+    missing = [above for above in folder.parents if not above.exists()]
+    for each in (*reversed(missing), folder):
+        each.mkdir(exist_ok=True, mode=0o700)
+    for each in (folder, *missing):
+        sync_folder(each.parent)
 
 
 def sync_folder(folder: Path) -> None:

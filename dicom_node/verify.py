@@ -45,7 +45,7 @@ ADVICE: Mapping[Wrong, str] = {
     Wrong.PACK_ASIDE: "a part of this pack could not be read when the listener started. Power may "
     "have failed while it was written: then nobody was promised it. Else check the disk and have "
     "sent again what is missing. Then delete the file",
-    Wrong.ORPHAN: "nobody was promised it: the next start of dicom-node serve removes it",
+    Wrong.ORPHAN: "nobody was promised it: the sweep removes it an hour after its next start",
 }
 
 
@@ -100,16 +100,6 @@ def _examine_pack(path: Path, rows: int) -> Wrong | None:
     if head is None:
         return Wrong.PACK_DAMAGED if is_begun else None
     return Wrong.UNRECORDED if head.state == SEALED and rows < head.count else None
-
-
-def remove_orphans(ledger: Ledger, store: InstanceStore) -> int:
-    """Delete the settled files that no row names; returns how many. Packs are none of them."""
-    strangers = {path.name: path for path in settled_files(store)}
-    for filed in ledger.inventory.files():
-        _spare(strangers, filed)
-    for path in strangers.values():
-        path.unlink(missing_ok=True)
-    return len(strangers)
 
 
 def settled_files(store: InstanceStore) -> Iterator[Path]:

@@ -262,7 +262,7 @@ def give_up(path: Path, offset: int, size: int) -> None:
     with suppress(OSError), path.open("r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # others may do the same
         head = Head.read(file.read(PACK.size))
-        if head is not None and head.state == SEALED:
+        if head is not None and head.state == SEALED and head.count:
             os.pwrite(file.fileno(), replace(head, count=head.count - 1).packed(), 0)
         _allocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, offset, size)
 

@@ -29,7 +29,7 @@ from dicom_node.receive.pack import (
     aligned,
 )
 from dicom_node.receive.salvage import Found, keep_aside, look_through, open_found, put_aside
-from dicom_node.store import sync_folder
+from dicom_node.store import make_folder, sync_folder
 
 PACK_BYTES = 64 << 20
 """A pack that has reached this size is full."""
@@ -89,8 +89,8 @@ class Packs:
         pack_bytes: int = PACK_BYTES,
         ahead: int = 0,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sync_folder(folder.parent)
+        make_folder(folder)
+        sync_folder(folder.parent.parent)  # whoever made the one between may have ended before
         self.folder = folder
         self._abandoned = abandoned
         self._holding = Holding()

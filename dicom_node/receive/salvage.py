@@ -116,11 +116,14 @@ def keep_aside(path: Path) -> None:
         return
     part = path.with_name(f"{path.name}.part")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "wb") as target:
-        target.writelines(StoredFile(path, 0, path.stat().st_size).chunks())
-        target.flush()
-        os.fsync(target.fileno())
-    part.rename(aside)
+    try:
+        with os.fdopen(handle, "wb") as target:
+            target.writelines(StoredFile(path, 0, path.stat().st_size).chunks())
+            target.flush()
+            os.fsync(target.fileno())
+        part.rename(aside)
+    finally:
+        part.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -18,6 +18,7 @@ from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
+from dicom_node.verify import verify
 
 
 def arrivals(ledger, count):
@@ -159,3 +160,25 @@ def test_compressed_images_keep_their_transfer_syntax(node, data, tmp_path):
     (seen,) = arrivals(ledger, 1)
     (kept,) = ledger.studies.instances(seen.study_instance_uid)
     assert kept.transfer_syntax_uid == RLELossless
+
+
+def test_several_processes_on_one_port_have_folders_of_their_own(tmp_path, files):
+    settings = Listen(port=free_port(), processes=2)
+    store = InstanceStore(tmp_path / "store")
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'l.sqlite3'}")
+    listeners = [Listener(settings, store.root, ledger, index=index) for index in range(2)]
+    for listener in listeners:
+        listener.start()
+    peer = Peer("127.0.0.1", settings.port, settings.ae_title, "SENDER")
+    for file in files:
+        assert [o.answer for o in send(peer, [file])] == [Answer.SENT]
+    for listener in listeners:
+        listener.stop()
+    assert {lock.name for lock in store.packs.glob("*.lock")} == {"listen-0.lock", "listen-1.lock"}
+    alone = Listener(settings.model_copy(update={"processes": 1}), store.root, ledger)
+    alone.start()
+    alone.stop()
+    (seen,) = arrivals(ledger, 4)
+    assert seen.arrivals == 4
+    assert list(verify(ledger, store)) == []
+    ledger.close()

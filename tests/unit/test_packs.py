@@ -239,6 +239,26 @@ class TestDamage:
         assert (line["reason"], line["pack"], line["error"]) == ("STORAGE_IO", bad.path.name, "EIO")
         assert recovered(tmp_path / "door") == [SHORT[0]], "it is read once it can be"
 
+    def test_a_damaged_pack_of_which_no_copy_can_be_kept_stays_as_it_is(self, packs, monkeypatch):
+        """The disk is full: it is tried again at the next start."""
+        records = [packs.append(b"{}", [each]) for each in SHORT]
+        path = records[0].pack.path
+        flip(path, records[1].offset)
+        before = path.read_bytes()
+
+        def full(_handle):
+            raise OSError(errno.ENOSPC, "no space")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _: None)
+            again = open_packs(packs.folder)
+            patch.setattr(os, "fsync", full)
+            again.recover(lambda _: pytest.fail("taken"))
+            again.close()
+        assert files(packs) == [path]
+        assert path.read_bytes() == before
+        assert recovered(packs.folder) == [SHORT[0], SHORT[2]]
+
     @pytest.mark.parametrize("mark", [bytes(8), b"guessed!"])
     @pytest.mark.parametrize("wiped", [(0, PACK.size + RECORD.size), (PACK.size, RECORD.size)])
     def test_what_a_sender_wrote_is_no_record_whatever_is_wiped_out(self, tmp_path, mark, wiped):

@@ -3,10 +3,12 @@
 import errno
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure
+from dicom_node.receive.packs import Packs
 from dicom_node.store import InstanceStore
 
 
@@ -57,7 +59,29 @@ def test_a_failed_sync_refuses_and_leaves_nothing(store, monkeypatch, code, refu
     assert [p for p in store.root.rglob("*") if p.is_file()] == []
 
 
-def test_what_was_never_finished_is_discarded(store):
-    (store.incoming / "half").write_bytes(b"half")
-    assert store.discard_incoming() == 1
-    assert list(store.incoming.iterdir()) == []
+def test_no_folder_of_the_store_can_be_lost_with_what_is_in_it(tmp_path, monkeypatch):
+    """Each is an entry of the one above it, and that is synced after it was made."""
+    synced = []
+    fsync = os.fsync
+
+    def note(handle):
+        synced.append((Path(f"/proc/self/fd/{handle}").resolve(), set(everything(tmp_path))))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store = InstanceStore(tmp_path / "data" / "store")
+    packs = Packs(store.packs / "listen-0")
+    for folder in (packs.folder, *everything(tmp_path)):
+        assert any(f == folder.parent and folder in there for f, there in synced), folder
+
+
+def everything(folder):
+    return [path for path in folder.rglob("*") if path.is_dir()]
+
+
+def test_a_folder_that_a_dead_process_made_is_synced_by_the_next(tmp_path, monkeypatch):
+    (tmp_path / "store" / "packs" / "listen-0").mkdir(parents=True)
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.add(Path(f"/proc/self/fd/{fd}").resolve()))
+    Packs(tmp_path / "store" / "packs" / "listen-0")
+    assert synced == {tmp_path / "store" / "packs", tmp_path / "store"}

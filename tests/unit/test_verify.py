@@ -1,27 +1,34 @@
 """``dicom-node verify`` finds what is missing, altered or nobody's, and says what to do."""
 
 import os
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from door import open_door
 from typer.testing import CliRunner
 from ward import POSITIVE, Ward
 
+from dicom_node import orphans, roles
 from dicom_node import verify as module
 from dicom_node.cli import app
 from dicom_node.ledger import Ledger
+from dicom_node.orphans import remove_orphans
 from dicom_node.receive.part10 import keep_in
 from dicom_node.send.cstore import Answer, Peer, send
+from dicom_node.settings.sources import load_settings
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study, save_study
-from dicom_node.verify import Wrong, remove_orphans, verify
+from dicom_node.verify import Wrong, verify
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """A data folder with three received instances; files count as settled at once."""
     monkeypatch.setattr(module, "SETTLED_S", -60.0)
+    monkeypatch.setattr(orphans, "SETTLED_S", 0.0)
     monkeypatch.setenv("DICOM_NODE__DATA_DIR", str(tmp_path))
     for seed in range(3):
         (instance,) = make_study(phantom(seed, slices=1, size=16))
@@ -86,12 +93,73 @@ def test_a_file_that_was_never_finished_goes_too(data):
     assert list(store(data).incoming.iterdir()) == []
 
 
-def test_a_file_whose_row_may_be_on_its_way_stays(data, monkeypatch):
+def test_a_file_whose_row_may_be_on_its_way_is_not_named(data, monkeypatch):
     monkeypatch.setattr(module, "SETTLED_S", 60.0)
-    kept = store(data).keep([b"on its way"])
+    store(data).keep([b"on its way"])
+    assert list(verify(ledger(data), store(data))) == []
+
+
+def test_a_file_whose_row_is_on_its_way_stays_whatever_the_clock_says(data, monkeypatch):
+    """The clock may be a day ahead since it was kept."""
+    monkeypatch.setattr(time, "time", lambda: time.time_ns() / 1e9 + 86400)
+    (instance,) = make_study(phantom(7, slices=1, size=16))
+    kept = keep_in(store(data), file_bytes(instance))
+
+    def meanwhile(seconds):
+        assert seconds == orphans.SETTLED_S
+        ledger(data).studies.record(kept, "FOLDER")
+        return False
+
+    assert remove_orphans(ledger(data), store(data), meanwhile) == 0
+    assert store(data).file(kept).is_as_expected
+
+
+def test_a_file_that_is_kept_anew_meanwhile_stays(data):
+    """Left without a row by one who was killed; now it comes again, and its row is still coming."""
+    kept = store(data).keep([b"again"])
+    assert (
+        remove_orphans(ledger(data), store(data), lambda _: store(data).keep([b"again"]) is None)
+        == 0
+    )
+    assert store(data).path(kept.sha256).exists()
+
+
+def test_a_file_that_is_kept_anew_at_the_last_moment_stays(data, monkeypatch):
+    kept = store(data).keep([b"again"])
+    rename = Path.rename
+
+    def late(path, target):
+        store(data).keep([b"again"])
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
     assert remove_orphans(ledger(data), store(data)) == 0
     assert store(data).path(kept.sha256).exists()
-    assert list(verify(ledger(data), store(data))) == []
+
+
+def test_who_is_told_to_stop_deletes_nothing(data):
+    store(data).keep([b"nobody's"])
+    assert remove_orphans(ledger(data), store(data), lambda _: True) == 0
+
+
+def test_the_sweep_removes_orphans_wherever_it_runs(data, monkeypatch):
+    """Under systemd or compose there is no ``dicom-node serve``."""
+    path = store(data).path(store(data).keep([b"nobody's"]).sha256)
+    before = files(data)
+    monkeypatch.setenv("DICOM_NODE__BROKER__URL", "redis://localhost:1/0")
+    monkeypatch.setenv("DICOM_NODE__SWEEP__INTERVAL_S", "0.1")
+    stop = threading.Event()
+    monkeypatch.setattr(roles, "stop_event", lambda: stop)
+    threading.Thread(target=stop_when, args=[lambda: not path.exists(), stop]).start()
+    roles.run_sweep(load_settings(None))
+    assert files(data) == [each for each in before if each != path]
+
+
+def stop_when(true, stop):
+    deadline = time.monotonic() + 20
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop.set()
 
 
 def test_results_and_reports_are_looked_at_too(tmp_path, monkeypatch):
@@ -110,6 +178,7 @@ class TestPacks:
     @pytest.fixture
     def packs(self, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "SETTLED_S", -60.0)
+        monkeypatch.setattr(orphans, "SETTLED_S", 0.0)
         images = make_study(phantom(1, slices=3, size=32))
         with open_door(tmp_path) as door:
             send_all(door, images)

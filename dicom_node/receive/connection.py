@@ -63,7 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         self._busy = False
         self._is_unread = False
         """The peer does not take its answers."""
-        self._goes_on = True
+        self._goes_on = False
         """Whether to look at the next PDU: nothing of the above, and the connection is open."""
         self._has_spoken = False
         self._may_sleep = False
@@ -75,12 +75,17 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = time.monotonic() + FIRST_PDU_S
 
     def connection_made(self, transport: Any) -> None:
-        """See ``asyncio.BaseProtocol``."""
+        """See ``asyncio.BaseProtocol``. Over TLS the first bytes, or the end, may come before."""
+        if self.state is State.CLOSED:
+            return
         self._transport = transport
         self._socket = transport.get_extra_info("socket")
         self.peer = transport.get_extra_info("peername")[0]
         if code := self._host.connected(self):
             self.close(code)
+        else:
+            self._goes_on = True
+            self._take_pdus()
 
     def pause_writing(self) -> None:
         """See ``asyncio.BaseProtocol``: who does not listen is not listened to."""
@@ -120,6 +125,9 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = time.monotonic() + PDU_S
         self._end += count
         self.received += count
+        if self._transport is None:
+            self._make_room(self._end + HEADER)
+            return
         self._has_spoken = False
         self._take_pdus()
         if self.state is not State.CLOSED:

@@ -89,6 +89,41 @@ def test_the_right_certificate_is_served(door, certificates):
         assert wire.associate(calling="CT1") == AC
 
 
+def test_a_request_that_comes_with_the_end_of_the_handshake(door, certificates):
+    """Both are read at once, before the connection is told that it is one."""
+    context = certificates.client("ct1")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(coming, going)
+    with door.wire() as wire:
+        while not is_done(tls):
+            wire.send(going.read())
+            coming.write(wire.socket.recv(65536))
+        tls.write(request(calling="CT1"))
+        wire.send(going.read())
+        assert answer_of(tls, coming, wire)[:1] == bytes([AC])
+    assert not [line for line in door.lines if line["event"] == "assoc.reject"]
+
+
+def is_done(tls: ssl.SSLObject) -> bool:
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
+def answer_of(tls: ssl.SSLObject, coming: ssl.MemoryBIO, wire: Wire) -> bytes:
+    while True:
+        try:
+            return tls.read(65536)
+        except ssl.SSLWantReadError:
+            heard = wire.socket.recv(65536)
+            if not heard:
+                return b""
+            coming.write(heard)
+
+
 def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
     with connect(door, certificates.client("ct2")) as wire:
         wire.send(request(calling="CT1"))

@@ -33,8 +33,8 @@ FIRST_PDU_S, PDU_S, IDLE_S, BUSY_S, CLOSING_S = 10.0, 30.0, 60.0, 120.0, 2.0
 on an instance, and for the peer to take our last words."""
 UNREAD_S = 30.0
 """Time for the peer to take its answers, while we look at nothing more that it says."""
-AT_ONCE = 32
-"""PDUs of one peer, before another gets its turn."""
+AT_ONCE = 24
+"""PDUs of one peer, before another gets its turn: more than a buffer holds of those of 16 KiB."""
 ABSURD = 1 << 24
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -133,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.state is not State.CLOSED:
             if QUICK_ACK is not None and not (self._busy or self._has_spoken):
                 self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
-            if not self._goes_on and self._end == len(self._buffer):
+            if not self._goes_on and self._end - self._start == len(self._buffer):
                 self._transport.pause_reading()
 
     def _take_pdus(self) -> None:

@@ -191,6 +191,7 @@ class TestRefused:
             "A900",
             "127.0.0.1",
         )
+        assert line["sop"] == uids(study)[1]
         assert site.said("UNPARSEABLE")["bytes"] == 9
         assert site.said("NO_DATASET")["status"] == "C000"
         assert site.leftovers() == []

@@ -27,6 +27,7 @@ from dicom_node.receive import connection as connection_module
 from dicom_node.receive import incoming as incoming_module
 from dicom_node.receive import library, relay, store_scp
 from dicom_node.receive.connection import Connection
+from dicom_node.receive.notices import MPPS
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -282,6 +283,12 @@ class TestEstablished:
             wire.send(pdv(command()[20:], command=True, context=3))
             assert_aborts(wire)
         door.told(19)
+
+    def test_19_a_notice_on_the_context_of_another_class(self, tmp_path):
+        with open_door(tmp_path, fast_path=False) as door, door.associated() as wire:
+            wire.send(pdv(command(0x140, sop_class=MPPS), command=True), pdv(b""))
+            assert_aborts(wire)
+            door.told(19)
 
     def test_20_a_pdu_over_the_negotiated_size(self, door):
         with door.associated() as wire:

@@ -396,6 +396,13 @@ class TestEstablished:
             assert_aborts(wire)
         door.said("BAD_PDV")
 
+    def test_a_pdu_of_more_fragments_than_anyone_makes(self, door):
+        """They would keep the loop from others."""
+        with door.associated() as wire:
+            wire.send(pdv(command(), command=True), CRUMBS)
+            assert_aborts(wire)
+        door.said("BAD_PDV")
+
     def test_echo_and_release(self, door):
         with door.associated((VERIFICATION, [ExplicitVRLittleEndian])) as wire:
             echo = command(0x30, sop_class=VERIFICATION, data_set=False)

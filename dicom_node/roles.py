@@ -123,6 +123,7 @@ def run_web(settings: Settings) -> None:
     import uvicorn
 
     from dicom_node.web.app import create_app
+    from dicom_node.web.connections import LIMITS
 
     ledger = Ledger.open(settings.ledger_url)
     app = create_app(settings, ledger, InstanceStore(settings.store_dir))
@@ -135,4 +136,5 @@ def run_web(settings: Settings) -> None:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=5,
+            **LIMITS,
         )

@@ -33,6 +33,8 @@ FIRST_PDU_S, PDU_S, IDLE_S, BUSY_S, CLOSING_S = 10.0, 30.0, 60.0, 120.0, 2.0
 on an instance, and for the peer to take our last words."""
 UNREAD_S = 30.0
 """Time for the peer to take its answers, while we look at nothing more that it says."""
+AT_ONCE = 24
+"""PDUs of one peer, before another gets its turn: more than a buffer holds of those of 16 KiB."""
 ABSURD = 1 << 24
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -61,7 +63,7 @@ class Connection(asyncio.BufferedProtocol):
         self._busy = False
         self._is_unread = False
         """The peer does not take its answers."""
-        self._goes_on = True
+        self._goes_on = False
         """Whether to look at the next PDU: nothing of the above, and the connection is open."""
         self._has_spoken = False
         self._may_sleep = False
@@ -73,12 +75,17 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = time.monotonic() + FIRST_PDU_S
 
     def connection_made(self, transport: Any) -> None:
-        """See ``asyncio.BaseProtocol``."""
+        """See ``asyncio.BaseProtocol``. Over TLS the first bytes, or the end, may come before."""
+        if self.state is State.CLOSED:
+            return
         self._transport = transport
         self._socket = transport.get_extra_info("socket")
         self.peer = transport.get_extra_info("peername")[0]
         if code := self._host.connected(self):
             self.close(code)
+        else:
+            self._goes_on = True
+            self._take_pdus()
 
     def pause_writing(self) -> None:
         """See ``asyncio.BaseProtocol``: who does not listen is not listened to."""
@@ -118,23 +125,34 @@ class Connection(asyncio.BufferedProtocol):
             self.deadline = time.monotonic() + PDU_S
         self._end += count
         self.received += count
+        if self._transport is None:
+            self._make_room(self._end + HEADER)
+            return
         self._has_spoken = False
         self._take_pdus()
         if self.state is not State.CLOSED:
             if QUICK_ACK is not None and not (self._busy or self._has_spoken):
                 self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
-            if self._busy and self._end == len(self._buffer):
+            if not self._goes_on and self._end - self._start == len(self._buffer):
                 self._transport.pause_reading()
 
     def _take_pdus(self) -> None:
         try:
+            left = AT_ONCE
             while self._goes_on and self._take_pdu():
-                pass
+                left -= 1
+                if (self._has_spoken or not left) and self._end > self._start:
+                    self._let_others_go_first()
         except ProtocolError as error:
             self.abort(error.code, error.reason)
         except Exception as error:  # noqa: BLE001 - one peer's fault must not end another's service
             self._host.failed(self, error)
             self.abort("INTERNAL", 0)
+
+    def _let_others_go_first(self) -> None:
+        """A peer that does not wait for its answers, or sends crumbs, must not keep the loop."""
+        self._goes_on = False
+        asyncio.get_running_loop().call_soon(self._go_on)
 
     def _take_pdu(self) -> bool:
         available = self._end - self._start
@@ -245,7 +263,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         if not (self._busy or self._is_unread or self.state is State.CLOSED):
-            self._goes_on = True
+            self._goes_on, self._has_spoken = True, False
             self.deadline = time.monotonic() + (PDU_S if self._end > self._start else IDLE_S)
             self._transport.resume_reading()
             self._take_pdus()

@@ -15,6 +15,8 @@ from dicom_node.store import FULL
 
 IN_MEMORY = 1 << 20
 """More than that is written to its pack as it comes, whatever the receiver would like."""
+MOST_COLLECTED = 24 << 20
+"""In the memory of all associations together; what comes beyond that is written as it comes."""
 AT_ONCE = 64 << 10
 """So much is worth to be written while more comes."""
 HASHED_AT_ONCE = 256 << 10
@@ -27,6 +29,18 @@ _PREFIX = bytes(128) + b"DICM" + _SHORT.pack(2, 0x0000, b"UL", 4)
 NOTHING = memoryview(b"")
 
 
+class Room:
+    """What the associations of a listener may still collect in memory, in bytes."""
+
+    def __init__(self) -> None:
+        self.left = MOST_COLLECTED
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether nobody should keep what is not needed at present."""
+        return self.left < MOST_COLLECTED // 2
+
+
 class Incoming:
     """Collects the fragments of one data set after the other.
 
@@ -34,8 +48,14 @@ class Incoming:
     the sender sends. Then its pack is nobody else's for as long, and a sync of its own.
     """
 
-    def __init__(self, packs: Packs, as_it_comes: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        packs: Packs,
+        as_it_comes: Callable[[], bool] = lambda: False,
+        room: Room | None = None,
+    ) -> None:
         self._packs = packs
+        self._room = room or Room()
         self._as_it_comes = as_it_comes
         self._buffer = NOTHING
         self._whole = NOTHING
@@ -50,6 +70,8 @@ class Incoming:
     def begin(self, sop_class: str, sop_instance: str, transfer_syntax: str) -> None:
         """A data set of this kind follows."""
         self.discard()
+        if self._room.is_tight:
+            self.let_go()
         self.head = file_head(sop_class, sop_instance, transfer_syntax)
 
     def write(self, fragment: memoryview, *, last: bool = False, is_known: bool = False) -> None:
@@ -64,22 +86,29 @@ class Incoming:
         if self.refusal is None:
             if last and not self.size and self._growing is None:
                 self._whole = fragment
-            elif self._is_written(end, more=is_known and not last):
+            elif self._is_written(end, more=is_known and not last) or not self._has_room(end):
                 self._spill(fragment)
             else:
-                self._collect(fragment, end)
+                self._buffer[self.size : end] = fragment
         self.size = end
 
     def _is_written(self, end: int, *, more: bool) -> bool:
         at_once = more and end > AT_ONCE and self._growing is None and self._as_it_comes()
         return at_once or self._growing is not None or end > IN_MEMORY
 
-    def _collect(self, fragment: memoryview, end: int) -> None:
-        if len(self._buffer) < end:
-            larger = memoryview(bytearray(min(IN_MEMORY, max(64 << 10, 2 * end))))
-            larger[: self.size] = self._buffer[: self.size]
-            self._buffer = larger
-        self._buffer[self.size : end] = fragment
+    def _has_room(self, end: int) -> bool:
+        """Whether so much may be in memory; then there is a buffer for it."""
+        if len(self._buffer) >= end:
+            return True
+        size = min(IN_MEMORY, max(64 << 10, 2 * end))
+        more = size - len(self._buffer)
+        if more > self._room.left:
+            return False
+        self._room.left -= more
+        larger = memoryview(bytearray(size))
+        larger[: self.size] = self._buffer[: self.size]
+        self._buffer = larger
+        return True
 
     def _spill(self, fragment: memoryview) -> None:
         try:
@@ -87,6 +116,8 @@ class Incoming:
                 self._growing = self._packs.grow()
                 self._growing.write([self.head, self._buffer[: self.size], fragment])
                 faults.point("incoming.spilled")
+                if self._room.is_tight:
+                    self.let_go()
             else:
                 self._growing.write([fragment])
         except OSError as error:
@@ -133,6 +164,11 @@ class Incoming:
         self._whole = NOTHING
         self.size = 0
         self.refusal = None
+
+    def let_go(self) -> None:
+        """Of the memory in which instances are collected, until it is needed again."""
+        self._room.left += len(self._buffer)
+        self._buffer = NOTHING
 
     def _cancel(self) -> None:
         if self._growing is not None:

@@ -25,7 +25,7 @@ from dicom_node.receive.admission import (
 )
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import Identity
-from dicom_node.receive.incoming import Incoming
+from dicom_node.receive.incoming import Incoming, Room
 from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.pack import AHEAD
@@ -79,6 +79,7 @@ class Listener:
             refusal=self.refusal,
             kept=self._look_at_spool,
         )
+        self._room = Room()
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
         self._safe: deque[Callable[[], None]] = deque()
@@ -193,7 +194,7 @@ class Listener:
         answer = self._answer(request)
         for code, names in answer.refused.items():
             self._log.warning("assoc.note", reason=code, peer=connection.peer, sop_classes=names)
-        incoming = Incoming(self._packs, self._may_write_as_it_comes)
+        incoming = Incoming(self._packs, self._may_write_as_it_comes, self._room)
         return answer, StoreScp(connection, answer.accepted, incoming, self)
 
     def _may_write_as_it_comes(self) -> bool:

@@ -20,7 +20,12 @@ from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import MOST_BYTES
 from dicom_node.receive.negotiation import Syntax
 from dicom_node.receive.parties import ProtocolError
-from dicom_node.receive.store_scp import IS_COMMAND, IS_LAST, MOST_COMMAND_BYTES
+from dicom_node.receive.store_scp import (
+    IS_COMMAND,
+    IS_LAST,
+    MOST_COMMAND_BYTES,
+    MOST_FRAGMENTS,
+)
 
 A_RELEASE_RQ = 5
 N_SET_RQ, N_CREATE_RQ = 0x0120, 0x0140
@@ -65,9 +70,10 @@ class Messages:
         Raises ``ProtocolError`` for what is none, for a command that does not pass, for a data set
         that is too large, and for a message that begins before the last was answered.
         """
-        position, complete = 0, False
+        position, complete, left = 0, False, MOST_FRAGMENTS
         while position < len(body):
-            if position + HEADER > len(body):
+            left -= 1
+            if position + HEADER > len(body) or left < 0:
                 raise ProtocolError("BAD_PDV", 6)
             length, context, control = unpack_from(">IBB", body, position)
             begin, position = position + HEADER, position + 4 + length

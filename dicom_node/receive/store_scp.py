@@ -22,6 +22,8 @@ from dicom_node.receive.parties import ProtocolError
 from dicom_node.receive.spool import Ticket
 
 MOST_COMMAND_BYTES = 16 << 10
+MOST_FRAGMENTS = 16
+"""In one PDU, in which senders put one or two."""
 IS_COMMAND, IS_LAST = 1, 2
 
 
@@ -76,9 +78,10 @@ class StoreScp:
 
     def data(self, body: memoryview) -> None:
         """See ``connection.Service``."""
-        position, end = 0, len(body)
+        position, end, left = 0, len(body), MOST_FRAGMENTS
         while position < end:
-            if position + 6 > end:
+            left -= 1
+            if position + 6 > end or left < 0:
                 raise ProtocolError("BAD_PDV", 6)
             length, context, control = unpack_from(">IBB", body, position)
             begin, position = position + 6, position + 4 + length
@@ -91,6 +94,7 @@ class StoreScp:
     def lost(self) -> None:
         """See ``connection.Service``."""
         self._incoming.discard()
+        self._incoming.let_go()
 
     def _fragment(self, fragment: memoryview, context: int, control: int) -> None:
         if control & IS_COMMAND:

@@ -4,6 +4,7 @@ The answer names every instance with what became of it (PS3.18 annex I).
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ from dicom_node.web.site import Here
 SOURCE = "STOW-RS"
 """Stands where a calling AE title would."""
 SILENCE_S = 30.0
+SLOWEST = 16 << 10
+"""Bytes a second, beyond which a body may take so long to come in all."""
 DICOM_JSON = "application/dicom+json"
 FAILURE_REASON, FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE = "00081197", "00081198", "00081199"
 OTHER_FAILURES_SEQUENCE, RETRIEVE_URL = "0008119A", "00081190"
@@ -63,16 +66,20 @@ async def _receive(request: Request, parts: Parts) -> Sequence[Outcome]:
 
 
 async def _in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same, as long as they come. Raises ``Unwanted`` after a silence."""
+    """The same, as long as they come. Raises ``Unwanted`` after a silence, or after many."""
+    waited, received = 0.0, 0
     while True:
+        began = time.monotonic()
+        left = SILENCE_S + received / SLOWEST - waited
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(min(SILENCE_S, left)):
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            text = f"Nothing came for {SILENCE_S:.0f} s. Send the instances again."
+            text = "Too little came for too long. Send the instances again."
             raise Unwanted(408, "BODY_DEADLINE", text) from None
         if chunk is None:
             return
+        waited, received = waited + time.monotonic() - began, received + len(chunk)
         yield chunk
 
 

@@ -27,6 +27,7 @@ from dicom_node.receive import connection as connection_module
 from dicom_node.receive import incoming as incoming_module
 from dicom_node.receive import library, relay, store_scp
 from dicom_node.receive.connection import Connection
+from dicom_node.receive.notices import MPPS
 
 VERIFICATION = "1.2.840.10008.1.1"
 
@@ -283,6 +284,12 @@ class TestEstablished:
             assert_aborts(wire)
         door.told(19)
 
+    def test_19_a_notice_on_the_context_of_another_class(self, tmp_path):
+        with open_door(tmp_path, fast_path=False) as door, door.associated() as wire:
+            wire.send(pdv(command(0x140, sop_class=MPPS), command=True), pdv(b""))
+            assert_aborts(wire)
+            door.told(19)
+
     def test_20_a_pdu_over_the_negotiated_size(self, door):
         with door.associated() as wire:
             wire.send(struct.pack(">BxI", 4, 200_000))
@@ -386,6 +393,13 @@ class TestEstablished:
     def test_a_fragment_longer_than_its_pdu(self, door):
         with door.associated() as wire:
             wire.send(struct.pack(">BxIIBB", 4, 6, 5000, 1, 3))
+            assert_aborts(wire)
+        door.said("BAD_PDV")
+
+    def test_a_pdu_of_more_fragments_than_anyone_makes(self, door):
+        """They would keep the loop from others."""
+        with door.associated() as wire:
+            wire.send(pdv(command(), command=True), CRUMBS)
             assert_aborts(wire)
         door.said("BAD_PDV")
 
@@ -617,6 +631,59 @@ def test_200_hostile_connections_leave_a_valid_sender_served(tmp_path):
         assert rss_mib() - before < 100
         for wire in hostile:
             wire.socket.close()
+
+
+IMAGE = bytes(100_000)
+ECHOES = pdv(command(0x30, sop_class=VERIFICATION, data_set=False), command=True) * 20_000
+CRUMBS = struct.pack(">BxI", 4, 10_000 * 7) + struct.pack(">IBBB", 3, 1, 0, 0) * 10_000
+ESTABLISHED = {
+    "in mid-instance": (pdv(command(), command=True), *[pdv(IMAGE, last=False)] * 9),
+    "trickling": (pdv(command(), command=True), pdv(IMAGE, last=False)[:-1]),
+    "long PDU": (pdv(command(), command=True), struct.pack(">BxI", 4, 128 << 10), IMAGE),
+    "unread echoes": (ECHOES,),
+    "crumbs": (pdv(command(), command=True), pdv(b"\0", last=False) * 50_000),
+    "crumbs in a PDU": (pdv(command(), command=True), CRUMBS * 20),
+}
+"""What hostile associations say, and then nothing more."""
+
+
+@pytest.mark.parametrize("kind", ESTABLISHED)
+def test_200_hostile_associations_leave_a_valid_sender_served(tmp_path, kind):
+    """I12, with an association each."""
+    limits = dict.fromkeys(
+        ("max_connections_per_host", "max_connections", "max_associations_per_host",
+         "max_associations"), 300
+    )  # fmt: skip
+    with open_door(tmp_path, reserve_mib=1, **limits) as door:
+        before = rss_mib()
+        hostile = [door.associated() for _ in range(200)]
+        if kind == "unread echoes":
+            door.narrow()
+        for wire in hostile:
+            speak(wire, ESTABLISHED[kind])
+        started = time.monotonic()
+        with door.wire(source="127.0.0.3") as wire:
+            assert wire.associate() == AC
+            assert wire.store(instance()) == 0
+        assert time.monotonic() - started < 2
+        if kind == "trickling":
+            for wire in hostile:
+                wire.send(b"\0")
+            time.sleep(0.5)
+        assert rss_mib() - before < 100
+        for wire in hostile:
+            wire.socket.close()
+        door.said("BAD_PDV" if kind == "crumbs in a PDU" else "ASSOC_ABORT")
+    assert not [p for p in door.files() if p.stat().st_size > 10_000]
+
+
+def speak(wire, pdus: tuple[bytes, ...]) -> None:
+    """All of it, or as much as is heard within a moment."""
+    wire.socket.settimeout(0.2)
+    with suppress(TimeoutError, ConnectionError):
+        for pdu in pdus:
+            wire.send(pdu)
+    wire.socket.settimeout(20)
 
 
 def rss_mib() -> float:

@@ -2,10 +2,11 @@
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -34,6 +35,7 @@ from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
 from dicom_node.web.app import create_app
+from dicom_node.web.connections import LIMITS
 from dicom_node.web.guard import MAX_DEPOSIT_BYTES
 
 RELATED = 'multipart/related; type="application/dicom"; boundary=cut'
@@ -94,7 +96,7 @@ def open_site(folder: Path, **settings: Any) -> Iterator[Site]:
     store = InstanceStore(folder / "store")
     port = free_port()
     app = create_app(Settings(**settings), ledger, store)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, **LIMITS))
     with log_lines() as lines:
         thread = threading.Thread(target=server.run)
         thread.start()
@@ -189,6 +191,7 @@ class TestRefused:
             "A900",
             "127.0.0.1",
         )
+        assert line["sop"] == uids(study)[1]
         assert site.said("UNPARSEABLE")["bytes"] == 9
         assert site.said("NO_DATASET")["status"] == "C000"
         assert site.leftovers() == []
@@ -315,6 +318,24 @@ class TestTheRequest:
         assert site.said("BODY_DEADLINE")["event"] == "web.reject"
         assert site.leftovers() == []
 
+    def test_a_body_that_comes_in_drops_is_408(self, site, monkeypatch):
+        """Each before the silence would be too long."""
+        monkeypatch.setattr("dicom_node.web.stow.SILENCE_S", 0.6)
+        head, _ = multipart(b"x").split(b"x\r\n")
+        sent = []
+
+        def dripping():
+            yield head
+            while len(sent) < 50 and not site.lines:
+                sent.append(b"x")
+                time.sleep(0.2)
+                yield b"x"
+
+        assert site.post(dripping()).status == 408
+        site.said("BODY_DEADLINE")
+        assert len(sent) < 50
+        assert site.leftovers() == []
+
     def test_70_a_compressed_body_is_415(self, site, study):
         body = gzip.compress(multipart(file_bytes(study[0])))
         assert site.post(body, Content_Encoding="gzip").status == 415
@@ -367,6 +388,52 @@ class TestTheRequest:
         site.said("ASSOC_ABORT")
         assert site.leftovers() == []
         assert kept(site, study) == set()
+
+
+class TestConnections:
+    def test_one_host_does_not_take_them_all(self, site):
+        held = [connect(site) for _ in range(64)]
+        assert closes(connect(site))
+        assert site.said("CONN_LIMIT")["peer"] == "127.0.0.1"
+        other = HTTPConnection("127.0.0.1", site.port, source_address=("127.0.0.2", 0))
+        other.request("GET", "/healthz")
+        assert other.getresponse().status == 200
+        for each in [*held, other]:
+            each.close()
+
+    @pytest.mark.parametrize("says", [b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "])
+    def test_one_that_asks_for_nothing_is_closed(self, site, monkeypatch, says):
+        monkeypatch.setattr("dicom_node.web.connections.HEAD_S", 0.3)
+        with connect(site) as idle:
+            idle.sendall(says)
+            with suppress(ConnectionError):
+                for _ in range(8):
+                    time.sleep(0.1)
+                    idle.sendall(b"x" if says else b"")
+            assert closes(idle)
+        site.said("NO_REQUEST")
+
+    def test_one_whose_request_takes_long_is_not(self, site, study, monkeypatch):
+        monkeypatch.setattr("dicom_node.web.connections.HEAD_S", 0.2)
+        whole = multipart(file_bytes(study[0]))
+
+        def slowly():
+            for start in range(0, len(whole), len(whole) // 4):
+                yield whole[start : start + len(whole) // 4]
+                time.sleep(0.3)
+
+        assert site.post(slowly()).status == 200
+
+
+def connect(site: Site) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", site.port), timeout=5)
+
+
+def closes(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
 
 
 def rss_kib() -> int:

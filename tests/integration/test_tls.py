@@ -63,6 +63,11 @@ def certificates(tool, tmp_path_factory):
 
 @pytest.fixture
 def door(certificates, tmp_path):
+    with open_tls_door(certificates, tmp_path) as opened:
+        yield opened
+
+
+def open_tls_door(certificates, tmp_path, **limits):
     folder = certificates.folder
     tls = {
         "certificate": folder / "node.pem",
@@ -70,8 +75,7 @@ def door(certificates, tmp_path):
         "authority": folder / "ca.pem",
     }
     callers = [{"ae_title": "CT1", "certificate_sha256": certificates.sha256("ct1")}]
-    with open_door(tmp_path, tls=tls, callers=callers) as opened:
-        yield opened
+    return open_door(tmp_path, tls=tls, callers=callers, **limits)
 
 
 def connect(door, context: ssl.SSLContext) -> Wire:
@@ -83,6 +87,41 @@ def test_the_right_certificate_is_served(door, certificates):
     with connect(door, certificates.client("ct1")) as wire:
         assert wire.socket.version() in ("TLSv1.2", "TLSv1.3")
         assert wire.associate(calling="CT1") == AC
+
+
+def test_a_request_that_comes_with_the_end_of_the_handshake(door, certificates):
+    """Both are read at once, before the connection is told that it is one."""
+    context = certificates.client("ct1")
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(coming, going)
+    with door.wire() as wire:
+        while not is_done(tls):
+            wire.send(going.read())
+            coming.write(wire.socket.recv(65536))
+        tls.write(request(calling="CT1"))
+        wire.send(going.read())
+        assert answer_of(tls, coming, wire)[:1] == bytes([AC])
+    assert not [line for line in door.lines if line["event"] == "assoc.reject"]
+
+
+def is_done(tls: ssl.SSLObject) -> bool:
+    try:
+        tls.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
+
+
+def answer_of(tls: ssl.SSLObject, coming: ssl.MemoryBIO, wire: Wire) -> bytes:
+    while True:
+        try:
+            return tls.read(65536)
+        except ssl.SSLWantReadError:
+            heard = wire.socket.recv(65536)
+            if not heard:
+                return b""
+            coming.write(heard)
 
 
 def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
@@ -126,6 +165,21 @@ def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
     assert time.monotonic() - started < 2
     assert all(wire.is_closed(4) for wire in silent)
     door.told(15)
+
+
+def test_15_200_silent_clients_leave_a_valid_one_served(certificates, tmp_path):
+    """I12, before the handshake; half of them have begun it."""
+    limits = {"max_connections": 600, "max_connections_per_host": 300}
+    with open_tls_door(certificates, tmp_path, **limits) as door:
+        silent = [door.wire() for _ in range(200)]
+        for wire in silent[::2]:
+            wire.send(b"\x16\x03\x01\x02\x00\x01")
+        started = time.monotonic()
+        with connect(door, certificates.client("ct1")) as wire:
+            assert wire.associate(calling="CT1") == AC
+        assert time.monotonic() - started < 2
+        for wire in silent:
+            wire.socket.close()
 
 
 def test_old_tls_is_refused(door, certificates):

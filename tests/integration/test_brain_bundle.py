@@ -76,7 +76,7 @@ def test_the_bundle_is_small_and_says_whose_data_it_learnt_from(bundle):
     card = (bundle.path / "card.md").read_text("utf-8")
     assert "Cheng" in card
     assert "CC BY 4.0" in card
-    assert {"Cases called right", "Dice of the outlines", "Heat map's peak in the mask"} <= {
+    assert {"Cases called right", "Dice of the outlines", "Heat map's place in the mask"} <= {
         row.name for row in bundle.manifest.card.performance
     }
 

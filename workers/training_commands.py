@@ -25,6 +25,11 @@ DataOption = Annotated[
     typer.Option(exists=True, file_okay=False, help="A folder with data.csv beside its images."),
 ]
 
+OutOfScopeOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, help="DICOM files that the bundle is not for: are they noticed?"),
+]
+
 
 def brain_mr_tumour(
     output: FolderArgument,
@@ -33,6 +38,7 @@ def brain_mr_tumour(
         Path | None, typer.Option(help="Where the training goes on from when it was stopped.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other figures, much alike.")] = 0,
+    out_of_scope: OutOfScopeOption = None,
 ) -> None:
     """Train brain-mr-tumour on folds 1 to 3 of brain-tumour-cheng: an hour on two cores."""
     from workers.training.brain.recipe import train_brain
@@ -40,10 +46,12 @@ def brain_mr_tumour(
     started = datetime.now(UTC)
     home = state or output.with_name(f"{output.name}-state")
     with Bars() as show:
-        bundle = train_brain(output, data, home, seed=seed, progress=show)
+        bundle = train_brain(
+            output, data, home, seed=seed, out_of_scope=out_of_scope, progress=show
+        )
     minutes = (datetime.now(UTC) - started).total_seconds() / 60
     console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
-    _print({row.name: row for row in bundle.manifest.card.performance})
+    _print({row.title: row for row in bundle.manifest.card.performance})
 
 
 def task(
@@ -58,7 +66,7 @@ def task(
         raise ConfigurationError(f"there is no recipe {name}; there are: {', '.join(MODULES)}")
     with Bars() as show:
         bundle = recipe_of(name).train(output, seed, show)
-    _print({row.name: row for row in bundle.manifest.card.performance})
+    _print({row.title: row for row in bundle.manifest.card.performance})
 
 
 def evaluate(
@@ -68,13 +76,18 @@ def evaluate(
     fold: FoldOption = None,
     rename: RenameOption = None,
     spacing_mm: SpacingOption = None,
-    out_of_scope: Annotated[
-        Path | None,
-        typer.Option(exists=True, help="DICOM files that the bundle is not for: are they noticed?"),
-    ] = None,
+    out_of_scope: OutOfScopeOption = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.")] = None,
 ) -> None:
-    """Measure a bundle on a data set, and write one page with figures and intervals."""
+    """Measure a bundle on a data set, and write one page with figures and intervals.
+
+    The data is a folder with data.csv, a row a case: image (a file, or a folder of DICOM files),
+    patient, and what is true. Of targets: label, what the case shows, several with ; between. Of a
+    quantity: a column called as it is, with the number. Of segments, boxes and heat maps: mask, the
+    same pixels, above 0 where it is; of several segments or boxes the value n is the manifest's
+    n-th. Of images that are made: reference, what should be made. Also read where they are there:
+    fold, sex, age, manufacturer, slice_thickness.
+    """
     from workers.by_hand import find_bundle
     from workers.training.evaluation.run import run
 

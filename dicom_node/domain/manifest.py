@@ -10,7 +10,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from dicom_node.domain.outputs import Classification, Detection, Output, Regression, Segmentation
+from dicom_node.domain.outputs import (
+    Classification,
+    Detection,
+    Image,
+    Output,
+    Regression,
+    Segmentation,
+)
 from dicom_node.domain.outputs import Segment as Segment
 from dicom_node.domain.outputs import Target as Target
 from dicom_node.domain.part import Part
@@ -246,6 +253,16 @@ class ModelManifest(Part):
     def detection(self) -> Detection | None:
         """The detection heads, if there are some."""
         return next((o for o in self.outputs if isinstance(o, Detection)), None)
+
+    @property
+    def regression(self) -> Regression | None:
+        """The numbers that it measures, if there are some."""
+        return next((o for o in self.outputs if isinstance(o, Regression)), None)
+
+    @property
+    def image(self) -> Image | None:
+        """The image that it makes, if it makes one."""
+        return next((o for o in self.outputs if isinstance(o, Image)), None)
 
     @property
     def explained(self) -> Classification | Detection | Regression | None:

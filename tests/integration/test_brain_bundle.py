@@ -73,10 +73,14 @@ def test_a_ct_is_refused_before_anything_is_asked_about_its_pixels(bundle, tmp_p
 
 def test_the_bundle_is_small_and_says_whose_data_it_learnt_from(bundle):
     assert (bundle.path / "model.keras").stat().st_size <= 8e6
+    from workers.training.brain.text import DECISION, INTERVALS
+    from workers.training.text import card_text
+
     card = (bundle.path / "card.md").read_text("utf-8")
+    assert card == card_text(bundle.manifest, INTERVALS, DECISION)
     assert "Cheng" in card
     assert "CC BY 4.0" in card
-    assert {"Cases called right", "Dice of the outlines", "Heat map's peak in the mask"} <= {
+    assert {"Cases called right", "Dice of the outlines", "Heat map's place in the mask"} <= {
         row.name for row in bundle.manifest.card.performance
     }
 

@@ -1,79 +1,19 @@
 """Cases of known place measure maps of sequences, boxes, views and numbers, too; no others."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK
-from PIL import Image
+from data_sets import SEED, drawn, drawn_views
 
 from dicom_node.catalog import open_bundle
 from dicom_node.doctor import Health
 from dicom_node.domain.errors import ConfigurationError
-from dicom_node.testing.study import save_study
 
 pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
 
 BUNDLES = Path(__file__).parents[2] / "workers" / "bundles" / "tasks"
-SEED = 70_000
-
-
-def save(values, images, path: Path) -> None:
-    volume = SimpleITK.GetImageFromArray(values)
-    volume.SetSpacing([float(mm) for mm in reversed(images.spacing_mm)])
-    SimpleITK.WriteImage(volume, str(path))
-
-
-def drawn(home: Path, name: str, label: str, count: int) -> Path:
-    """Phantoms as NIfTI files with masks; some of them have nothing to find."""
-    from workers.training.tasks import recipe_of
-    from workers.training.tasks.phantoms import of
-
-    rows = []
-    for folder in ("images", "masks"):
-        (home / folder).mkdir(parents=True)
-    for seed in range(SEED, SEED + count):
-        planted = recipe_of(name).plant(seed)
-        source = of(planted).phantom
-        mask = source.body if label == "Diameter" else source.lesion
-        save(planted.images.pixels, planted.images, home / "images" / f"{seed}.nii.gz")
-        save(mask.astype("u1"), planted.images, home / "masks" / f"{seed}.nii.gz")
-        rows.append({"id": seed, "label": label if mask.any() else "", "patient": seed})
-    write_table(home, rows)
-    return home
-
-
-def drawn_views(home: Path, count: int) -> Path:
-    """A study a breast, and a mask for each view that shows a mass: in a folder, called as it."""
-    from dicom_node.testing.mammogram import VIEWS, breast_and_mass, make_mammograms
-
-    rows = []
-    for seed in range(SEED, SEED + count):
-        there = ((True, True), (True, True), (True, False), (False, False))[seed % 4]
-        views = zip(VIEWS, there, strict=True)
-        drawn = [(view, *breast_and_mass(seed, view, mass=mass)) for view, mass in views]
-        study, masks = home / "images" / str(seed), home / "masks" / str(seed)
-        instances = make_mammograms([("L", view, pixels) for view, pixels, _ in drawn])
-        files = save_study(instances, study)
-        masks.mkdir(parents=True)
-        for (_, _, mask), file in zip(drawn, files, strict=True):
-            if mask.any():
-                image = Image.fromarray((mask * 255).astype("u1"))
-                image.save(masks / file.with_suffix(".png").name)
-        label = "Mass" if all(there) else ""
-        row = {"image": f"images/{seed}", "mask": f"masks/{seed}", "label": label, "patient": seed}
-        rows.append(row)
-    write_table(home, rows)
-    return home
-
-
-def write_table(home: Path, rows: list[dict]) -> None:
-    with (home / "data.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
 
 
 def cases(home: Path, name: str, label: str, count: int):

@@ -11,10 +11,11 @@ from dicom_node.catalog import BundleFolder
 from workers.training.brain.text import manifest_text
 from workers.training.evaluation import curves
 from workers.training.evaluation import figures as figures_module
-from workers.training.evaluation.cases import Place, Seen
-from workers.training.evaluation.figures import Cases, by_target, calibration_gap, overall
-from workers.training.evaluation.page import confusion, evaluate, page
-from workers.training.evaluation.scope import scope
+from workers.training.evaluation.figures import Cases, by_target, calibration_gap
+from workers.training.evaluation.page import evaluate, page
+from workers.training.evaluation.scope import Foreign, held_out, scope
+from workers.training.evaluation.sections import confusion, overall, scores, sections
+from workers.training.evaluation.seen import Outline, Place, Seen
 from workers.training.evaluation.subgroups import subgroups
 from workers.training.text import parse
 
@@ -31,12 +32,15 @@ TYPES = 3
 
 
 def case(number, truth, probabilities, **more):
+    """The likeliest is called, unless none is likelier."""
+    rest = 1 - sum(probabilities)
+    likeliest = np.argmax([*probabilities, rest])
     return Seen(
         name=f"{number}",
         patient=more.pop("patient", f"p{number}"),
         truth=np.arange(TYPES) == truth,
         probabilities=np.array(probabilities, np.float32),
-        logits=np.log(np.array(probabilities, np.float32) + 1e-6),
+        called=more.pop("called", np.arange(TYPES) == likeliest),
         seconds=0.5,
         frames=1,
         facts=more.pop("facts", {}),
@@ -61,7 +65,7 @@ def figures(seen):
     return overall(Cases(seen, MANIFEST))
 
 
-def test_only_the_likeliest_of_types_that_exclude_each_other_is_called():
+def test_what_the_report_calls_present_is_measured():
     cases = Cases([case(0, 1, (0.4, 0.45, 0.1)), case(1, -1, (0.1, 0.2, 0.1))], MANIFEST)
     assert cases.calls.tolist() == [[False, True, False], [False, False, False]]
     assert cases.right.tolist() == [True, True]
@@ -123,7 +127,7 @@ def test_a_few_cases_all_called_right_do_not_make_certainty(patients, lowest):
     ],
 )
 def test_the_page_says_of_whom_the_cases_are(tmp_path, patients, words, units):
-    seen = [case(n, 0, (0.8, 0.1, 0.1), patient=patient) for n, patient in enumerate(patients)]
+    seen = [case(n, n, (0.8, 0.1, 0.1), patient=patient) for n, patient in enumerate(patients)]
     html = " ".join(page(evaluate(BundleFolder(tmp_path, MANIFEST, ""), "data", seen)).split())
     assert words in html
     assert html.count(units) == 1 + TYPES
@@ -141,26 +145,72 @@ def test_calibration_error_is_the_gap_between_saying_and_being():
 
 def test_places_stand_beside_their_baselines_and_count_only_cases_with_a_mask():
     seen = [
-        case(0, 0, (0.8, 0.1, 0.1), place=Place(True, False, True), dice=0.9),
-        case(1, 0, (0.8, 0.1, 0.1), place=Place(False, False, True), dice=0.7),
+        case(
+            0,
+            0,
+            (0.8, 0.1, 0.1),
+            place=Place(True, 0.8, 0.5, False, True),
+            outlines={"Tumour": Outline(0.9, 2.0)},
+        ),
+        case(
+            1,
+            0,
+            (0.8, 0.1, 0.1),
+            place=Place(False, None, None, False, True),
+            outlines={"Tumour": Outline(0.7, None)},
+        ),
         case(2, 0, (0.8, 0.1, 0.1)),
     ]
     found = figures(seen)
     assert found["Dice of the outlines"].value == pytest.approx(0.8)
-    assert found["Heat map's peak in the mask"].value == 0.5
+    assert found["Heat map's place in the mask"].value == 0.5
     assert found["Image centre in the mask"].value == 0
     assert found["Average mask's peak in the mask"].value == 1
-    assert {found[name].cases for name in list(found)[3:]} == {2}
+    assert found["Heat map's evidence inside the mask"].value == 0.8
+    assert found["Overlap (IoU) of mask and as many hottest pixels"].value == 0.5
+    counts = {name: figure.cases for name, figure in list(found.items())[3:]}
+    of_maps = [name for name, count in counts.items() if count == 1]
+    assert of_maps == [
+        "95 % Hausdorff distance of the outlines (mm)",
+        "Heat map's evidence inside the mask",
+        "Overlap (IoU) of mask and as many hottest pixels",
+    ]
+    assert {*counts.values()} == {1, 2}
 
 
 def test_subgroups_have_gaps_and_too_few_cases_say_nothing():
     good = [case(n, 0, (0.8, 0.1, 0.1), facts={"sex": "F", "age": "063Y"}) for n in range(10)]
     bad = [case(n, 1, (0.8, 0.1, 0.1), facts={"sex": "M", "age": "17"}) for n in range(10, 20)]
     few = [case(n, 1, (0.8, 0.1, 0.1), facts={"sex": "O"}) for n in range(20, 23)]
-    found = subgroups(Cases([*good, *bad, *few], MANIFEST))
-    assert [(s.name, s.right.value) for s in found["sex"]] == [("F", 1.0), ("M", 0.0)]
-    assert found["sex"][0].gap.value == 1.0
-    assert [s.name for s in found["age"]] == ["40 to 65 years", "below 18 years"]
+    cases = Cases([*good, *bad, *few], MANIFEST)
+    found = subgroups(cases, scores(cases))
+    right = [(s.name, s.scores["Cases called right"].value.value) for s in found["sex"]]
+    assert right == [("F", 1.0), ("M", 0.0)]
+    assert found["sex"][0].scores["Cases called right"].gap.value == 1.0
+    assert [s.name for s in found["age"]] == ["below 18 years", "40 to 65 years"]
+
+
+def test_the_precision_of_a_perfect_order_is_1_up_to_the_last_case():
+    truth, said = np.array([True, True, False, False]), np.array([0.9, 0.8, 0.3, 0.1])
+    assert (curves._precision(truth, said) == 1).all()
+
+
+def test_each_target_that_no_other_excludes_has_a_table_of_its_own():
+    plan = MANIFEST.outputs[0].model_copy(update={"exclusive": False})
+    manifest = MANIFEST.model_copy(update={"outputs": (plan, *MANIFEST.outputs[1:])})
+    both = np.array([True, True, False])
+    seen = [
+        case(0, 0, (0.8, 0.7, 0.1), called=both),
+        case(1, 1, (0.8, 0.1, 0.1), called=np.array([True, False, False])),
+        case(2, 0, (0.1, 0.1, 0.1), called=~both),
+    ]
+    cases = Cases(seen, manifest)
+    first, *_ = [s.counts for s in sections(cases) if s.title == "Meningioma"]
+    assert first == {
+        "present": {"present": 1, "absent": 1},
+        "absent": {"present": 1, "absent": 0},
+    }
+    assert "What was called what" not in [s.title for s in sections(cases)]
 
 
 def test_confusion_counts_every_case_once():
@@ -170,15 +220,32 @@ def test_confusion_counts_every_case_once():
     assert sum(table[name][name] for name in table) == cases.right.sum()
 
 
-def test_scope_is_two_shares():
-    found = scope(np.array([0.5, 1.2]), np.array([3.0, 0.9, 2.0, 5.0]))
-    assert (found.alarms.value, found.noticed.value) == (0.5, 0.75)
+def test_a_series_out_of_scope_is_noticed_by_the_rules_or_by_most_of_its_images():
+    series = [
+        Foreign(refused=True, scores=np.zeros(0)),
+        Foreign(refused=True, scores=np.array([0.5, 0.6, 7.0])),
+        Foreign(refused=False, scores=np.array([3.0, 0.9, 2.0])),
+        Foreign(refused=False, scores=np.array([0.5])),
+    ]
+    found = scope(np.array([0.5, 1.2]), series)
+    assert (found.noticed.value, found.noticed.cases) == (0.75, 4)
+    assert (found.alone.value, found.alone.cases) == (pytest.approx(1 / 3), 3)
+    assert (found.alarms.value, found.alarms.cases) == (0.5, 2)
+
+
+def test_nobody_sets_the_limit_that_its_own_false_alarms_are_counted_by():
+    one, other = np.linspace(0, 1, 101), np.linspace(0, 2, 101)
+    scores = held_out(one, other)
+    assert (scores > 1).sum() == 51  # half of the others lie above the limit of the first
+    assert not (scores[:101] > 1).any()
 
 
 def test_the_page_stands_alone_and_shows_what_was_measured(tmp_path):
     seen = random_cases(40, facts={"manufacturer": "<b>Maker</b>"})
     bundle = BundleFolder(Path(tmp_path), MANIFEST, "ab" * 32)
-    found = evaluate(bundle, "data & more", seen, scope(np.zeros(3), np.full(4, 2.0)))
+    found = evaluate(
+        bundle, "data & more", seen, scope(np.zeros(3), [Foreign(False, np.full(4, 2.0))])
+    )
     html = page(found)
     assert html.count("<svg") == 1 + 2 * TYPES
     assert not re.search(r"<script|(?:src|href)\s*=|url\(|@import", html)

@@ -70,3 +70,19 @@ def test_a_figure_of_a_subgroup_says_so_on_the_card():
     manifest = parse(manifest_text() + rows)
     assert manifest.card.performance[-1].subgroup == "Sex: F"
     assert "| Right (Sex: F) | 0.500 | 0.400 to 0.600 | 9 |" in card_text(manifest, "", "")
+
+
+def test_check_tells_a_silent_card_from_one_that_says_it_all(tmp_path):
+    from dicom_node.catalog import BundleFolder
+    from dicom_node.doctor import Health
+    from workers.check import _card
+    from workers.training.phantom_text import manifest_text
+    from workers.training.text import parse
+
+    bundle = BundleFolder(tmp_path, parse(manifest_text()), "")
+    (tmp_path / "card.md").write_text(CARD, "utf-8")
+    assert _card(bundle).health is Health.OK
+    (tmp_path / "card.md").write_text(CARD.replace("## Limits\n", ""), "utf-8")
+    said = _card(bundle)
+    assert (said.health, said.found) == (Health.NOTE, "does not say: Limits")
+    assert "add ## Limits: what it does not know" in said.advice

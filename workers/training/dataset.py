@@ -12,9 +12,12 @@ one series, or of the views of one study. Columns, in any order:
   other files folds are taken for what they say they are, as long as no image is in two;
 - ``mask``: a file with the same pixels, above 0 where the finding is, or the structure that a
   number measures; of a folder of DICOM files also a folder with a mask for each of them, called as
-  it is: an image without one shows nothing;
+  it is: an image without one shows nothing. Of several segments or targets, which ``evaluate``
+  measures one by one, the value n is the n-th of the manifest;
+- a column called as a quantity of the manifest: its true number, in the manifest's unit;
+- ``reference``: what a model that makes images should make of it, a file or a folder as the image;
 - ``spacing_mm``: of an image file's pixels; ``sex``, ``age``, ``manufacturer``,
-  ``slice_thickness``: subgroups to measure.
+  ``slice_thickness``: subgroups to measure; of an image file also how thick a slice it is, in mm.
 """
 
 import csv
@@ -46,10 +49,14 @@ class Example:
     mask: Path | None = None
     spacing_mm: float | None = None
     facts: Mapping[str, str] | None = None
+    reference: Path | None = None
+    """What a model should make of the image: a file, or a folder of DICOM files."""
+    columns: Mapping[str, str] | None = None
+    """All that its row says, by the names of the columns in lower case."""
 
 
-def read_data(folder: Path) -> tuple[Example, ...]:
-    """The cases of a data set, in the order of its table.
+def read_data(folder: Path, *, labelled: bool = True) -> tuple[Example, ...]:
+    """The cases of a data set, in the order of its table; only those of targets are ``labelled``.
 
     Raises ConfigurationError: no table or several, a column or a file that is missing, and a
     patient or an image in more than one fold.
@@ -58,7 +65,7 @@ def read_data(folder: Path) -> tuple[Example, ...]:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ConfigurationError(f"{folder}: its table has no rows")
-    examples = _with_folds([_example(folder, row) for row in rows])
+    examples = _with_folds([_example(folder, row, labelled) for row in rows])
     refuse_leaks(examples)
     return examples
 
@@ -95,7 +102,7 @@ def _table(folder: Path) -> Path:
     return named[0]
 
 
-def _example(folder: Path, row: Mapping[str, str | None]) -> Example:
+def _example(folder: Path, row: Mapping[str, str | None], labelled: bool) -> Example:
     given = {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
     image = _file(folder, given, "image", "images")
     if image is None:
@@ -104,20 +111,24 @@ def _example(folder: Path, row: Mapping[str, str | None]) -> Example:
     example = Example(
         name=given.get("id") or given["image"],
         image=image,
-        labels=frozenset(filter(None, map(str.strip, _labels(folder, given).split(";")))),
+        labels=frozenset(filter(None, map(str.strip, _labels(folder, given, labelled).split(";")))),
         fold=given.get("fold", ""),
         patient=given.get("patient") or None,
         mask=_file(folder, given, "mask", "masks"),
         spacing_mm=float(spacing) if spacing else None,
         facts={name: given[name] for name in FACTS if given.get(name)},
+        reference=_file(folder, {"reference": given.get("reference", "")}, "reference", ""),
+        columns=given,
     )
     return _with_headers(example) if image.is_dir() else example
 
 
-def _labels(folder: Path, given: Mapping[str, str]) -> str:
+def _labels(folder: Path, given: Mapping[str, str], labelled: bool) -> str:
     for column in ("name", "label"):
         if column in given:
             return given[column]
+    if not labelled:
+        return ""
     raise ConfigurationError(f"{folder}: its table needs a column label: what each case shows")
 
 

@@ -1,5 +1,6 @@
 """A case of a data set -> the images that a model is given, and the truth about them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from workers.training.dataset import Example
 from workers.volume import read_input, read_series
 
 NIFTI = (".nii", ".nii.gz")
+SLICE_MM = 5.0
+"""Of an image file whose table does not say how thick a slice it is: as most series in 2-D."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -32,7 +35,7 @@ def read_images(example: Example, spacing_mm: float | None = None) -> SourceImag
         return _nifti(example.image)
     pixels = _image(example.image)[None]
     spacing = example.spacing_mm or spacing_mm
-    affine = None if spacing is None else _flat(spacing)
+    affine = None if spacing is None else _flat(spacing, _thickness(example))
     return SourceImages((), _frames(len(pixels)), pixels, affine)
 
 
@@ -56,6 +59,11 @@ def read_mask(example: Example, images: SourceImages) -> BoolArray | None:
 
     Raises ConfigurationError for a mask of another size than its images, or of none of them.
     """
+    values = _values(example, images)
+    return None if values is None else np.asarray(values > 0)
+
+
+def _values(example: Example, images: SourceImages) -> FloatArray | None:
     if example.mask is None:
         return None
     if example.mask.is_dir():
@@ -63,7 +71,36 @@ def read_mask(example: Example, images: SourceImages) -> BoolArray | None:
     return _drawn(example, example.mask, images.pixels.shape)
 
 
-def _drawn(example: Example, file: Path, shape: tuple[int, ...]) -> BoolArray:
+def read_parts(example: Example, images: SourceImages, count: int) -> BoolArray | None:
+    """(parts, frames, rows, columns): where each of so many things is, by the mask's values.
+
+    The value n means the n-th of them; of one alone all above 0 do. Raises what ``read_mask``
+    raises, and ConfigurationError for values that mean none of them.
+    """
+    values = _values(example, images)
+    if values is None:
+        return None
+    if count == 1:
+        return np.asarray(values > 0)[None]
+    strange = set(np.unique(values).tolist()) - set(range(count + 1))
+    if strange:
+        raise ConfigurationError(
+            f"the mask of {example.name} has the value {min(strange):g}: write 1 to {count}, in "
+            "the order of the manifest, and 0 elsewhere"
+        )
+    return np.stack([values == number for number in range(1, count + 1)])
+
+
+def read_reference(
+    example: Example, plan: ModelInput, spacing_mm: float | None
+) -> SourceImages | None:
+    """What a model should make of a case; none where nobody says it. Raises as ``read_case``."""
+    if example.reference is None:
+        return None
+    return read_case(replace(example, image=example.reference), plan, spacing_mm)
+
+
+def _drawn(example: Example, file: Path, shape: tuple[int, ...]) -> FloatArray:
     nifti = file.name.endswith(NIFTI)
     mask = (
         SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))) if nifti else _image(file)[None]
@@ -73,13 +110,13 @@ def _drawn(example: Example, file: Path, shape: tuple[int, ...]) -> BoolArray:
             f"the mask of {example.name} has the shape {mask.shape}, and its images have "
             f"{shape}: draw it on the same pixels"
         )
-    return np.asarray(mask > 0)
+    return np.asarray(mask, np.float32)
 
 
-def _masks(example: Example, folder: Path, images: SourceImages) -> BoolArray:
+def _masks(example: Example, folder: Path, images: SourceImages) -> FloatArray:
     """Of a file for each image, called as it is; an image without one shows nothing."""
     files = {_stem(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
-    whole = np.zeros(images.pixels.shape, bool)
+    whole = np.zeros(images.pixels.shape, np.float32)
     for image in dicom_files(example.image):
         name = image.relative_to(example.image)
         file = files.pop(str(name), None) or files.pop(_stem(name), None)
@@ -127,11 +164,23 @@ def _nifti(path: Path) -> SourceImages:
     return SourceImages((), _frames(len(pixels)), pixels, affine)
 
 
-def _flat(spacing_mm: float) -> NDArray[np.float64]:
+def _flat(spacing_mm: float, thickness_mm: float) -> NDArray[np.float64]:
     """An axial image at the origin."""
     affine = np.zeros((4, 4))
-    affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = 1, spacing_mm, spacing_mm, 1
+    affine[2, 0], affine[1, 1], affine[0, 2] = thickness_mm, spacing_mm, spacing_mm
+    affine[3, 3] = 1
     return affine
+
+
+def _thickness(example: Example) -> float:
+    """Raises ConfigurationError where the table writes something else."""
+    written = (example.facts or {}).get("slice_thickness") or str(SLICE_MM)
+    try:
+        return float(written)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{example.name}: slice_thickness is {written!r}, and is a number in mm"
+        ) from error
 
 
 def _frames(count: int) -> tuple[FrameReference, ...]:

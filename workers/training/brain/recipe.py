@@ -1,19 +1,22 @@
 """The recipe of the reference bundle ``brain-mr-tumour``: a data set in, a bundle folder out."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from dicom_node.catalog import BundleFolder
+from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.arrays import FloatArray
 from explain import outliers
 from explain.projection import Grid
 from workers.arrays import Arrays
+from workers.asked import AVERAGE_MASK
+from workers.bundle import reference_of
 from workers.keras_model import KerasModel
+from workers.loading import load_model
 from workers.model import Model
 from workers.packaging import package_file
 from workers.preprocess import prepare
@@ -23,12 +26,11 @@ from workers.training.brain.choose import ask, choose
 from workers.training.brain.data import CHENG_MM, collect, read_folds
 from workers.training.brain.example import example
 from workers.training.brain.fit import fit
+from workers.training.brain.measuring import measure
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
-from workers.training.brain.text import DECISION, INTERVALS, Measured, manifest_text
+from workers.training.brain.text import DECISION, INTERVALS, Chosen, Measured, manifest_text
 from workers.training.dataset import Example
-from workers.training.evaluation.cases import AVERAGE_MASK, look
-from workers.training.evaluation.figures import Cases, overall
 from workers.training.masked import Cases as MaskedCases
 from workers.training.masked import trust
 from workers.training.measures import Figure
@@ -88,11 +90,13 @@ def train_brain(
     *,
     seed: int = 0,
     steps: int = STEPS,
+    out_of_scope: Path | None = None,
     progress: Progress = silent,
 ) -> BundleFolder:
     """Train on folds 1 to 3, choose on fold 4, measure, and write the bundle.
 
-    ``state`` keeps how far the training has come. Raises what ``Data.read`` raises.
+    ``state`` keeps how far the training has come; ``out_of_scope`` holds DICOM files that are no
+    contrast T1 MR of the brain. Raises what ``Data.read`` raises.
     """
     data = Data.read(data_folder)
     slices, choosing = (collect(each, progress) for each in (data.training, data.choosing))
@@ -102,19 +106,48 @@ def train_brain(
     chosen = choose(answers)
     reference = _reference(draft, data, slices, np.stack([a.features for a in answers]), progress)
     model = KerasModel(parse(manifest_text(chosen)), network, reference)
-    figures = measure(model, data.choosing, reference, progress)
+    measured = measure(model, data.choosing, data.measured_on, out_of_scope, progress)
     trusted = trust(model, network, MaskedCases(data.choosing, CHENG_MM), progress)
     chosen = replace(chosen, verdict=trusted.verdict, check=trusted.check)
-    measured = (Measured(figures, data.measured_on), Measured(trusted.figures, data.judged_on))
+    measured = (*measured, Measured(trusted.figures, data.judged_on))
     return _write(folder, network, manifest_text(chosen, measured, data.trained_on), reference)
 
 
-def measure(
-    model: Model, examples: Sequence[Example], reference: Arrays, progress: Progress
-) -> Mapping[str, Figure]:
-    """The figures of the card."""
-    seen = list(look(model, examples, reference=reference, spacing_mm=CHENG_MM, progress=progress))
-    return overall(Cases(seen, model.manifest))
+def measure_again(
+    folder: Path,
+    bundle: BundleFolder,
+    data_folder: Path,
+    *,
+    out_of_scope: Path | None = None,
+    progress: Progress = silent,
+) -> BundleFolder:
+    """Measure a trained bundle anew, and write it; weights and verdict stay.
+
+    Raises what ``Data.read`` raises.
+    """
+    data, manifest = Data.read(data_folder), bundle.manifest
+    plan = manifest.explanation
+    (segment,) = manifest.segmentation.segments if manifest.segmentation else ()
+    model = load_model(bundle)
+    chosen = Chosen(
+        temperature=manifest.targets[0].temperature,
+        mask_threshold=segment.threshold,
+        full_scale=plan.full_scale,
+        verdict=plan.verdict,
+        check=plan.check,
+    )
+    judged = {
+        row.name: Figure(row.value, row.low, row.high, row.cases)
+        for row in manifest.card.performance
+        if row.data == data.judged_on
+    }
+    measured = (
+        *measure(model, data.choosing, data.measured_on, out_of_scope, progress),
+        Measured(judged, data.judged_on),
+    )
+    network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
+    text = manifest_text(chosen, measured, data.trained_on)
+    return _write(folder, network, text, reference_of(bundle))
 
 
 def average_mask(slices: Slices) -> FloatArray:

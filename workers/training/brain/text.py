@@ -34,6 +34,7 @@ class Measured:
 
     figures: Mapping[str, Figure]
     data: str
+    subgroup: str = ""
 
 
 CHECKED = "maps that the verdict was not fitted on, against maps that know nothing"
@@ -76,7 +77,9 @@ def manifest_text(
         full_scale=chosen.full_scale,
         trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
         training_data=json.dumps(training_data),
-        performance="".join(performance_text(each.figures, each.data) for each in measured),
+        performance="".join(
+            performance_text(each.figures, each.data, each.subgroup) for each in measured
+        ),
     )
 
 

@@ -59,12 +59,8 @@ def _curve(cases: Cases, column: int, curve: Curve) -> Iterator[Markup]:
     truth, said = cases.truth[:, column], cases.probabilities[:, column]
     if not 0 < truth.sum() < len(truth):
         return
-    rng, groups = np.random.default_rng(0), cases.units
-    heights = []
-    for _ in range(CURVES):
-        rows = np.concatenate([groups[n] for n in rng.integers(0, len(groups), len(groups))])
-        if 0 < truth[rows].sum() < len(rows):
-            heights.append(curve(truth[rows], said[rows]))
+    drawn = (rows for rows in cases.samples(CURVES) if 0 < truth[rows].sum() < len(rows))
+    heights = [curve(truth[rows], said[rows]) for rows in drawn]
     low, high = np.quantile(heights, (0.025, 0.975), axis=0)
     yield drawing.band(_points(low), _points(high), "curve")
     yield drawing.line(_points(curve(truth, said)), "curve")
@@ -80,5 +76,7 @@ def _roc(truth: BoolArray, said: FloatArray) -> NDArray[np.floating]:
 
 
 def _precision(truth: BoolArray, said: FloatArray) -> NDArray[np.floating]:
+    """Of several points with one recall, the strictest: the others call more for nothing."""
     precision, recall, _ = precision_recall_curve(truth, said)
-    return np.asarray(np.interp(AT, recall[::-1], precision[::-1]))
+    reached, strictest = np.unique(recall[::-1], return_index=True)
+    return np.asarray(np.interp(AT, reached, precision[::-1][strictest]))

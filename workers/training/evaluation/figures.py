@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.manifest import ModelManifest
-from workers.training.evaluation.cases import Seen
+from workers.training.evaluation.seen import Seen
 from workers.training.measures import Figure, proportion
 
 SAMPLES = 500
@@ -21,6 +21,8 @@ BINS = 10
 Rows = NDArray[np.intp]
 Statistic = Callable[[Rows], float]
 """Of some rows of the cases; nan where they do not tell."""
+Values = Sequence[float | None]
+"""Of each case; none where it has none."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Cases:
         return sum(each.patient is None for each in self.seen)
 
     @property
+    def unit(self) -> str:
+        """What samples are made of."""
+        return "cases" if self.unknown else "patients"
+
+    @property
     def exclusive(self) -> bool:
         """Whether one answer at most is true."""
         plan = self.manifest.classification
@@ -66,12 +73,8 @@ class Cases:
 
     @cached_property
     def calls(self) -> BoolArray:
-        """(cases, targets): what the bundle calls present at its operating points."""
-        reached = self.probabilities >= [t.threshold for t in self.manifest.targets]
-        if not self.exclusive:
-            return np.asarray(reached)
-        best = np.arange(reached.shape[1]) == self.probabilities.argmax(axis=1)[:, None]
-        return np.asarray(reached & best)
+        """(cases, targets): what the report calls present."""
+        return np.stack([each.called for each in self.seen])
 
     @cached_property
     def right(self) -> BoolArray:
@@ -90,16 +93,21 @@ class Cases:
         rows, best = np.arange(len(said)), said.argmax(axis=1)
         return said[rows, best], true[rows, best]
 
-    def of(self, values: Sequence[float | None]) -> Statistic:
+    def of(self, values: Values) -> Statistic:
         """The mean of what cases have a value for."""
         known = np.array([np.nan if value is None else float(value) for value in values])
         return lambda rows: float(_mean(known[rows]))
 
+    def samples(self, count: int) -> Iterator[Rows]:
+        """The rows of as many ``units``, drawn again and again: the same in every run."""
+        rng, groups = np.random.default_rng(0), self.units
+        for _ in range(count):
+            drawn = rng.integers(0, len(groups), len(groups))
+            yield np.concatenate([groups[number] for number in drawn])
+
     def figure(self, statistic: Statistic, cases: int | None = None) -> Figure:
         """The statistic, and the middle 95 % of it over seeded samples of ``units``."""
-        rng, groups = np.random.default_rng(0), self.units
-        drawn = (rng.integers(0, len(groups), len(groups)) for _ in range(SAMPLES))
-        values = [statistic(np.concatenate([groups[n] for n in chosen])) for chosen in drawn]
+        values = [statistic(rows) for rows in self.samples(SAMPLES)]
         known = np.array(values)[~np.isnan(values)]
         low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
         every = np.arange(len(self.seen))
@@ -117,32 +125,30 @@ class Cases:
         likely = proportion(round(found.value * count), count)
         return replace(found, low=likely.low, high=likely.high)
 
+    def means(self, named: Mapping[str, Values]) -> Mapping[str, Figure]:
+        """Of what cases have a value for; a name that no case has one for is left out."""
+        return {name: self.figure(self.of(values), n) for name, values, n in _known(named)}
 
-def overall(cases: Cases) -> Mapping[str, Figure]:
-    """By name: accuracy, calibration, outlines, and places beside their baselines."""
-    found = {
+    def shares(self, named: Mapping[str, Values]) -> Mapping[str, Figure]:
+        """The same of yes and no."""
+        return {name: self.share(self.of(values), n) for name, values, n in _known(named)}
+
+
+def _known(named: Mapping[str, Values]) -> Iterator[tuple[str, Values, int]]:
+    """Each with how many cases have a value."""
+    for name, values in named.items():
+        count = sum(value is not None for value in values)
+        if count:
+            yield name, values, count
+
+
+def answered(cases: Cases) -> Mapping[str, Figure]:
+    """Of models with targets: accuracy and calibration."""
+    return {
         "Cases called right": cases.share(lambda rows: float(cases.right[rows].mean())),
         "Calibration error (ECE)": cases.figure(lambda rows: calibration_gap(cases, rows)),
         "Brier score": cases.figure(lambda rows: brier(cases, rows)),
     }
-    outlines = [each.dice for each in cases.seen]
-    if count := _count(outlines):
-        found["Dice of the outlines"] = cases.figure(cases.of(outlines), count)
-    for name, values in _located(cases):
-        if count := _count(values):
-            found[name] = cases.share(cases.of(values), count)
-    return found
-
-
-def _count(values: Sequence[float | None]) -> int:
-    return sum(value is not None for value in values)
-
-
-def _located(cases: Cases) -> Iterator[tuple[str, Sequence[float | None]]]:
-    places = [each.place for each in cases.seen]
-    yield "Heat map's peak in the mask", [None if p is None else p.peak for p in places]
-    yield "Image centre in the mask", [None if p is None else p.centre for p in places]
-    yield "Average mask's peak in the mask", [None if p is None else p.average for p in places]
 
 
 def by_target(cases: Cases, column: int) -> Mapping[str, Figure]:

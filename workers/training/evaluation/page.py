@@ -11,10 +11,10 @@ from markupsafe import Markup
 
 from dicom_node import __version__
 from dicom_node.catalog import BundleFolder
-from workers.training.evaluation.cases import Seen
-from workers.training.evaluation.curves import precision_recall, reliability, roc
-from workers.training.evaluation.figures import Cases, by_target, overall
+from workers.training.evaluation.figures import Cases
 from workers.training.evaluation.scope import Scope
+from workers.training.evaluation.sections import Section, overall, scores, sections
+from workers.training.evaluation.seen import Seen
 from workers.training.evaluation.subgroups import Subgroup, subgroups
 from workers.training.measures import Figure
 
@@ -37,7 +37,7 @@ class Evaluation:
     """What it was measured on, in words."""
     cases: Cases
     figures: Mapping[str, Figure]
-    targets: Mapping[str, Mapping[str, Figure]]
+    sections: Sequence[Section]
     subgroups: Mapping[str, Sequence[Subgroup]]
     scope: Scope | None = None
 
@@ -47,11 +47,15 @@ def evaluate(
 ) -> Evaluation:
     """Figures of what the bundle said of at least one case."""
     cases = Cases(seen, bundle.manifest)
-    targets = {
-        target.label: by_target(cases, column)
-        for column, target in enumerate(bundle.manifest.targets)
-    }
-    return Evaluation(bundle, data, cases, overall(cases), targets, subgroups(cases), scope)
+    return Evaluation(
+        bundle,
+        data,
+        cases,
+        overall(cases),
+        list(sections(cases)),
+        subgroups(cases, scores(cases)),
+        scope,
+    )
 
 
 def page(evaluation: Evaluation) -> str:
@@ -75,13 +79,6 @@ def _values(evaluation: Evaluation) -> dict[str, Any]:
         "manifest": manifest,
         "version": __version__,
         "whose": whose(cases),
-        "units": "cases" if cases.unknown else "patients",
-        "charts": {
-            target.label: (roc(cases, column), precision_recall(cases, column))
-            for column, target in enumerate(manifest.targets)
-        },
-        "reliability": reliability(cases),
-        "confusion": confusion(cases) if cases.exclusive else None,
         "fact_names": FACT_NAMES,
         "seconds": {"median": np.median(seconds), "longest": max(seconds)},
         "frames": float(np.median([each.frames for each in cases.seen])),
@@ -104,19 +101,6 @@ def whose(cases: Cases) -> str:
 
 def _patients(cases: Cases) -> str:
     return f"{cases.patients} patient{'' if cases.patients == 1 else 's'}"
-
-
-def confusion(cases: Cases) -> Mapping[str, Mapping[str, int]]:
-    """How many cases of each truth got each call; "none" is the last of both."""
-    names = [*(target.label for target in cases.manifest.targets), "none"]
-    true, called = (
-        np.where(values.any(axis=1), values.argmax(axis=1), len(names) - 1)
-        for values in (cases.truth, cases.calls)
-    )
-    return {
-        name: {other: int(((true == t) & (called == c)).sum()) for c, other in enumerate(names)}
-        for t, name in enumerate(names)
-    }
 
 
 def _figure(figure: Figure) -> Markup:

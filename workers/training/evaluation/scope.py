@@ -1,28 +1,80 @@
-"""Whether images that are not what a bundle is for are noticed, and how often others are."""
+"""Whether series that are not what a bundle is for are noticed, and how often others are."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from dicom_node.domain.arrays import FloatArray
-from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.errors import ConfigurationError, DicomNodeError, UnsupportedModel, Unusable
 from dicom_node.domain.images import SourceImages
-from explain.outliers import Known, score
+from dicom_node.domain.study import Instance, Series
+from dicom_node.headers import DirectReader, read_study
+from dicom_node.receive.part10 import keep_in
+from dicom_node.routing import reason_against
+from dicom_node.send.command import dicom_files
+from dicom_node.store import InstanceStore
+from explain.outliers import INSIDE, Known, score
 from workers.model import Model
 from workers.prediction import predict
 from workers.preprocess import prepare
+from workers.progress import Progress
+from workers.training.evaluation.seen import Seen
 from workers.training.measures import Figure, proportion
+from workers.volume import read_input
 
 LIMIT = 1.0
 """Of the score: see ``explain.outliers``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """Of single images."""
+class Foreign:
+    """A series of images that the bundle is not for."""
 
-    alarms: Figure
-    """Share of the images that the bundle is for, and that were taken for others."""
+    refused: bool
+    """By the rules of the manifest, or because it cannot be read."""
+    scores: FloatArray
+    """(frames,), whatever the rules say; empty where nothing can be read."""
+    modality: str = ""
+
+    @property
+    def flagged(self) -> bool:
+        """As a report does it: most of its images are of another kind."""
+        return bool(len(self.scores)) and bool(np.median(self.scores) > LIMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Of series out of scope, and of images in scope."""
+
     noticed: Figure
-    """Share of the images that it is not for, and that were noticed."""
+    alone: Figure | None
+    """None where no series can be read."""
+    alarms: Figure
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """By name."""
+        found = {
+            "Series out of scope that are refused or flagged": self.noticed,
+            "Series out of scope that are flagged by their images alone": self.alone,
+            "Images in scope that are flagged as out of it": self.alarms,
+        }
+        return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def known_to(model: Model) -> Known:
+    """What a bundle knows of its training images. Raises ConfigurationError for one of nothing."""
+    known = Known.of(model.reference)
+    if known is None:
+        raise ConfigurationError(
+            f"{model.manifest.id} has no training features in its reference.npz: package it with "
+            "some, or leave --out-of-scope out"
+        )
+    return known
 
 
 def scores(model: Model, known: Known, images: SourceImages) -> FloatArray:
@@ -35,7 +87,77 @@ def scores(model: Model, known: Known, images: SourceImages) -> FloatArray:
     return score(known, prediction.features)
 
 
-def scope(inside: FloatArray, outside: FloatArray) -> Scope:
-    """From scores of images that the bundle is for, and is not for."""
-    alarms, noticed = (int((values > LIMIT).sum()) for values in (inside, outside))
-    return Scope(proportion(alarms, len(inside)), proportion(noticed, len(outside)))
+def scope(within: FloatArray, outside: Sequence[Foreign]) -> Scope:
+    """From scores of images that the bundle is for, and from series that it is not for.
+
+    Raises ConfigurationError where there are no such series.
+    """
+    if not outside:
+        raise ConfigurationError("out of scope there is no series of images: name another folder")
+    readable = [each for each in outside if len(each.scores)]
+    flagged = sum(each.flagged for each in readable)
+    return Scope(
+        noticed=proportion(sum(e.refused or e.flagged for e in outside), len(outside)),
+        alone=proportion(flagged, len(readable)) if readable else None,
+        alarms=proportion(int((within > LIMIT).sum()), len(within)),
+    )
+
+
+def inside(seen: Iterable[Seen]) -> FloatArray:
+    """(images,): scores of all images of the cases, which the bundle is for."""
+    return np.concatenate([np.zeros(0), *(e.unfamiliar for e in seen if e.unfamiliar is not None)])
+
+
+def held_out(one: FloatArray, other: FloatArray) -> FloatArray:
+    """Scores of both, each by the limit that the other sets, where there are both.
+
+    One that sets its own is judge in its own cause.
+    """
+    if not len(one) or not len(other):
+        return np.concatenate([one, other])
+    limits = (np.quantile(values, INSIDE) for values in (other, one))
+    return np.concatenate([v / limit for v, limit in zip((one, other), limits, strict=True)])
+
+
+def foreign(model: Model, folder: Path, progress: Progress) -> Iterator[Foreign]:
+    """Each series of images of a folder, as the node would take it: rules first, then the score.
+
+    What holds no images, and files that no node would store, are left out.
+    """
+    known = known_to(model)
+    with TemporaryDirectory() as scratch:
+        store = InstanceStore(Path(scratch))
+        found = list(_series(model, folder, store))
+        for done, series in enumerate(found, 1):
+            yield _foreign(model, known, series, [store.path(i.sha256) for i in series.instances])
+            progress("out of scope", done / len(found))
+
+
+def _foreign(model: Model, known: Known, series: Series, files: Sequence[Path]) -> Foreign:
+    refused = reason_against(series, model.manifest.selection) is not None
+    modality = str(series.attributes.get("Modality") or "")
+    try:
+        images = read_input(files, model.manifest.input)
+        return Foreign(refused, scores(model, known, images), modality)
+    except Unusable:
+        return Foreign(True, np.zeros(0, np.float32), modality)
+
+
+def _series(model: Model, folder: Path, store: InstanceStore) -> Iterator[Series]:
+    keywords = {rule.keyword for rule in model.manifest.selection.rules}
+    kept = sorted(_kept(folder, store), key=lambda each: each.study_instance_uid)
+    for uid, instances in groupby(kept, key=lambda each: each.study_instance_uid):
+        study = read_study(uid, list(instances), store, DirectReader(), keywords)
+        yield from (each for each in study.series if each.attributes.get("Rows") is not None)
+
+
+def _kept(folder: Path, store: InstanceStore) -> Iterator[Instance]:
+    """Each instance once, however many files hold it."""
+    found: dict[tuple[str, str], Instance] = {}
+    for path in dicom_files(folder):
+        try:
+            instance = keep_in(store, path.read_bytes())
+        except DicomNodeError:
+            continue
+        found.setdefault((instance.study_instance_uid, instance.sop_instance_uid), instance)
+    yield from found.values()

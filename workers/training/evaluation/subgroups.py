@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.domain.arrays import BoolArray
-from workers.training.evaluation.figures import Cases, Rows
+from workers.training.evaluation.figures import Cases, Values
 from workers.training.measures import Figure
 
 AGES = (18, 40, 65)
@@ -17,40 +17,53 @@ FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """How a subgroup does."""
+
+    value: Figure
+    """Mean of its cases."""
+    gap: Figure
+    """That, less the mean of all other cases."""
+
+
+@dataclass(frozen=True, slots=True)
 class Subgroup:
     """One subgroup."""
 
     name: str
-    right: Figure
-    """Share of its cases that were called right."""
-    gap: Figure
-    """That share, less the share of all other cases."""
+    cases: int
+    scores: Mapping[str, Gap]
 
 
-def subgroups(cases: Cases) -> Mapping[str, list[Subgroup]]:
+def subgroups(cases: Cases, scores: Mapping[str, Values]) -> Mapping[str, list[Subgroup]]:
     """By what they differ in; only where there are two or more of at least ``FEW`` cases."""
     found = {}
     for fact in dict.fromkeys(name for each in cases.seen for name in each.facts):
         names = _names(fact, [each.facts.get(fact, "") for each in cases.seen])
-        large = [n for n in dict.fromkeys(sorted(names)) if n and (names == n).sum() >= FEW]
-        if len(large) > 1:
-            found[fact] = [_subgroup(cases, name, names == name) for name in large]
+        large = [n for n in sorted(set(names), key=_place) if n and (names == n).sum() >= FEW]
+        if len(large) > 1 and scores:
+            found[fact] = [_subgroup(cases, name, names == name, scores) for name in large]
     return found
 
 
-def _subgroup(cases: Cases, name: str, members: BoolArray) -> Subgroup:
-    right = cases.right
+def _subgroup(
+    cases: Cases, name: str, members: BoolArray, scores: Mapping[str, Values]
+) -> Subgroup:
+    gaps = {score: _gap(cases, values, members) for score, values in scores.items()}
+    return Subgroup(name, int(members.sum()), gaps)
 
-    def share(rows: Rows) -> float:
-        inside = right[rows][members[rows]]
-        return float(inside.mean()) if len(inside) else np.nan
 
-    def gap(rows: Rows) -> float:
-        outside = right[rows][~members[rows]]
-        return share(rows) - float(outside.mean()) if len(outside) else np.nan
-
-    count = int(members.sum())
-    return Subgroup(name, cases.share(share, count), cases.figure(gap, count))
+def _gap(cases: Cases, values: Values, members: BoolArray) -> Gap:
+    inside, outside = (
+        cases.of([v if there else None for v, there in zip(values, chosen, strict=True)])
+        for chosen in (members, ~members)
+    )
+    known = [v for v, there in zip(values, members, strict=True) if there and v is not None]
+    measure = cases.share if {*known} <= {0.0, 1.0} else cases.figure
+    return Gap(
+        measure(inside, len(known)),
+        cases.figure(lambda rows: inside(rows) - outside(rows), len(known)),
+    )
 
 
 def _names(fact: str, values: list[str]) -> NDArray[np.str_]:
@@ -61,9 +74,15 @@ def _names(fact: str, values: list[str]) -> NDArray[np.str_]:
         return np.array([_band(_number(value), THICKNESSES_MM, "mm") for value in values])
     if fact == "largest_area":
         areas = np.array([_number(value) for value in values])
-        edges = [float(np.nanquantile(areas, part)) for part in (1 / 3, 2 / 3)]
+        edges = [float(f"{np.nanquantile(areas, part):.3g}") for part in (1 / 3, 2 / 3)]
         return np.array([_band(area, edges, "mm²") for area in areas])
     return np.array(values)
+
+
+def _place(name: str) -> tuple[float, str]:
+    """Bands by their lower edge, other names by themselves."""
+    number = -np.inf if name.startswith("below ") else _number(name.split(" ")[0])
+    return (0.0 if np.isnan(number) else number), name
 
 
 def _band(value: float, edges: "list[float] | tuple[float, ...]", unit: str) -> str:

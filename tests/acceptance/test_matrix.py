@@ -48,7 +48,7 @@ SHIPPED = {path.name: open_bundle(path).manifest for path in shipped_bundles()}
 BUNDLES = SHIPPED | {path.name: open_bundle(path).manifest for path in sorted(TASKS.iterdir())}
 PROJECTIONS = {"US cine", "CR", "DX", "MG"}
 TASK_SOURCES = ("CT", "enhanced MR", "MG")
-"""Of the small bundles, which differ in what they answer: slices, frames, and images of no volume."""
+"""Of the small bundles, which differ in what they answer; slices, frames, images of no volume."""
 ENCODINGS = {
     "LABELMAP, integer map": ReportSettings(segmentation="LABELMAP", parametric_map="INTEGER"),
     "FRACTIONAL": ReportSettings(segmentation="FRACTIONAL"),

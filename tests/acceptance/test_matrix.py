@@ -46,7 +46,8 @@ pytestmark = [
 TABLE = Path(__file__).parent.parent.parent / "matrix.md"
 SHIPPED = {path.name: open_bundle(path).manifest for path in shipped_bundles()}
 BUNDLES = SHIPPED | {path.name: open_bundle(path).manifest for path in sorted(TASKS.iterdir())}
-PROJECTIONS = {"US cine", "CR", "DX", "MG"}
+FLAT = {"NM", "US", "US cine", "XA", "CR", "DX", "MG"}
+"""Sources that lie nowhere in the patient."""
 TASK_SOURCES = ("CT", "enhanced MR", "MG")
 """Of the small bundles, which differ in what they answer; slices, frames, images of no volume."""
 ENCODINGS = {
@@ -221,7 +222,7 @@ def expected(model: ModelManifest, source: str, state: Presence) -> set[ResultKi
     if not makes_images(model):
         kinds -= {ResultKind.DERIVED_IMAGE}
     mapped = model.explained is not None and model.explanation.method != "shapley"
-    if source in PROJECTIONS or not mapped:
+    if source in FLAT or not mapped:
         kinds -= {ResultKind.PARAMETRIC_MAP, ResultKind.COLOR_PRESENTATION_STATE}
     if not drawn(model, state):
         kinds -= {ResultKind.SEGMENTATION, ResultKind.PRESENTATION_STATE}

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.findings import Answer, Finding
 from reports import wording
@@ -94,7 +95,7 @@ def _values(case: Case, figure: Figure) -> dict[str, Any]:
         "disclaimer": DISCLAIMER,
         "style": Markup((TEMPLATES / "figure.css").read_text("utf-8")),  # noqa: S704
         "script": Markup((TEMPLATES / "figure.js").read_text("utf-8")),  # noqa: S704
-        "title": _title(finding),
+        "title": _title(case.analysis, finding),
         "place": view.place,
         "model": case.analysis.manifest.id,
         "where": wording.place_text(finding),
@@ -108,9 +109,9 @@ def _values(case: Case, figure: Figure) -> dict[str, Any]:
     }
 
 
-def _title(answer: Answer) -> str:
+def _title(analysis: Analysis, answer: Answer) -> str:
     if not isinstance(answer, Finding):
-        return wording.measured(answer)
+        return wording.measured(analysis, answer)
     presence = answer.presence.value.lower()
     return f"{answer.code.meaning}, {presence}, probability {percent(answer.probability)}"
 

@@ -145,16 +145,17 @@ def _measured(truth: Truth, plan: Regression) -> dict[str, Any]:
 def _detected(truth: Truth, plan: Detection) -> dict[str, Any]:
     """A box around the largest section of each lesion."""
     count = len(plan.targets)
-    places = tuple(_box(mask) for mask in truth.lesions)
+    places = tuple(box(mask) for mask in truth.lesions)
     of_boxes = np.array([[n % count == t for t in range(count)] for n in range(len(places))], bool)
     likely = _likely(of_boxes.reshape(len(places), count))
     shown = np.zeros((len(truth.body), count), bool)
-    for box, each in zip(places, of_boxes, strict=True):
-        shown[box.frame] |= each
+    for place, each in zip(places, of_boxes, strict=True):
+        shown[place.frame] |= each
     return {**_likely(shown), "boxes": Boxes(places, likely["logits"], likely["probabilities"])}
 
 
-def _box(mask: BoolArray) -> Box:
+def box(mask: BoolArray) -> Box:
+    """Around the largest section of a lesion."""
     frame = int(mask.sum(axis=(1, 2)).argmax())
     rows, columns = np.nonzero(mask[frame])
     first, last = (rows.min() - 0.5, columns.min() - 0.5), (rows.max() + 0.5, columns.max() + 0.5)

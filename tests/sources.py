@@ -27,6 +27,8 @@ GEOMETRY = (
     "SliceLocation",
 )  # fmt: skip
 
+RESCALE = ("RescaleIntercept", "RescaleSlope", "RescaleType")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -107,6 +109,57 @@ def enhanced_mr(given: Phantom) -> Source:
     return _multi_frame(given, multi, single)
 
 
+def true_enhanced(given: Phantom, source: Source, sop_class: str) -> Source:
+    """The same images as scanners write them: what all frames share stands once, and no legacy."""
+    single = source.instances[::-1]
+    multi = deepcopy(single[0])
+    for keyword in (*GEOMETRY[2:], *RESCALE, "WindowCenter", "WindowWidth", "KVP"):
+        multi.pop(keyword, None)
+    multi.SOPClassUID = multi.file_meta.MediaStorageSOPClassUID = uids.UID(sop_class)
+    multi.SOPInstanceUID = multi.file_meta.MediaStorageSOPInstanceUID = "2.25.78"
+    multi.InstanceNumber, multi.NumberOfFrames = 1, len(single)
+    multi.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    multi.PixelData = b"".join(each.PixelData for each in single)
+    multi.SharedFunctionalGroupsSequence = [_shared(single[0])]
+    multi.PerFrameFunctionalGroupsSequence = [
+        _frame(each, number) for number, each in enumerate(single, 1)
+    ]
+    slices = {
+        ("2.25.78", frame): int(each.InstanceNumber) - 1 for frame, each in enumerate(single, 1)
+    }
+    return Source(given, [multi], slices)
+
+
+def _shared(single: Dataset) -> Dataset:
+    thickness = {"SliceThickness": single.SliceThickness}
+    measures = {"PixelSpacing": single.PixelSpacing, **thickness}
+    facing = {"ImageOrientationPatient": single.ImageOrientationPatient}
+    return _item(
+        PixelMeasuresSequence=[_item(**measures)],
+        PlaneOrientationSequence=[_item(**facing)],
+        PixelValueTransformationSequence=[
+            _item(**{name: single[name].value for name in RESCALE if name in single})
+        ],
+    )
+
+
+def _frame(single: Dataset, number: int) -> Dataset:
+    content = {"StackID": "1", "InStackPositionNumber": number, "DimensionIndexValues": [1, number]}
+    window = {"WindowCenter": single.WindowCenter, "WindowWidth": single.WindowWidth}
+    return _item(
+        FrameContentSequence=[_item(**content)],
+        PlanePositionSequence=[_item(ImagePositionPatient=single.ImagePositionPatient)],
+        FrameVOILUTSequence=[_item(**window)],
+    )
+
+
+def _item(**attributes: Any) -> Dataset:
+    item = Dataset()
+    for keyword, value in attributes.items():
+        setattr(item, keyword, value)
+    return item
+
+
 def _multi_frame(given: Phantom, multi: Dataset, single: Sequence[Dataset]) -> Source:
     numbers = {_position(d): int(d.InstanceNumber) - 1 for d in single}
     slices = {
@@ -128,6 +181,17 @@ def cine(given: Phantom) -> Source:
     _set_pixels(loop, np.clip((given.hu + 160) / 400 * 255, 0, 255).astype(np.uint8))
     numbers = range(len(given.hu))
     return Source(given, [loop], {(str(loop.SOPInstanceUID), n + 1): n for n in numbers})
+
+
+def scintigram(given: Phantom) -> Source:
+    """Nuclear medicine from one detector: frames of counts, of which no plane is stated."""
+    image = _flat(stack(given).instances[0], uids.NuclearMedicineImageStorage, "NM")
+    image.NumberOfFrames, image.FrameIncrementPointer = len(given.hu), 0x00540020
+    image.DetectorVector = list(range(1, len(given.hu) + 1))
+    counts = (given.hu.astype(np.int32) + 1024).clip(0, 4095).astype("<u2")
+    image.PixelData = counts.tobytes()
+    numbers = range(len(given.hu))
+    return Source(given, [image], {(str(image.SOPInstanceUID), n + 1): n for n in numbers})
 
 
 def radiograph(
@@ -152,7 +216,7 @@ def radiograph(
 
 def _flat(instance: Dataset, sop_class: str, modality: str) -> Dataset:
     image = deepcopy(instance)
-    for keyword in (*GEOMETRY, "RescaleSlope", "RescaleIntercept", "RescaleType"):
+    for keyword in (*GEOMETRY, *RESCALE):
         if keyword in image:
             delattr(image, keyword)
     image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = uids.UID(sop_class)
@@ -171,11 +235,16 @@ def _set_pixels(image: Dataset, frames: np.ndarray) -> None:
 
 KINDS: Mapping[str, Callable[[Phantom], Source]] = {
     "CT": stack,
-    "enhanced CT": enhanced,
+    "legacy CT": enhanced,
+    "enhanced CT": lambda given: true_enhanced(given, stack(given), uids.EnhancedCTImageStorage),
     "MR": mr,
-    "enhanced MR": enhanced_mr,
+    "legacy MR": enhanced_mr,
+    "enhanced MR": lambda given: true_enhanced(given, mr(given), uids.EnhancedMRImageStorage),
     "PET": pet,
+    "NM": scintigram,
+    "US": lambda given: radiograph(given, uids.UltrasoundImageStorage, "US"),
     "US cine": cine,
+    "XA": lambda given: radiograph(given, uids.XRayAngiographicImageStorage, "XA"),
     "CR": lambda given: radiograph(
         given, uids.ComputedRadiographyImageStorage, "CR", PhotometricInterpretation="MONOCHROME1"
     ),

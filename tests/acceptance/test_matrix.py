@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 import judges
@@ -19,6 +20,7 @@ import sources
 import validators
 from orthanc import Orthanc, running_orthanc
 from pydicom import dcmread
+from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 from task_results import BUNDLES as TASKS
 
 from dicom_node.catalog import open_bundle, shipped_bundles
@@ -46,15 +48,18 @@ pytestmark = [
 TABLE = Path(__file__).parent.parent.parent / "matrix.md"
 SHIPPED = {path.name: open_bundle(path).manifest for path in shipped_bundles()}
 BUNDLES = SHIPPED | {path.name: open_bundle(path).manifest for path in sorted(TASKS.iterdir())}
-PROJECTIONS = {"US cine", "CR", "DX", "MG"}
+FLAT = {"NM", "US", "US cine", "XA", "CR", "DX", "MG"}
+"""Sources that lie nowhere in the patient."""
 TASK_SOURCES = ("CT", "enhanced MR", "MG")
-"""Of the small bundles, which differ in what they answer: slices, frames, images of no volume."""
+"""Of the small bundles, which differ in what they answer; slices, frames, images of no volume."""
 ENCODINGS = {
     "LABELMAP, integer map": ReportSettings(segmentation="LABELMAP", parametric_map="INTEGER"),
     "FRACTIONAL": ReportSettings(segmentation="FRACTIONAL"),
 }
-ENCODED = ("CT", "enhanced MR", "US cine", "DX")
+ENCODED = ("CT", "legacy MR", "enhanced MR", "US cine", "DX")
 """Sources of one frame and of many, that lie in the patient and that do not."""
+MANY = 8
+"""Lesions, whose key slices become the pages of one capture."""
 ANSWERS = {"not eligible": "GEOMETRY", "failed": "DEVICE_MEMORY"}
 
 
@@ -121,12 +126,28 @@ def test_every_object_passes_every_judge(
         assert [f.label for f in given.findings] == [target.label for target in model.targets]
 
 
+def drawn(model: ModelManifest, state: Presence) -> bool:
+    """Whether there is a segment: of what is there, or of what it lies in."""
+    located = {target.located_by for target in model.targets}
+    segments = model.segmentation.segments if model.segmentation else ()
+    around = any(segment.label not in located for segment in segments)
+    return bool(segments) and (state is Presence.PRESENT or bool(located and around))
+
+
+def encoded() -> Iterator[tuple[str, str, Presence]]:
+    """Whatever is drawn; of nothing but the body on one source."""
+    for bundle, model in SHIPPED.items():
+        for source, state in product(ENCODED, Presence):
+            if state is Presence.PRESENT or (source == "CT" and drawn(model, state)):
+                yield bundle, source, state
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
-@pytest.mark.parametrize("source", ENCODED)
-@pytest.mark.parametrize("bundle", SHIPPED)
+@pytest.mark.parametrize(("bundle", "source", "state"), list(encoded()))
 def test_every_encoding_passes_every_judge(
     bundle: str,
     source: str,
+    state: Presence,
     encoding: str,
     table: Table,
     pacs: Orthanc,
@@ -134,14 +155,35 @@ def test_every_encoding_passes_every_judge(
     tmp_path: Path,
 ) -> None:
     settings = ENCODINGS[encoding]
-    given = analysis_of(source, Presence.PRESENT, SHIPPED[bundle], tmp_path / "source", encoding)
+    given = analysis_of(source, state, SHIPPED[bundle], tmp_path / "source", encoding)
     case = judged(given, write_results(Case(given, settings), WRITERS), tmp_path)
-    with judging(table, (bundle, source, f"present, {encoding}"), case) as passed:
+    with judging(table, (bundle, source, f"{state.lower()}, {encoding}"), case) as passed:
         passed.extend(judges.judge(case, pacs, tool))
     (segmentation,) = (dcmread(path) for path in case.paths[ResultKind.SEGMENTATION])
     assert segmentation.SegmentationType == settings.segmentation
     for path in case.paths[ResultKind.PARAMETRIC_MAP]:
         assert ("PixelData" in dcmread(path)) == (settings.parametric_map == "INTEGER")
+
+
+@pytest.mark.parametrize("source", ["CT", "enhanced MR"])
+@pytest.mark.parametrize("bundle", SHIPPED)
+def test_many_lesions_pass_every_judge(
+    bundle: str,
+    source: str,
+    table: Table,
+    pacs: Orthanc,
+    tool: validators.Tool,
+    tmp_path: Path,
+) -> None:
+    given = analysis_of(
+        source, Presence.PRESENT, SHIPPED[bundle], tmp_path / "source", "many", MANY
+    )
+    case = judged(given, write_results(Case(given), WRITERS), tmp_path)
+    with judging(table, (bundle, source, f"present, {MANY} lesions"), case) as passed:
+        passed.extend(judges.judge(case, pacs, tool))
+    (capture,) = (dcmread(path) for path in case.paths[ResultKind.SECONDARY_CAPTURE])
+    assert capture.SOPClassUID == MultiFrameTrueColorSecondaryCaptureImageStorage
+    assert capture.NumberOfFrames > 4
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -195,9 +237,14 @@ def judging(table: Table, row: Sequence[str], case: judges.Case) -> Iterator[lis
 
 
 def analysis_of(
-    source: str, state: Presence, model: ModelManifest, folder: Path, variant: str = ""
+    source: str,
+    state: Presence,
+    model: ModelManifest,
+    folder: Path,
+    variant: str = "",
+    lesions: int = 2,
 ) -> Analysis:
-    body = sources.body(lesions=0 if state is Presence.ABSENT else 2)
+    body = sources.body(lesions=0 if state is Presence.ABSENT else lesions)
     case = sha256(f"{model.id} {source} {state} {variant}".encode()).hexdigest()
     truth = sources.KINDS[source](body).truth(folder, model)
     return perfect.analysis(truth, state, case)
@@ -221,18 +268,10 @@ def expected(model: ModelManifest, source: str, state: Presence) -> set[ResultKi
     if not makes_images(model):
         kinds -= {ResultKind.DERIVED_IMAGE}
     mapped = model.explained is not None and model.explanation.method != "shapley"
-    if source in PROJECTIONS or not mapped:
+    if source in FLAT or not mapped:
         kinds -= {ResultKind.PARAMETRIC_MAP, ResultKind.COLOR_PRESENTATION_STATE}
     if not drawn(model, state):
         kinds -= {ResultKind.SEGMENTATION, ResultKind.PRESENTATION_STATE}
     if state is Presence.ABSENT and model.targets:
         kinds -= {ResultKind.KEY_OBJECTS}
     return kinds
-
-
-def drawn(model: ModelManifest, state: Presence) -> bool:
-    """Whether there is a segment: of what is there, or of what it lies in."""
-    located = {target.located_by for target in model.targets}
-    segments = model.segmentation.segments if model.segmentation else ()
-    around = any(segment.label not in located for segment in segments)
-    return bool(segments) and (state is Presence.PRESENT or bool(located and around))

@@ -30,6 +30,7 @@ REASONS = {
     "SLICE_SET": ("Not Attempted", "Object Set incomplete"),
     "VALUE": ("Not Attempted", "Objects incorrectly formatted"),
     "LEASE_LOST": ("Failed", "Software failure"),
+    "ALTERED": ("Failed", "Equipment failure"),
     "DEVICE_MEMORY": ("Failed", "Resource inadequate"),
     "NEVER_HEARD_OF": ("Failed", "Software failure"),
 }

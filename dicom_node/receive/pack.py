@@ -11,13 +11,12 @@ says.
 
 import ctypes
 import errno
-import fcntl
 import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import Self
@@ -63,12 +62,6 @@ class Head:
         _, state, count, mark, _ = PACK.unpack(raw.ljust(PACK.size, b"\0"))
         head = cls(state, mark, count)
         return head if head.packed() == raw else None
-
-    @staticmethod
-    def mark_in(raw: bytes) -> bytes:
-        """The mark in a header, damaged or not."""
-        mark: bytes = PACK.unpack(raw.ljust(PACK.size, b"\0"))[3]
-        return mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +181,7 @@ class Pack:
     def _reserve(self, end: int) -> None:
         """Not every file system can, and none must: the write will tell."""
         size = -(-(end - self._reserved) // self._ahead) * self._ahead
-        _allocate(self.handle, ALLOCATE, self._reserved, size)
+        allocate(self.handle, ALLOCATE, self._reserved, size)
         self._reserved += size
 
     def sync(self) -> None:
@@ -232,7 +225,7 @@ class Pack:
         if self._reserved > self.end:
             self.cut()
         for offset, size in self._garbage:
-            _allocate(self.handle, PUNCH_HOLE | KEEP_SIZE, offset, size)
+            allocate(self.handle, PUNCH_HOLE | KEEP_SIZE, offset, size)
         os.close(self.handle)
 
     def remove(self) -> None:
@@ -255,16 +248,6 @@ class Pack:
         for offset in range(0, end, 1 << 20):
             self.write([os.pread(self.handle, 1 << 20, offset)], offset)
         self.sync()
-
-
-def give_up(path: Path, offset: int, size: int) -> None:
-    """A row that named an instance in a pack of the past names another copy now."""
-    with suppress(OSError), path.open("r+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # others may do the same
-        head = Head.read(file.read(PACK.size))
-        if head is not None and head.state == SEALED and head.count:
-            os.pwrite(file.fileno(), replace(head, count=head.count - 1).packed(), 0)
-        _allocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, offset, size)
 
 
 def read_head(path: Path) -> Head | None:
@@ -307,7 +290,7 @@ def aligned(position: int) -> int:
     return -(-position // ALIGN) * ALIGN
 
 
-def _allocate(handle: int, mode: int, offset: int, size: int) -> None:
+def allocate(handle: int, mode: int, offset: int, size: int) -> None:
     """Take or give back room of a file, where the file system can (fallocate(2))."""
     _FALLOCATE(handle, mode, ctypes.c_long(offset), ctypes.c_long(size))
 

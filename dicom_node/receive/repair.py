@@ -1,8 +1,14 @@
 """An instance that comes again takes the place of a copy that the disk has altered or lost."""
 
+import fcntl
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
 from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger
-from dicom_node.receive.pack import give_up
+from dicom_node.receive.pack import KEEP_SIZE, PACK, PUNCH_HOLE, SEALED, Head, allocate
 from dicom_node.store import InstanceStore
 
 
@@ -21,8 +27,18 @@ def mend(ledger: Ledger, store: InstanceStore, arrived: Instance) -> Instance | 
 def forget(store: InstanceStore, kept: Instance) -> None:
     """Give back the room of a copy in a pack that no row names any more."""
     if kept.pack:
-        give_up(store.packs / kept.pack, kept.pack_offset, kept.size_bytes)
+        _give_up(store.packs / kept.pack, kept.pack_offset, kept.size_bytes)
 
 
 def _place(instance: Instance) -> tuple[str, int]:
     return instance.pack, instance.pack_offset
+
+
+def _give_up(path: Path, offset: int, size: int) -> None:
+    """A row that named an instance in a pack of the past names another copy now."""
+    with suppress(OSError), path.open("r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # others may do the same
+        head = Head.read(file.read(PACK.size))
+        if head is not None and head.state == SEALED and head.count:
+            os.pwrite(file.fileno(), replace(head, count=head.count - 1).packed(), 0)
+        allocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, offset, size)

@@ -138,7 +138,8 @@ def _mark_of_first(handle: int) -> bytes:
     magic, mark, *_ = RECORD.unpack(header)
     if magic == RECORD_MAGIC:
         return bytes(mark)
-    return Head.mark_in(os.pread(handle, PACK.size, 0))
+    mark = PACK.unpack(os.pread(handle, PACK.size, 0).ljust(PACK.size, b"\0"))[3]
+    return bytes(mark)
 
 
 def _next(pack: Pack, begin: int) -> int | None:

@@ -42,6 +42,7 @@ REASONS = {
     "SLICE_SET": ("Not Attempted", "Object Set incomplete"),
     "VALUE": ("Not Attempted", "Objects incorrectly formatted"),
     "LEASE_LOST": ("Failed", "Software failure"),
+    "ALTERED": ("Failed", "Equipment failure"),
     "DEVICE_MEMORY": ("Failed", "Resource inadequate"),
     "MODEL_OUTPUT": ("Failed", "Software failure"),
     "NO_SYNTAX": ("Not Attempted", "Object Types not supported"),

@@ -26,7 +26,7 @@ from workers.arrays import Arrays
 from workers.bundle import reference_of, refuse_code
 from workers.heads import heads
 from workers.model import Output
-from workers.weights import refuse_weights
+from workers.weights import refuse_larger, refuse_weights
 
 
 class KerasModel:
@@ -58,6 +58,7 @@ class KerasModel:
         """Load the weights of a verified bundle in safe mode, without custom objects."""
         refuse_code(bundle.path / WEIGHTS)
         refuse_weights(bundle.path / WEIGHTS)
+        refuse_larger(bundle.path / WEIGHTS)
         try:
             network = keras.saving.load_model(
                 bundle.path / WEIGHTS, custom_objects=None, compile=False, safe_mode=True
@@ -67,6 +68,11 @@ class KerasModel:
                 f"{WEIGHTS} of {bundle.id} is not made of stock Keras layers that this version "
                 f"({keras.__version__}) can load in safe mode",
                 code="BUNDLE_CODE",
+            ) from error
+        except (tf.errors.ResourceExhaustedError, MemoryError, OverflowError) as error:
+            raise CorruptBundle(
+                f"{WEIGHTS} of {bundle.id} asks for more memory than there is: shrink it",
+                code="BUNDLE_SIZE",
             ) from error
         return cls(bundle.manifest, network, reference_of(bundle))
 

@@ -1,6 +1,8 @@
 """Look into the weights of a ``.keras`` file before Keras does: HDF5 can name other files, and
 claim more numbers than any memory holds."""
 
+import json
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 
 from dicom_node.domain.errors import CorruptBundle
 
-MEMBER = "model.weights.h5"
+MEMBER, CONFIG = "model.weights.h5", "config.json"
+SPARE = 2**20
+"""Numbers that a network may have and not save: states, seeds."""
 NUMBERS = "biufcV"
 """Kinds of NumPy types that hold their values themselves; V: bfloat16."""
 
@@ -28,6 +32,34 @@ def refuse_weights(path: Path) -> None:
             raise _refusal("is no readable HDF5 file") from error
     if claimed > size:
         raise _refusal("claims more numbers than it has room for")
+
+
+def refuse_larger(path: Path) -> None:
+    """Raise CorruptBundle (BUNDLE_WEIGHTS) for layers that want more numbers than the weights have.
+
+    The network is built of shapes alone. What cannot be built so is left to Keras, which says why.
+    """
+    with zipfile.ZipFile(path) as archive:
+        room, config = archive.getinfo(MEMBER).file_size, json.loads(archive.read(CONFIG))
+    try:
+        wanted = _wanted(config)
+    except Exception:  # noqa: BLE001 - whatever it is, loading meets it again
+        return
+    if wanted > room + SPARE:
+        raise _refusal(f"has no room for the {wanted:,} numbers that its layers want")
+
+
+def _wanted(config: Any) -> int:
+    """Numbers in the variables of a network; none of them gets a value."""
+    import keras
+    from keras.src.backend.common import global_state
+
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            network = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            return sum(math.prod(variable.shape) for variable in network.variables)
+    finally:
+        global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def _refusal(why: str) -> CorruptBundle:

@@ -1,5 +1,6 @@
 """A Keras model is asked for logits, whatever its heads end in, and brings no code along."""
 
+import json
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,7 @@ def model(net, **changes):
 
 
 def bundle(folder: Path, net) -> BundleFolder:
+    folder.mkdir(exist_ok=True)
     net.save(folder / "saved.keras")
     written = write_bundle(folder / "bundle", manifest_text(), folder / "saved.keras", "")
     return replace(written, manifest=manifest())
@@ -192,6 +194,15 @@ def weightless(folder: Path) -> BundleFolder:
     return rewritten(folder, weights=b"weights")
 
 
+def boastful(folder: Path) -> BundleFolder:
+    """Its head wants 20 billion numbers, and has the weights of a small one."""
+    with zipfile.ZipFile(bundle(folder / "small", network()).path / "model.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    (head,) = (layer for layer in config["config"]["layers"] if layer["name"] == "head")
+    head["config"]["units"] = 5_000_000_000
+    return rewritten(folder, config=json.dumps(config).encode())
+
+
 def bomb(folder: Path) -> BundleFolder:
     return rewritten(folder, config=bytes(32 << 20))
 
@@ -204,6 +215,7 @@ def bomb(folder: Path) -> BundleFolder:
         (bomb, "BUNDLE_SIZE"),
         (coded, "BUNDLE_CODE"),
         (weightless, "BUNDLE_WEIGHTS"),
+        (boastful, "BUNDLE_WEIGHTS"),
     ],
 )
 def test_72_to_75_what_a_worker_does_not_load_stands_in_the_log(tmp_path, make, code):
@@ -212,6 +224,31 @@ def test_72_to_75_what_a_worker_does_not_load_stands_in_the_log(tmp_path, make, 
         Worker(None, None, None, Catalog((made,))).model(made)
     (line,) = lines
     assert (line["event"], line["reason"], line["model"]) == ("bundle.reject", code, made.id)
+
+
+def test_layers_that_want_more_than_the_weights_have_are_refused_before_any_is_made(
+    tmp_path, monkeypatch
+):
+    made = boastful(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.saving, "load_model", lambda *_, **__: pytest.fail("it was loaded"))
+        with pytest.raises(CorruptBundle, match=r"no room for the 25,000,000,\d+ numbers"):
+            load_model(made)
+    with keras.StatelessScope():
+        pass  # gives values to all variables that wait for one
+    assert load_model(bundle(tmp_path / "right", network())).predict(BATCH)
+
+
+def test_a_network_that_fits_into_no_memory_is_refused(tmp_path, monkeypatch):
+    def exhausted(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    tf = pytest.importorskip("tensorflow")
+    made = bundle(tmp_path, network())
+    monkeypatch.setattr(keras.saving, "load_model", exhausted)
+    with pytest.raises(CorruptBundle) as caught:
+        load_model(made)
+    assert caught.value.code == "BUNDLE_SIZE"
 
 
 def test_a_broken_weights_file_is_refused(tmp_path):

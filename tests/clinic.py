@@ -37,6 +37,7 @@ class Blind:
     versions: Mapping[str, str]
     method: Code = GRAD_CAM
     layer: str = "features"
+    one_pass: bool = True
     reference: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def predict(self, batch: FloatArray) -> Output:

@@ -4,6 +4,7 @@ from reports.language import N_
 
 TERMS = (
     N_("Overlap with the outline"),
+    N_("Centre of the map's place in the outline"),
     N_("Certainty of the outline"),
     N_("Fall of the score without the outline"),
     N_("Fall of the score without the map's places"),
@@ -24,6 +25,10 @@ TERMS = (
     N_("Completeness error"),
     N_("part of the heat map's evidence on the key slice that lies inside what the model outlined"),
     N_("overlap of the hottest part of the map, of equal area, with what the model outlined"),
+    N_(
+        "1: the centre of the place that the map names lies in what the model outlined; 0: it does "
+        "not"
+    ),
     N_("probability of what the model outlines, where the heat map's evidence lies"),
     N_(
         "part of the score above the operating point that goes when what the model "

@@ -11,6 +11,7 @@ from dicom_node.domain.explanation import (
     Explanation,
     ExplanationQuality,
     QualityMeasure,
+    Region,
     SaliencyMap,
     Trust,
 )
@@ -37,6 +38,9 @@ NO_MEASURE = (
 NOTHING_THERE = "The finding is absent: there is no place to check."
 EMPTY = "The map holds no evidence: look at the whole image."
 FAINT = "The map's evidence is too faint to name a place: look at the whole image."
+POINTS = (
+    "1: the centre of the place that the map names lies in what the model outlined; 0: it does not"
+)
 INCOMPLETE = (
     "part of the score's difference from the blurred image that the map does not add up to; near "
     "0 is good"
@@ -113,6 +117,7 @@ def _measured(
     )
     measures = (
         *_numbers(evidence.numbers, OF_NUMBERS if isinstance(answer, Estimate) else {}),
+        *pointing(answer, explanation.region),
         *thorough.measures,
         *_completeness(explanation.saliency),
     )
@@ -185,6 +190,17 @@ def _numbers(numbers: Mapping[str, float], meanings: Mapping[str, str]) -> list[
         for name, meaning in MEANINGS.items()
         if name in numbers
     ]
+
+
+def pointing(answer: Answer, region: Region) -> list[QualityMeasure]:
+    """Of answers that the model outlined, in a segment or a box."""
+    if answer.box is not None:
+        inside = answer.box.holds(region.centroid)
+    elif answer.segment is not None:
+        inside = bool(answer.segment.mask[tuple(round(place) for place in region.centroid)])
+    else:
+        return []
+    return [QualityMeasure(concepts.POINTING, float(inside), codes.UCUM.NoUnits, POINTS)]
 
 
 def _completeness(saliency: SaliencyMap) -> list[QualityMeasure]:

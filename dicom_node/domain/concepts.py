@@ -20,6 +20,7 @@ NOT_MEASURED = own("NOT_MEASURED", "Visual explanation was not checked")
 
 ENERGY_INSIDE = own("ENERGY_INSIDE", "Evidence inside the outline")
 OVERLAP = own("OVERLAP", "Overlap with the outline")
+POINTING = own("POINTING", "Centre of the map's place in the outline")
 OUTLINE_SURE = own("OUTLINE_SURE", "Certainty of the outline")
 OUTLINE_DROP = own("OUTLINE_DROP", "Fall of the score without the outline")
 REGION_DROP = own("REGION_DROP", "Fall of the score without the map's places")

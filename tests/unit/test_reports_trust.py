@@ -29,6 +29,7 @@ SAID = [
         trust.FAINT,
         trust.NO_MEASURE,
     ),
+    *(trust.POINTS, trust.concepts.POINTING.meaning),
     trust.concepts.MAP_HITS.meaning,
     *(trust.concepts.COMPLETENESS.meaning, trust.INCOMPLETE, *OF_NUMBERS.values()),
 ]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import analyses
 import numpy as np
 import pytest
 
@@ -14,10 +15,12 @@ from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ExplanationPlan
 from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.trust import ExplanationCheck, VerdictNumber, VerdictPlan
+from dicom_node.testing.phantom import phantom
 from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
+from reports.wording import place_text
 from workers.doubt import COPIES
-from workers.trust import FAINT, NO_MEASURE
+from workers.trust import FAINT, NO_MEASURE, pointing
 
 keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -32,7 +35,7 @@ EXPECTED = {
     "qa-sequence": CHEAP | THOROUGH | MOVED,
     "qa-views": CHEAP | THOROUGH | MOVED,
     "qa-diameter": CHEAP | THOROUGH | MOVED,
-    "qa-boxes": CHEAP | {"ENERGY_INSIDE", "OVERLAP", "OUTLINE_DROP"} | THOROUGH - MOVED,
+    "qa-boxes": CHEAP | {"ENERGY_INSIDE", "OVERLAP", "OUTLINE_DROP", "POINTING"} | THOROUGH - MOVED,
 }
 SEEDS = {"qa-sequence": 70_001, "qa-views": 70_002, "qa-boxes": 70_000, "qa-diameter": 70_000}
 """Of phantoms that training never saw, and that have something to find."""
@@ -164,11 +167,25 @@ def test_a_box_is_the_outline_of_its_finding_and_its_own_score_is_asked(cases):
         ]
         assert seen.outline.sum() == pytest.approx(np.prod(size), rel=0.4)
         assert named(answer)["OUTLINE_DROP"] == 100
+        inside = answer.box.holds(answer.explanation.region.centroid)
+        assert named(answer)["POINTING"] == inside == 1
         assert answer.certainty[-1].startswith("Noisy copies")
     first, second = case.measured[:2]
     gone = without(case.seen(second).image, case.seen(second).outline)[None]
     assert case.asked.ask(second, gone)[0] < 0
     assert case.asked.ask(first, gone)[0] == pytest.approx(case.seen(first).logit, abs=1)
+
+
+def test_the_centre_of_the_named_place_is_looked_for_in_the_findings_own_outline():
+    """As the sentence beside the map says it; without an outline there is nothing to say."""
+    given = analyses.analysis(phantom(7, slices=12, size=64))
+    finding, region = given.findings[0], given.findings[0].explanation.region
+    (right,) = pointing(finding, region)
+    away = replace(region, centroid=(region.centroid[0], 1.0, 1.0))
+    (wrong,) = pointing(finding, away)
+    assert (right.value, wrong.value) == (1, 0)
+    assert "inside segment" in place_text(finding)
+    assert pointing(replace(finding, segment=None), region) == []
 
 
 def test_of_a_number_the_relative_fall_is_measured(cases):

@@ -61,7 +61,7 @@ class Rise(InputMap):
     """Random masks weighted by the logit of what they leave (Petsiuk 2018); one seed.
 
     Centred: the masks' mean logit is taken off, so that the map is signed and empty where the
-    masks make no difference.
+    masks make no difference. The masks are the same, however many are asked about at once.
     """
 
     def __init__(
@@ -78,7 +78,8 @@ class Rise(InputMap):
         weighted, covered = np.zeros((2, *size))
         logits: list[float] = []
         while len(logits) < self._count:
-            masks = self._draw(random, scored.at_once, size)
+            count = min(scored.at_once, self._count - len(logits))
+            masks = np.concatenate([self._draw(random, size) for _ in range(count)])
             score = scored.logits(_shown(image, away, masks))[:, target]
             weighted += np.tensordot(score, masks, 1)
             covered += masks.sum(axis=0)
@@ -87,11 +88,11 @@ class Rise(InputMap):
         signed = (weighted - np.mean(logits) * covered) / (len(logits) * variance)
         return np.asarray(signed, np.float32)
 
-    def _draw(self, random: np.random.Generator, count: int, size: tuple[int, ...]) -> FloatArray:
-        """Coarse random cells, smoothly enlarged and shifted; as many parts of the slices."""
+    def _draw(self, random: np.random.Generator, size: tuple[int, ...]) -> FloatArray:
+        """One mask: coarse random cells, smoothly enlarged and shifted; as many parts of slices."""
         *slices, rows, columns = size
         coarse = [min(side, self._cells) for side in slices]
-        drawn = random.random((count, *coarse, self._cells + 1, self._cells + 1)) < self._shown
+        drawn = random.random((1, *coarse, self._cells + 1, self._cells + 1)) < self._shown
         step = (rows / self._cells, columns / self._cells)
         shift = random.random(2)
         grid = Grid(

@@ -154,3 +154,12 @@ def test_few_images_at_once_give_the_same_map_and_compile_once():
         atol=1e-5,
     )
     assert few.traces == 2  # the logits and their gradient
+
+
+@pytest.mark.parametrize("name", ["smoothgrad", "integrated", "rise", "occlusion", "scorecam"])
+def test_maps_do_not_depend_on_how_many_images_are_asked_about_at_once(name):
+    image, make = spotted(), methods()[name]
+    one, seven = (
+        make(scored(seeking(), at_once=size)).explain(image, [0]).signed for size in (1, 7)
+    )
+    np.testing.assert_allclose(one, seven, atol=1e-4 * np.abs(one).max())

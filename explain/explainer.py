@@ -41,8 +41,15 @@ class Attribution:
 
         On as many cells that share out the input, whichever way the layer's own cells lie.
         """
-        positive = np.maximum(self.signed, 0)
-        return positive if self.grid is None else self.grid.shared_out(positive)
+        return self._shared_out(np.maximum(self.signed, 0))
+
+    @property
+    def both(self) -> FloatArray:
+        """``signed`` on the cells of ``maps``: what speaks for the target, and against it."""
+        return self._shared_out(self.signed)
+
+    def _shared_out(self, values: FloatArray) -> FloatArray:
+        return values if self.grid is None else self.grid.shared_out(values)
 
     @property
     def incomplete(self) -> FloatArray | None:

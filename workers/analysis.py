@@ -108,6 +108,9 @@ def _own_map(answer: Answer, asked: Asked) -> SaliencyMap:
     attribution = explainer.explain(prepared.values[frame], [column], asked.where(answer))
     values = np.zeros((len(prepared.values), *prepared.grid.outer), np.float32)
     values[frame] = prepared.on_source(np.moveaxis(attribution.maps, 1, -1))[..., 0]
+    both = attribution.both[:, 0]
+    signed = np.zeros((len(prepared.values), *both.shape[1:]), np.float32)
+    signed[frame] = both
     return SaliencyMap(
         answer.label,
         explainer.method,
@@ -116,6 +119,7 @@ def _own_map(answer: Answer, asked: Asked) -> SaliencyMap:
         manifest.explanation.full_scale,
         plan.units[column],
         _incomplete(attribution),
+        signed,
     )
 
 

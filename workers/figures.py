@@ -21,6 +21,7 @@ from explain.methods import METHODS
 from reports.case import Case
 from reports.figure import Curve, Figure, Map, figure_html
 from workers.analysis import analyse_images
+from workers.arrays import Arrays, write_arrays
 from workers.asked import Asked
 from workers.bootstrap import report_settings
 from workers.by_hand import choose
@@ -65,6 +66,9 @@ def explain_folder(
 ) -> list[Path]:
     """Analyse a folder of DICOM files, and write ``figure-N.html`` for each finding.
 
+    Beside it ``figure-N.npz`` has the key slice's map on the source grid as ``values``, as it is
+    shown, and as ``signed``, where below 0 speaks against the finding.
+
     Raises UnsupportedModel for a bundle that is no network which answers slice by slice, and what
     ``choose`` and ``analyse_images`` raise.
     """
@@ -84,7 +88,9 @@ def explain_folder(
         progress("drawing figures", (number - 1) / len(analysis.findings))
         page = output / f"figure-{number}.html"
         page.write_text(figure_html(case, figure(finding, asked, methods)), "utf-8")
-        written.append(page)
+        arrays = page.with_suffix(".npz")
+        write_arrays(arrays, _key_slice(finding, asked))
+        written += [page, arrays]
     progress("drawing figures", 1)
     return written
 
@@ -106,6 +112,18 @@ def figure(finding: Finding, asked: Asked, methods: Mapping[str, Explainer | str
     named = main >= manifest.explanation.region_level * max(float(main.max()), 1e-9)
     others = [_map(name, by, named, finding, asked) for name, by in methods.items()]
     return Figure(finding, shown, list(_curves(finding, explanation, asked)), others)
+
+
+def _key_slice(finding: Finding, asked: Asked) -> Arrays:
+    """The map of the report; nothing of a finding without one."""
+    if finding.explanation is None:
+        return {}
+    saliency, frame = finding.explanation.saliency, finding.frame
+    arrays = {"values": saliency.values[frame]}
+    if saliency.signed is not None:
+        cells = saliency.signed[frame : frame + 1, ..., None]
+        arrays["signed"] = asked.prepared.on_source(cells)[0, ..., 0]
+    return arrays
 
 
 def _methods(model: KerasModel) -> dict[str, Explainer | str]:

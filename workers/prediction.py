@@ -9,7 +9,7 @@ import numpy as np
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.explanation import SaliencyMap
 from dicom_node.domain.prediction import Prediction
-from explain.explainer import Inputs
+from explain.explainer import Attribution, Inputs
 from workers.findings import Answers, Case
 from workers.findings import answer as answer_targets
 from workers.items import Items
@@ -46,18 +46,18 @@ def predict(
     """
     items = Items.of(model.manifest.input, prepared)
     heads: dict[str, list[FloatArray]] = {}
-    maps: list[FloatArray] = []
+    attributions: list[Attribution] = []
     features: list[FloatArray] = []
     for part, batch in _batches(model, prepared, items):
         output = model.predict(batch)
         for name, values in output.heads.items():
             heads.setdefault(name, []).append(values)
         if output.attribution is not None:
-            maps.append(output.attribution.maps)
+            attributions.append(output.attribution)
             features.append(output.attribution.features)
         progress("predicting", part)
     said = Said(model, prepared, items, {name: np.concatenate(v) for name, v in heads.items()})
-    saliency = _saliency(said, maps)
+    saliency = _saliency(said, attributions)
     prediction = _with_evidence(_read(said), saliency)
     if features:
         together = items.spread(np.concatenate(features), by_plane=False)
@@ -96,20 +96,28 @@ def _batches(model: Model, prepared: Prepared, items: Items) -> Iterator[tuple[f
         yield end / count, items.inputs(prepared.values, slice(start, end))
 
 
-def _saliency(said: Said, maps: Sequence[FloatArray]) -> Mapping[str, SaliencyMap]:
-    """By label, of the maps of each batch: (items, targets, [planes,] rows, columns)."""
+def _saliency(said: Said, each: Sequence[Attribution]) -> Mapping[str, SaliencyMap]:
+    """By label, of the attributions of each batch."""
     explainer, plan = said.model.explainer(), said.model.manifest.explained
-    if explainer is None or plan is None or not maps:
+    if explainer is None or plan is None or not each:
         return {}
-    together = np.concatenate(maps)
-    by_plane = together.ndim == PLANES_AXES
-    cells = said.items.spread(np.moveaxis(together, 1, -1), by_plane=by_plane)
+    cells = _cells(said, [attribution.maps for attribution in each])
     values = np.moveaxis(said.prepared.on_source(cells), -1, 0)
+    signed = np.moveaxis(_cells(said, [attribution.both for attribution in each]), -1, 0)
     scale = said.model.manifest.explanation.full_scale
     return {
-        label: SaliencyMap(label, explainer.method, explainer.layer, each, scale, unit)
-        for label, unit, each in zip(plan.labels, plan.units, values, strict=True)
+        label: SaliencyMap(
+            label, explainer.method, explainer.layer, values[n], scale, unit, signed=signed[n]
+        )
+        for n, (label, unit) in enumerate(zip(plan.labels, plan.units, strict=True))
     }
+
+
+def _cells(said: Said, maps: Sequence[FloatArray]) -> FloatArray:
+    """(frames, rows, columns, targets) of (items, targets, [planes,] rows, columns)."""
+    together = np.concatenate(maps)
+    by_plane = together.ndim == PLANES_AXES
+    return said.items.spread(np.moveaxis(together, 1, -1), by_plane=by_plane)
 
 
 PLANES_AXES = 5

@@ -49,6 +49,11 @@ class SaliencyMap:
     incomplete: float | None = None
     """Of integrated gradients: part of the score's difference from its baseline's that the signed
     map does not add up to (Sundararajan 2017)."""
+    signed: FloatArray | None = None
+    """(frames, rows, columns) of the cells that share out what the model read: below 0 speaks
+    against the target. ``dicom-worker explain`` writes it on the source grid; the Parametric Map
+    holds ``values``, for viewers take the lowest number for black, and what shows nothing would
+    turn grey."""
 
     @cached_property
     def peaks(self) -> FloatArray:

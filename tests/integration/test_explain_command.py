@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -28,7 +29,16 @@ def test_one_figure_a_finding_with_all_methods(tmp_path, monkeypatch):
          str(tmp_path / "out")],
     )  # fmt: skip
     assert told.exit_code == 0, told.output
-    (page,) = (tmp_path / "out").iterdir()
+    page, arrays = sorted((tmp_path / "out").iterdir())
+    with np.load(arrays) as stored:
+        values, signed = stored["values"], stored["signed"]
+    assert arrays.name == "figure-1.npz"
+    assert values.shape == signed.shape == (128, 128)
+    assert signed.min() < 0 < values.max()
+    assert values.min() == 0
+    assert np.unravel_index(signed.argmax(), signed.shape) == pytest.approx(
+        np.unravel_index(values.argmax(), values.shape), abs=2
+    )
     text = page.read_text("utf-8")
     assert page.name == "figure-1.html"
     assert all(f"<b>{figures.NAMES[method]}</b>" in text for method in shown)

@@ -105,6 +105,16 @@ def test_findings_share_a_map_or_have_their_own() -> None:
     assert "for nodule" in datasets[1].ImageComments
 
 
+def test_what_speaks_against_a_target_is_in_no_result() -> None:
+    """Viewers take the lowest number for black: what shows nothing would turn grey."""
+    given = analyses.analysis()
+    explanation = given.findings[0].explanation
+    against = replace(explanation.saliency, signed=explanation.saliency.values - 3)
+    changed = replace(explanation, saliency=against)
+    maps = [written(given), written(analyses.with_finding(given, explanation=changed))]
+    assert maps[0][0] == maps[1][0]
+
+
 def test_images_that_lie_nowhere_in_the_patient_have_no_map_as_data() -> None:
     given = analyses.analysis()
     assert written(replace(given, images=replace(given.images, affine=None))) == []

@@ -129,6 +129,18 @@ def test_the_image_as_it_was_gets_the_score_that_it_had_and_the_map(cases, name)
         assert maps[0].max() == pytest.approx(seen.values.max(), rel=0.05)
 
 
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_what_speaks_against_an_answer_is_kept_beside_what_is_shown(cases, name):
+    case = cases(name)
+    for answer in case.measured:
+        saliency = answer.explanation.saliency
+        shown = case.asked.prepared.on_source(np.maximum(saliency.signed, 0)[..., None])[..., 0]
+        assert shown.shape == saliency.values.shape
+        assert np.corrcoef(shown.ravel(), saliency.values.ravel())[0, 1] > 0.95
+        assert shown.max() == pytest.approx(saliency.values.max(), rel=0.1)
+    assert name == "qa-diameter" or saliency.signed.min() < 0
+
+
 def test_all_together_stay_within_the_budget_of_passes(cases):
     few = cases("qa-sequence", passes=24)
     assert few.items <= 1 + 3 + 24

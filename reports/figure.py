@@ -17,14 +17,15 @@ from markupsafe import Markup
 from PIL import Image
 
 from dicom_node.domain.arrays import FloatArray
-from dicom_node.domain.findings import Finding
+from dicom_node.domain.findings import Answer, Finding
 from reports import wording
 from reports.case import Case
 from reports.colormap import colors
 from reports.html import data_url
 from reports.key_slices import segments_in
 from reports.language import percent
-from reports.overlay import Scene, add_outlines, scene, to_image
+from reports.outline import outline as drawn
+from reports.overlay import BOX_COLOR, Scene, add_outlines, box_mask, scene, to_image
 from reports.settings import DISCLAIMER
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,7 +52,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Curve:
-    """Log-odds while pixels leave (deletion) or come (insertion), hottest first."""
+    """The score while pixels leave (deletion) or come (insertion), hottest first."""
 
     name: str
     parts: FloatArray
@@ -64,10 +65,12 @@ class Curve:
 class Figure:
     """All that is drawn."""
 
-    finding: Finding
+    finding: Answer
     main: Map
     curves: Sequence[Curve]
     others: Sequence[Map]
+    score: str = "log-odds"
+    """What the curves show."""
 
 
 def figure_html(case: Case, figure: Figure) -> str:
@@ -91,8 +94,7 @@ def _values(case: Case, figure: Figure) -> dict[str, Any]:
         "disclaimer": DISCLAIMER,
         "style": Markup((TEMPLATES / "figure.css").read_text("utf-8")),  # noqa: S704
         "script": Markup((TEMPLATES / "figure.js").read_text("utf-8")),  # noqa: S704
-        "title": f"{finding.target.finding.meaning}, {finding.presence.value.lower()}, "
-        f"probability {percent(finding.probability)}",
+        "title": _title(finding),
         "place": view.place,
         "model": case.analysis.manifest.id,
         "where": wording.place_text(finding),
@@ -101,9 +103,16 @@ def _values(case: Case, figure: Figure) -> dict[str, Any]:
         "outlined": _picture(_outlined(case, figure, view), **gray),
         "main": _map(figure.main, view),
         "others": [_map(each, view) for each in figure.others],
-        "plot": _plot(figure.curves),
+        "plot": {**_plot(figure.curves), "score": figure.score},
         "bar": BAR,
     }
+
+
+def _title(answer: Answer) -> str:
+    if not isinstance(answer, Finding):
+        return wording.measured(answer)
+    presence = answer.presence.value.lower()
+    return f"{answer.code.meaning}, {presence}, probability {percent(answer.probability)}"
 
 
 def _unit(case: Case) -> str:
@@ -115,6 +124,9 @@ def _outlined(case: Case, figure: Figure, view: Scene) -> Any:
     region = finding.explanation.region if finding.explanation else None
     outline = region.outline if region and region.frame == finding.frame else None
     add_outlines(picture, segments_in(case.analysis, finding.frame), finding.frame, outline)
+    if finding.box is not None:
+        size = (picture.shape[1], picture.shape[0])
+        drawn(box_mask(finding.box, case.analysis.images), size, BOX_COLOR).draw(picture)
     return picture
 
 

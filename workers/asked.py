@@ -17,7 +17,7 @@ from dicom_node.domain.outputs import Classification, Detection, Regression, Seg
 from dicom_node.domain.prediction import Box, Prediction
 from explain import evidence
 from explain.evidence import Seen
-from explain.explainer import Inputs
+from explain.explainer import Explainer, Inputs
 from explain.outliers import Known, score
 from explain.projection import Grid
 from workers.held import Held
@@ -90,6 +90,17 @@ class Asked:
         cells = held.together(maps, by_plane=maps[0].ndim == PLANES_AXES)
         grid = Grid.covering(images.shape[1:3], cells.shape[1:3])
         return self._scores(answer, held.together(said)), grid.project(cells)
+
+    def map_by(self, explainer: Explainer, answer: Answer) -> FloatArray:
+        """What another method says of an answer's key frame, (rows, columns) of the source.
+
+        Only while the frames that were read are those of the source; see ``Prepared.on_source``.
+        """
+        held, where, column = self.held(answer), self.where(answer), self._column(answer)
+        batches = held.batches(held.image[None], self.model.manifest.input.batch)
+        maps = [explainer.explain(batch, [column], where).maps[:, 0] for batch in batches]
+        cells = held.together(maps, by_plane=maps[0].ndim == PLANES_AXES)
+        return np.asarray(self.prepared.on_source(cells[..., None])[0, ..., 0])
 
     def ask(self, answer: Answer, images: FloatArray) -> FloatArray:
         """Scores alone; ``input.batch`` items at a time."""

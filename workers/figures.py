@@ -1,16 +1,14 @@
-"""``dicom-worker explain``: one figure a finding, with every method that can explain the model."""
+"""``dicom-worker explain``: one figure an answer, with every method that can explain the model."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.explanation import Explanation
-from dicom_node.domain.findings import Finding
+from dicom_node.domain.findings import Answer
 from dicom_node.domain.manifest import ExplanationPlan
 from dicom_node.settings.node import Settings
 from explain.explainer import Explainer
@@ -29,7 +27,7 @@ from workers.keras_model import KerasModel
 from workers.loading import load_model
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
-from workers.volume import read_series
+from workers.volume import read_input
 
 NAMES = {
     "cam": "CAM",
@@ -64,28 +62,35 @@ UNITS = {
 def explain_folder(
     path: Path, bundle: BundleFolder, output: Path, settings: Settings, progress: Progress = silent
 ) -> list[Path]:
-    """Analyse a folder of DICOM files, and write ``figure-N.html`` for each finding.
+    """Analyse a folder of DICOM files, and write ``figure-N.html`` for each explained answer.
 
     Beside it ``figure-N.npz`` has the key slice's map on the source grid as ``values``, as it is
-    shown, and as ``signed``, where below 0 speaks against the finding.
+    shown, and as ``signed``, where below 0 speaks against the answer.
 
-    Raises UnsupportedModel for a bundle that is no network which answers slice by slice, and what
-    ``choose`` and ``analyse_images`` raise.
+    Raises UnsupportedModel for a bundle of which there are none, and what ``choose`` and
+    ``analyse_images`` raise.
     """
     model = load_model(bundle)
-    if not isinstance(model, KerasModel) or not _by_slice(model):
-        raise UnsupportedModel(f"figures are of networks that classify slices; {bundle.id} is none")
+    if not isinstance(model, KerasModel) or model.explainer() is None:
+        raise UnsupportedModel(
+            f"figures are of networks whose answers are explained, and those of {bundle.id} are not"
+        )
     with TemporaryDirectory() as scratch:
         given = choose(path, bundle, Path(scratch), settings)
-        images = read_series(given.paths, progress)
+        images = read_input(given.paths, bundle.manifest.input, progress)
     analysis = analyse_images(images, model, given.provenance, given.selection, progress)
     case = Case(analysis, report_settings(settings.results))
     asked = Asked(model, prepare(images, bundle.manifest), analysis.prediction)
+    if not asked.prepared.keeps_frames:
+        raise UnsupportedModel(
+            f"figures are of slices as they were made, and {bundle.id} reads others between them"
+        )
+    answers = [each for each in analysis.answers if each.explanation is not None]
     methods = _methods(model)
     output.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, finding in enumerate(analysis.findings, 1):
-        progress("drawing figures", (number - 1) / len(analysis.findings))
+    for number, finding in enumerate(answers, 1):
+        progress("drawing figures", (number - 1) / len(answers))
         page = output / f"figure-{number}.html"
         page.write_text(figure_html(case, figure(finding, asked, methods)), "utf-8")
         arrays = page.with_suffix(".npz")
@@ -95,8 +100,8 @@ def explain_folder(
     return written
 
 
-def figure(finding: Finding, asked: Asked, methods: Mapping[str, Explainer | str]) -> Figure:
-    """Of one finding that has an explanation: its map, the curves of it, and the other methods."""
+def figure(finding: Answer, asked: Asked, methods: Mapping[str, Explainer | str]) -> Figure:
+    """Of one answer that has an explanation: its map, the curves of it, and the other methods."""
     manifest, explanation = asked.model.manifest, finding.explanation
     if explanation is None:
         raise UnsupportedModel(f"{manifest.id} is not explained by its manifest")
@@ -105,16 +110,27 @@ def figure(finding: Finding, asked: Asked, methods: Mapping[str, Explainer | str
     shown = Map(
         f"{NAMES[manifest.explanation.method]} of {saliency.layer}",
         main,
-        UNITS.get(manifest.explanation.method, "logits"),
+        _unit(manifest.explanation.method, finding, asked),
         full_scale=saliency.full_scale,
         note="the map of the report",
     )
     named = main >= manifest.explanation.region_level * max(float(main.max()), 1e-9)
     others = [_map(name, by, named, finding, asked) for name, by in methods.items()]
-    return Figure(finding, shown, list(_curves(finding, explanation, asked)), others)
+    curves = list(_curves(finding, explanation, asked))
+    return Figure(finding, shown, curves, others, score=_score(finding, asked) or "log-odds")
 
 
-def _key_slice(finding: Finding, asked: Asked) -> Arrays:
+def _score(answer: Answer, asked: Asked) -> str:
+    """The unit of a number that is explained; nothing of a target, which has logits."""
+    unit = asked.plan.units[asked.plan.labels.index(answer.label)]
+    return unit.meaning if unit else ""
+
+
+def _unit(method: str, answer: Answer, asked: Asked) -> str:
+    return UNITS.get(method, "logits").replace("logits", _score(answer, asked) or "logits")
+
+
+def _key_slice(finding: Answer, asked: Asked) -> Arrays:
     """The map of the report; nothing of a finding without one."""
     if finding.explanation is None:
         return {}
@@ -142,12 +158,7 @@ def _bound(method: str, model: KerasModel) -> Explainer | str:
         return str(error)
 
 
-def _by_slice(model: KerasModel) -> bool:
-    manifest = model.manifest
-    return manifest.input.unit == "slice" and manifest.classification is not None
-
-
-def _curves(finding: Finding, explanation: Explanation, asked: Asked) -> Iterator[Curve]:
+def _curves(finding: Answer, explanation: Explanation, asked: Asked) -> Iterator[Curve]:
     """Of the report's own map, on the pixels of the model's input."""
     seen = asked.seen(finding, explanation.saliency)
     given = (seen.values, seen.image, blurred(seen.image), lambda x: asked.ask(finding, x))
@@ -156,16 +167,13 @@ def _curves(finding: Finding, explanation: Explanation, asked: Asked) -> Iterato
     yield Curve("deletion", 1 - leaving.parts, leaving.logits, leaving.area)
 
 
-def _map(name: str, by: Explainer | str, named: BoolArray, finding: Finding, asked: Asked) -> Map:
+def _map(name: str, by: Explainer | str, named: BoolArray, finding: Answer, asked: Asked) -> Map:
     if isinstance(by, str):
         return Map(NAMES[name], note=by)
-    targets = asked.model.manifest.targets
-    batch = asked.prepared.values[finding.frame : finding.frame + 1]
-    maps = by.explain(batch, [targets.index(finding.target)]).maps
-    values = asked.prepared.on_source(np.moveaxis(maps, 1, -1))[0, ..., 0]
+    values = asked.map_by(by, finding)
     note = f"shares {overlap(values, named):.0%} with the place that the first map names"
     scale = _scale(name, asked.model.manifest.explanation)
-    return Map(NAMES[name], values, UNITS.get(name, "logits"), full_scale=scale, note=note)
+    return Map(NAMES[name], values, _unit(name, finding, asked), full_scale=scale, note=note)
 
 
 def _scale(name: str, own: ExplanationPlan) -> float:

@@ -56,6 +56,12 @@ class Prepared:
         places = (np.arange(self.volume.outer[0]) - offset) / step
         return np.asarray(np.clip(places.round(), 0, self.volume.inner[0] - 1), np.intp)
 
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the frames of ``values`` are those of the source."""
+        whole = self.volume
+        return (whole.axes[0], whole.step[0], whole.offset[0]) == (0, 1, 0)
+
     def on_source(self, cells: FloatArray) -> FloatArray:
         """Masks or maps on the source's grid: (frames, rows, columns, channels), 0 beyond.
 
@@ -63,7 +69,7 @@ class Prepared:
         While the frames are those of the source, it may be of some of them.
         """
         whole = self.volume
-        if (whole.axes[0], whole.step[0], whole.offset[0]) == (0, 1, 0):
+        if self.keeps_frames:
             plane = self.grid
             return plane.carrying(Grid.covering(plane.inner, cells.shape[1:3])).project(cells)
         blocks = Grid.covering(whole.inner, cells.shape[:3])

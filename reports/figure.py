@@ -31,7 +31,7 @@ from reports.settings import DISCLAIMER
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST = 512
 """Pixels of the longer side of a picture."""
-LEVELS = 65_535
+LEVELS, SHORT = 65_535, 100
 BAR = Markup(  # noqa: S704
     ", ".join("rgb({},{},{})".format(*colors(np.array(part / 16))) for part in range(17))
 )
@@ -179,4 +179,9 @@ def _plot(curves: Sequence[Curve]) -> Mapping[str, Any]:
         }
         for curve in curves
     ]
-    return {"lines": lines, "low": f"{low:.1f}", "high": f"{high:.1f}"}
+    return {"lines": lines, "low": _short(low), "high": _short(high)}
+
+
+def _short(number: float) -> str:
+    """What has room beside an axis."""
+    return f"{number:.1f}" if abs(number) < SHORT else f"{number:.3g}"

@@ -97,6 +97,9 @@ def test_boxes_numbers_and_views_have_figures(tmp_path, monkeypatch, name, make,
         assert "integrated-gradients explains key slices, and qa-views@" in text
     elif name == "qa-diameter":
         assert "mm at each input pixel" in text
+        assert re.search(
+            r'text-anchor="end">\d{3}</text>', text
+        )  # no more has room beside the axis
 
 
 @pytest.mark.parametrize("name", ["qa-denoise", "qa-features"])

@@ -33,8 +33,8 @@ FIRST_PDU_S, PDU_S, IDLE_S, BUSY_S, CLOSING_S = 10.0, 30.0, 60.0, 120.0, 2.0
 on an instance, and for the peer to take our last words."""
 UNREAD_S = 30.0
 """Time for the peer to take its answers, while we look at nothing more that it says."""
-AT_ONCE = 24
-"""PDUs of one peer, before another gets its turn: more than a buffer holds of those of 16 KiB."""
+AT_ONCE, LEAST = 4, 4 << 10
+"""So many PDUs must bring so many bytes, or other peers get their turn."""
 ABSURD = 1 << 24
 QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
 
@@ -138,11 +138,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _take_pdus(self) -> None:
         try:
-            left = AT_ONCE
+            begin, left = self._start, AT_ONCE
             while self._goes_on and self._take_pdu():
                 left -= 1
-                if (self._has_spoken or not left) and self._end > self._start:
+                is_crumbs = not left and self._start - begin < LEAST
+                if (self._has_spoken or is_crumbs) and self._end > self._start:
                     self._let_others_go_first()
+                elif not left:
+                    begin, left = self._start, AT_ONCE
         except ProtocolError as error:
             self.abort(error.code, error.reason)
         except Exception as error:  # noqa: BLE001 - one peer's fault must not end another's service

@@ -75,7 +75,7 @@ def test_a_presentation_state_has_each_box_with_its_number_and_name() -> None:
         ("2.25.2", [[36.5, 40.5], [36.5, 52.5], [48.5, 52.5], [48.5, 40.5], [36.5, 40.5]]),
     ]
     texts = [t.UnformattedTextValue for t in annotation.TextObjectSequence]
-    assert texts == [SHORT_DISCLAIMER, "1 lesion", "2 lesion"]
+    assert texts == [SHORT_DISCLAIMER, "Lesion 1", "Lesion 2"]
     (layer,) = result.dataset.GraphicLayerSequence
     expected = CIELabColor.from_rgb(*BOX_COLOR).value
     assert list(layer.GraphicLayerRecommendedDisplayCIELabValue) == list(expected)
@@ -90,7 +90,7 @@ def test_boxes_and_segments_are_numbered_in_a_row_and_have_layers_of_their_own()
         for annotation in result.dataset.GraphicAnnotationSequence
         for text in annotation.TextObjectSequence
     }
-    assert texts == {SHORT_DISCLAIMER, "1 lesion", "2 lesion", "3 lesion"}
+    assert texts == {SHORT_DISCLAIMER, "Lesion 1", "Lesion 2", "Lesion 3"}
     assert [x.GraphicLayer for x in result.dataset.GraphicLayerSequence] == ["AI_1", "AI_2"]
 
 

@@ -32,7 +32,7 @@ FIRST_PDU_S, PDU_S, IDLE_S, BUSY_S, CLOSING_S = 10.0, 30.0, 60.0, 120.0, 2.0
 """Time for the association request, for one PDU once it has begun, between PDUs, for our own work
 on an instance, and for the peer to take our last words."""
 UNREAD_S = 30.0
-"""Time for the peer to take its answers, while we look at nothing more that it says."""
+"""For the peer to take its answers; meanwhile we look at nothing that it says."""
 AT_ONCE, LEAST = 4, 4 << 10
 """So many PDUs must bring so many bytes, or other peers get their turn."""
 ABSURD = 1 << 24
@@ -100,7 +100,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """See ``asyncio.BaseProtocol``."""
-        midway = self.state in (State.ESTABLISHED, State.RELAYED) and self._ended is None
+        midway = self._ended is None and self.state is not State.WAIT_REQUEST
         self.state, self._goes_on = State.CLOSED, False
         if self._service is not None:
             self._service.lost()
@@ -293,10 +293,8 @@ class Connection(asyncio.BufferedProtocol):
         self.close(self._why_expired())
 
     def _why_expired(self) -> str:
-        if self._is_unread:
-            return "UNREAD"
-        if self._busy:
-            return "NO_ANSWER"
+        if self._is_unread or self._busy:
+            return "UNREAD" if self._is_unread else "NO_ANSWER"
         if self._end > self._start:
             return "PDU_DEADLINE"
         return "NO_REQUEST" if self.state is State.WAIT_REQUEST else "IDLE"

@@ -92,7 +92,8 @@ def _undetermined(given: Analysis) -> Analysis:
     places = {id(finding.segment) for finding in given.findings}
     unknown = {"presence": Presence.UNDETERMINED, "segment": None, "measurements": (), "box": None}
     findings = {f.label: replace(f, **unknown) for f in reversed(given.findings)}
-    segments = tuple(s for s in given.segments if id(s) not in places)
+    around = [segment for segment in given.segments if id(segment) not in places]
+    segments = tuple(replace(segment, number=n) for n, segment in enumerate(around, 1))
     return replace(given, findings=tuple(findings.values())[::-1], segments=segments)
 
 

@@ -91,7 +91,7 @@ class Pages:
                 jobs=jobs,
                 selection=_selection(connection, study_instance_uid),
                 results=_of_jobs(connection, result, ids, result.c.position),
-                deliveries=_of_jobs(connection, delivery, ids, delivery.c.destination),
+                deliveries=_of_jobs(connection, delivery, ids, delivery.c.destination, _position()),
                 reviews=_of_jobs(connection, review, ids, review.c.at),
                 events=_events(connection, study_instance_uid),
             )
@@ -175,9 +175,15 @@ def _events(connection: Connection, uid: str) -> tuple[Row, ...]:
 
 
 def _of_jobs(
-    connection: Connection, table: Table, ids: Sequence[str], order: Any
+    connection: Connection, table: Table, ids: Sequence[str], *order: Any
 ) -> tuple[Row, ...]:
-    return _rows(connection, select(table).where(table.c.job_id.in_(ids)).order_by(order))
+    return _rows(connection, select(table).where(table.c.job_id.in_(ids)).order_by(*order))
+
+
+def _position() -> Any:
+    """Of what a delivery delivers: the order of sending."""
+    sent = result.c.sop_instance_uid == delivery.c.sop_instance_uid
+    return select(result.c.position).where(sent).scalar_subquery()
 
 
 def _by_state(connection: Connection, table: Table) -> dict[str, int]:

@@ -134,6 +134,11 @@ def drawn(model: ModelManifest, state: Presence) -> bool:
     return bool(segments) and (state is Presence.PRESENT or bool(located and around))
 
 
+def boxed(model: ModelManifest) -> bool:
+    """Whether it answers in boxes."""
+    return any(plan.kind == "detection" for plan in model.outputs)
+
+
 def encoded() -> Iterator[tuple[str, str, Presence]]:
     """Whatever is drawn; of nothing but the body on one source."""
     for bundle, model in SHIPPED.items():
@@ -271,7 +276,9 @@ def expected(model: ModelManifest, source: str, state: Presence) -> set[ResultKi
     if source in FLAT or not mapped:
         kinds -= {ResultKind.PARAMETRIC_MAP, ResultKind.COLOR_PRESENTATION_STATE}
     if not drawn(model, state):
-        kinds -= {ResultKind.SEGMENTATION, ResultKind.PRESENTATION_STATE}
+        kinds -= {ResultKind.SEGMENTATION}
+    if not (drawn(model, state) or (boxed(model) and state is Presence.PRESENT)):
+        kinds -= {ResultKind.PRESENTATION_STATE}
     if state is Presence.ABSENT and model.targets:
         kinds -= {ResultKind.KEY_OBJECTS}
     return kinds

@@ -15,7 +15,16 @@ from dicom_node.domain.steps import Denoising, Feature, Geometry, Intensity
 from dicom_node.settings.models import Models
 
 README = Path(__file__).parent.parent.parent / "README.md"
-SECTION = README.read_text("utf-8").split("## Bring your own model\n")[1].split("\n## ")[0]
+
+
+def section(title: str) -> str:
+    """From its heading to the next; a heading within a block of code is none."""
+    after = README.read_text("utf-8").split(f"\n## {title}\n")[1]
+    ends = (each.start() for each in re.finditer(r"^## ", after, re.MULTILINE))
+    return after[: next(end for end in ends if after.count("```", 0, end) % 2 == 0)]
+
+
+SECTION = section("Bring your own model")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", SECTION, re.MULTILINE | re.DOTALL)
 
 

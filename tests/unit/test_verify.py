@@ -210,7 +210,9 @@ class TestPacks:
         """Nobody asks for it to read an instance, but recovery does."""
         with packs.open("r+b") as file:
             file.seek(at)
-            file.write(b"\xff")
+            (was,) = file.read(1)
+            file.seek(at)
+            file.write(bytes([was ^ 0xFF]))
         (problem,) = verify(ledger(tmp_path), store(tmp_path))
         assert problem.wrong is Wrong.PACK_DAMAGED
         assert problem.filed.pack == f"listen-0/{packs.name}"

@@ -78,7 +78,8 @@ class Door:
 
     def files(self) -> list[Path]:
         """Every file of the store, finished or not."""
-        return [p for p in self.store.root.rglob("*") if p.is_file()]
+        found = self.store.root.rglob("*")
+        return [path for path in found if path.is_file() and path.suffix != ".lock"]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from campaign import often
 from front import Front
 from points import ALL, DURABLE, LARGE_ONLY, OS
-from processes import PATIENCE_S, is_stopped, start, wait_until
+from processes import PATIENCE_S, Running, is_stopped, start, wait_until
 
 import dicom_node
 import workers
@@ -93,10 +93,7 @@ def test_killed_while_it_starts(campaign, tmp_path):
 def test_a_second_listener_over_the_same_data_touches_nothing(campaign, tmp_path):
     """It says why it ends, and what the first has acknowledged stays, rows or no rows."""
     front = Front(tmp_path, campaign, "door")
-    listener = front.listen("recorder.recording:1:STOP")
-    assert listener.ready()
-    front.send(front.images(8, SMALL))
-    wait_until(lambda: is_stopped(listener.pid), "acknowledged instances without rows")
+    listener = stopped_before_its_rows(front)
     assert front.acknowledged
     for number in (2, 3):
         second = start("listen", elsewhere(front, number))
@@ -104,6 +101,15 @@ def test_a_second_listener_over_the_same_data_touches_nothing(campaign, tmp_path
         assert "STORE_HELD" in second.log.read_text()
     listener.kill()
     front.recovered("a second listener", front.images(4))
+
+
+def stopped_before_its_rows(front: Front) -> Running:
+    """A listener that has acknowledged instances, and stands still before it records them."""
+    listener = front.listen("recorder.recording:1:STOP")
+    assert listener.ready()
+    front.send(front.images(8, SMALL))
+    wait_until(lambda: is_stopped(listener.pid), "acknowledged instances without rows")
+    return listener
 
 
 def elsewhere(front: Front, number: int) -> Path:
@@ -116,10 +122,7 @@ def elsewhere(front: Front, number: int) -> Path:
 
 def test_the_next_listener_waits_for_the_one_that_ends(campaign, tmp_path):
     front = Front(tmp_path, campaign, "door")
-    listener = front.listen("recorder.recording:1:STOP")
-    assert listener.ready()
-    front.send(front.images(8, SMALL))
-    wait_until(lambda: is_stopped(listener.pid), "acknowledged instances without rows")
+    listener = stopped_before_its_rows(front)
     threading.Timer(1, listener.kill).start()
     front.recovered("the next starts before it has ended", front.images(4))
 

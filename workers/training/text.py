@@ -33,17 +33,25 @@ def performance_text(figures: Mapping[str, Figure], data: str, subgroup: str = "
     return "".join(_figure(name, figure, data, subgroup) for name, figure in figures.items())
 
 
-def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
-    """The text of ``card.md``: the manifest's card, for people."""
+def opening(manifest: ModelManifest) -> list[str]:
+    """How the text of every card begins: up to what the model was trained on."""
     card = manifest.card
-    tables = groupby(card.performance, lambda figure: figure.data)
-    lines = [
+    return [
         f"# {manifest.title} ({manifest.id})",
         "## Intended use",
         f"**For:** {card.intended_use}",
         f"**Not for:** {card.not_for}",
         "## Training data",
         card.training_data,
+    ]
+
+
+def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
+    """The text of ``card.md``: the manifest's card, for people."""
+    card = manifest.card
+    tables = groupby(card.performance, lambda figure: figure.data)
+    lines = [
+        *opening(manifest),
         *([card.citation] if card.citation else []),
         "## Performance",
         f"95 % intervals: {intervals}.",

@@ -30,6 +30,7 @@ from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.steps.prepared import Prepared
 from workers.training.measures import Figure, proportion
+from workers.training.text import opening
 
 TRAINING, CHECKING, TEST = 40_000, 50_000, 60_000
 """First seeds of what is fitted, calibrated and measured; tests of the repository: from 70 000."""
@@ -132,12 +133,7 @@ def card_text(manifest: str) -> str:
         for f in card.performance
     ]
     parts = [
-        f"# {said.title} ({said.id})",
-        "## Intended use",
-        f"**For:** {card.intended_use}",
-        f"**Not for:** {card.not_for}",
-        "## Training data",
-        card.training_data,
+        *opening(said),
         "## Performance",
         "\n".join(rows) or "Not measured.",
         "## Limits",

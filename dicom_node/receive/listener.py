@@ -28,7 +28,6 @@ from dicom_node.receive.dataset import Identity
 from dicom_node.receive.incoming import Incoming, Room
 from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
-from dicom_node.receive.pack import AHEAD
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.parties import Peer, Service
 from dicom_node.receive.recorder import Recorder, or_die
@@ -284,5 +283,4 @@ def _packs(store: InstanceStore, settings: Listen, index: int) -> Packs:
     names = [f"listen-{number}" for number in range(settings.processes)]
     found = [folder for folder in store.packs.glob("*") if folder.is_dir()]
     others = [folder for folder in found if folder.name not in names] if index == 0 else []
-    ahead = AHEAD if settings.durability == "full" else 0
-    return Packs(store.packs / f"listen-{index}", others, ahead=ahead)
+    return Packs(store.packs / f"listen-{index}", others)

@@ -37,7 +37,8 @@ ROOM = 1024
 """Of the header of an instance that is written as it comes; no header and object take more."""
 SUFFIX = ".pack"
 AHEAD = 4 << 20
-"""Room taken at once: a sync of bytes that fall into it need not write where the file ends, too."""
+"""Room taken at once: a write into it costs half (the system finds it no blocks, byte by byte), and
+a sync need not write where the file ends, too."""
 ALLOCATE, PUNCH_HOLE, KEEP_SIZE = 0, 2, 1
 """Of fallocate(2)."""
 
@@ -96,7 +97,7 @@ class Record:
 class Pack:
     """One file. ``waiting`` counts the records whose rows are not written yet.
 
-    ``ahead``: bytes of room that are taken at once, where the file is to be synced often.
+    ``ahead``: bytes of room that are taken at once.
     """
 
     def __init__(

@@ -19,6 +19,7 @@ from dicom_node import faults
 from dicom_node.observe import log
 from dicom_node.receive.holding import Holding
 from dicom_node.receive.pack import (
+    AHEAD,
     RECORD,
     RECORD_MAGIC,
     ROOM,
@@ -87,7 +88,7 @@ class Packs:
         abandoned: Sequence[Path] = (),
         *,
         pack_bytes: int = PACK_BYTES,
-        ahead: int = 0,
+        ahead: int = AHEAD,
     ) -> None:
         make_folder(folder)
         sync_folder(folder.parent.parent)  # whoever made the one between may have ended before

@@ -14,6 +14,7 @@ and no sender writes there (an instance that is written as it comes leaves that 
 A search ends at no damage, and the pack is never cut below what a row of the ledger names.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -170,11 +171,22 @@ def _read(pack: Pack, position: int, size: int) -> Record | None:
 
 
 def _is_broken(record: Record) -> bool:
-    """Neither whole, nor without anything: its room was given back, or never filled."""
+    """Neither whole, nor one whose room was given back: its header is as it was, and nothing else.
+
+    A wrong size may reach from a header to the empty room at the end of a pack, over the instance.
+    """
+    if record.is_whole:
+        return False
     length = max(record.size, SHORTEST)
-    return not record.is_whole and not _is_blank(
-        record.pack.handle, record.offset, record.offset + length
-    )
+    is_empty = _is_blank(record.pack.handle, record.offset, record.offset + length)
+    return not (is_empty and _is_object(record.about))
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _is_spoilt(handle: int, places: Iterable[Place], end: int) -> bool:

@@ -611,7 +611,6 @@ class TestStore:
         (kept,) = door.ledger.studies.instances(study.study_instance_uid)
         assert door.store.file(kept).open().read().endswith(data)
 
-
     def test_a_data_set_with_empty_fragments(self, door):
         data = instance()
         with door.associated() as wire:

@@ -109,19 +109,24 @@ def read_study(
 
     ``keywords`` are read beside the usual ones. An instance that cannot be read is counted in its
     series' ``unreadable``. Patients that contradict each other appear in the study's attribute
-    ``Patients`` as their number, what is odd and harmless in ``Notes`` as reason codes.
+    ``Patients`` as their number, what is odd and harmless in ``Notes`` as reason codes. Each file
+    is hashed first, all of it: one that is not as it was kept is not read, and counted in
+    ``Altered``, too.
     """
     wanted = [*SHOWN, *ROUTED, *keywords]
     ordered = sorted(instances, key=lambda i: (i.series_instance_uid, i.sop_instance_uid))
     headers: list[Header] = []
-    contents = []
+    contents, altered = [], 0
     for uid, group in groupby(ordered, key=lambda i: i.series_instance_uid):
         members = tuple(group)
-        found = (reader.read(store.file(i), wanted) for i in members)
+        sound = [file for file in map(store.file, members) if file.is_as_expected]
+        altered += len(members) - len(sound)
+        found = (reader.read(file, wanted) for file in sound)
         read = [header for header in found if header is not None]
         contents.append(_series(uid, members, read, [*ROUTED, *keywords]))
         headers += read
-    return Study(study_instance_uid, tuple(contents), _study_attributes(headers))
+    attributes = _study_attributes(headers) | ({"Altered": altered} if altered else {})
+    return Study(study_instance_uid, tuple(contents), attributes)
 
 
 def _series(

@@ -107,8 +107,7 @@ def run_sweep(settings: Settings) -> None:
     store = InstanceStore(settings.store_dir)
     sweep = Sweep(settings, ledger, store, broker, catalog.bundles)
     log("sweep").info("sweep.ready", count=len(catalog.bundles))
-    for uid in ledger.studies.reopen("INTERNAL"):
-        log("sweep").info("study.reopened", study=uid)
+    sweep.reopen()
     with SignOfLife(ledger, "sweep"), inquiring(settings, ledger), reaping(ledger, store):
         while not stop.wait(settings.sweep.interval_s):
             try:

@@ -28,7 +28,7 @@ from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.watch import Watch
 
-TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT"})
+TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT", "ALTERED"})
 """Reasons of a study that a document may tell. One that names two patients belongs to neither of
 them (``UNTELLABLE``), and one whose headers cannot be read to nobody: those are told on the page
 alone."""
@@ -65,6 +65,19 @@ class Sweep:
     def close(self) -> None:
         """End the reading process."""
         self._reader.close()
+
+    def reopen(self) -> None:
+        """Try again what a fault of ours held back, and what the disk had altered and no longer
+        has: at the start, when somebody may have mended either.
+        """
+        studies = self._ledger.studies
+        restored = [uid for uid in studies.held_back("ALTERED") if self._is_sound(uid)]
+        for uid in [*studies.reopen("INTERNAL"), *studies.reopen("ALTERED", restored)]:
+            self._log.info("study.reopened", study=uid)
+
+    def _is_sound(self, uid: str) -> bool:
+        files = map(self._store.file, self._ledger.studies.instances(uid))
+        return all(file.is_as_expected for file in files)
 
     def once(self) -> None:
         """One pass."""
@@ -238,9 +251,12 @@ def _read(study: Study) -> list[Series]:
 def contradiction(study: Study) -> str | None:
     """Reason code why a study cannot be analysed at all; none: it can.
 
-    UID_CONFLICT: one SOP Instance UID with two contents. PATIENT_MIX: two patients under one
-    Study Instance UID. UNPARSEABLE: no header can be read.
+    ALTERED: a file is not as it was kept, and nobody knows what its header said. UID_CONFLICT: one
+    SOP Instance UID with two contents. PATIENT_MIX: two patients under one Study Instance UID.
+    UNPARSEABLE: no header can be read.
     """
+    if study.attributes.get("Altered"):
+        return "ALTERED"
     patients = study.attributes.get("Patients", 0)
     if isinstance(patients, int) and patients > 1:
         return "PATIENT_MIX"

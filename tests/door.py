@@ -13,6 +13,7 @@ from log_lines import log_lines
 from wire import Wire
 
 from dicom_node.ledger import Ledger, OpenStudy
+from dicom_node.receive.incoming import MOST_COLLECTED
 from dicom_node.receive.listener import Listener
 from dicom_node.redis_server import free_port
 from dicom_node.settings.completeness import Notice
@@ -75,6 +76,13 @@ class Door:
                 return receiving
             time.sleep(0.02)
         raise AssertionError(f"fewer than {count} rows: {receiving}")
+
+    def emptied(self, within_s: float = 3) -> None:
+        """Wait until what was given up has left no file and no memory taken."""
+        deadline, room = time.monotonic() + within_s, self.listener._room
+        while self.files() or room.left < MOST_COLLECTED:
+            assert time.monotonic() < deadline, (self.files(), room.left)
+            time.sleep(0.02)
 
     def files(self) -> list[Path]:
         """Every file of the store, finished or not."""

@@ -2,12 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, select, update
 
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.domain.job import Proposal
@@ -53,7 +53,11 @@ class Studies:
         return self.record_all([(arrived, calling_ae)])[0]
 
     def record_all(self, arrivals: Sequence[tuple[Instance, str]]) -> list[Recording]:
-        """The same for many, each with who sent it, in one transaction and few statements."""
+        """The same for many, each with who sent it, in one transaction and few statements.
+
+        A study that was held back because the disk had altered it receives again with what comes
+        again.
+        """
         now = time.time()
         with self._database.write() as connection:
             kept = _versions(connection, [arrived.sop_instance_uid for arrived, _ in arrivals])
@@ -69,6 +73,13 @@ class Studies:
                 connection.execute(self._database.insert_or_skip(instance), fresh)
             for uid, count in Counter(row["study_instance_uid"] for row in fresh).items():
                 self._touch(connection, uid, count, now)
+            again = {
+                arrived.study_instance_uid
+                for (arrived, _), recording in zip(arrivals, recordings, strict=True)
+                if recording is Recording.DUPLICATE
+            }
+            if again:
+                _reopen(connection, "ALTERED", again)
         return recordings
 
     def _touch(self, connection: Connection, uid: str, count: int, now: float) -> None:
@@ -177,19 +188,18 @@ class Studies:
             connection.execute(update(study).where(where).values(values))
             events.write(connection, seen.study_instance_uid, "study.quarantined", reason=reason)
 
-    def reopen(self, reason: str) -> list[str]:
-        """QUARANTINED for a reason -> RECEIVING, to be closed anew; the UIDs of these studies."""
-        change = (
-            update(study)
-            .where(study.c.state == StudyState.QUARANTINED, study.c.reason == reason)
-            .values(state=StudyState.RECEIVING, reason="")
-            .returning(study.c.study_instance_uid)
-        )
+    def held_back(self, reason: str) -> list[str]:
+        """UIDs of the studies that are QUARANTINED for a reason."""
+        with self._database.read() as connection:
+            return list(connection.scalars(select(study.c.study_instance_uid).where(_held(reason))))
+
+    def reopen(self, reason: str, uids: Collection[str] | None = None) -> list[str]:
+        """QUARANTINED for a reason -> RECEIVING, to be closed anew; the UIDs of these studies.
+
+        ``uids``: no others than these.
+        """
         with self._database.write() as connection:
-            uids = list(connection.scalars(change))
-            for uid in uids:
-                events.write(connection, uid, "study.reopened")
-            return uids
+            return _reopen(connection, reason, uids)
 
     def _settle(
         self, connection: Connection, seen: OpenStudy, contents: Study, wanted: bool
@@ -214,6 +224,24 @@ class Studies:
         _write_series(connection, uid, contents.series)
         events.write(connection, uid, "study.closed", reason=reason)
         return row
+
+
+def _held(reason: str) -> ColumnElement[bool]:
+    return (study.c.state == StudyState.QUARANTINED) & (study.c.reason == reason)
+
+
+def _reopen(connection: Connection, reason: str, uids: Collection[str] | None) -> list[str]:
+    only = () if uids is None else (study.c.study_instance_uid.in_(uids),)
+    change = (
+        update(study)
+        .where(_held(reason), *only)
+        .values(state=StudyState.RECEIVING, reason="")
+        .returning(study.c.study_instance_uid)
+    )
+    reopened = list(connection.scalars(change))
+    for uid in reopened:
+        events.write(connection, uid, "study.reopened")
+    return reopened
 
 
 OURS = "OURS"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from struct import Struct
+from threading import Lock
 
 from dicom_node import faults
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
@@ -26,14 +27,28 @@ MOST_BYTES = 2 << 30
 _SHORT = Struct("<HH2sH")
 _LONG = Struct("<HH2sHI")
 _PREFIX = bytes(128) + b"DICM" + _SHORT.pack(2, 0x0000, b"UL", 4)
-NOTHING = memoryview(b"")
+NOTHING = memoryview(bytearray())
 
 
 class Room:
-    """What the associations of a listener may still collect in memory, in bytes."""
+    """What the associations of a listener may still collect in memory, in bytes. For any thread."""
 
     def __init__(self) -> None:
         self.left = MOST_COLLECTED
+        self._lock = Lock()
+
+    def take(self, size: int) -> bool:
+        """Whether there is as much; then it is taken."""
+        with self._lock:
+            if size > self.left:
+                return False
+            self.left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """It is needed no more."""
+        with self._lock:
+            self.left += size
 
     @property
     def is_tight(self) -> bool:
@@ -101,10 +116,8 @@ class Incoming:
         if len(self._buffer) >= end:
             return True
         size = min(IN_MEMORY, max(64 << 10, 2 * end))
-        more = size - len(self._buffer)
-        if more > self._room.left:
+        if not self._room.take(size - len(self._buffer)):
             return False
-        self._room.left -= more
         larger = memoryview(bytearray(size))
         larger[: self.size] = self._buffer[: self.size]
         self._buffer = larger
@@ -167,7 +180,7 @@ class Incoming:
 
     def let_go(self) -> None:
         """Of the memory in which instances are collected, until it is needed again."""
-        self._room.left += len(self._buffer)
+        self._room.give(len(self._buffer))
         self._buffer = NOTHING
 
     def _cancel(self) -> None:

@@ -7,12 +7,12 @@ and deadlines, for the connection to the peer stays ours, TLS included (see ``re
 import asyncio
 import queue
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
 from pynetdicom import AE, evt
-from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
@@ -20,11 +20,12 @@ from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
+from dicom_node.receive.arriving import Acceptor, Arriving
 from dicom_node.receive.connection import MAX_PDU, Connection
-from dicom_node.receive.dataset import checked_uid, identify
+from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
-from dicom_node.receive.incoming import Incoming
-from dicom_node.receive.negotiation import REMEMBERED, accept, read_request, refused
+from dicom_node.receive.incoming import Incoming, Room
+from dicom_node.receive.negotiation import REMEMBERED, Syntax, accept, read_request, refused
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.relay import Relay
@@ -33,6 +34,8 @@ from dicom_node.settings.completeness import Notice
 from dicom_node.settings.listen import Listen
 
 SUCCESS, INTERNAL = 0x0000, 0x0110
+ENDING_S = 5.0
+"""For an association whose connection is gone."""
 
 
 class Library:
@@ -43,17 +46,21 @@ class Library:
         settings: Listen,
         spool: Spool,
         packs: Packs,
+        room: Room,
         ledger: Ledger,
         *,
         expect: Sequence[Notice],
         refusal: Callable[[], Refused | None],
         kept: Callable[[], None],
     ) -> None:
-        """``kept`` is called whenever the spool was asked to keep something."""
+        """``room`` is what all associations of the listener may collect in memory; ``kept`` is
+        called whenever the spool was asked to keep something.
+        """
         self._settings = settings
         self._kept = kept
         self._spool = spool
         self._packs = packs
+        self._room = room
         self._refusal = refusal
         self._notices = Notices(ledger, refusal)
         self._contexts = supported_contexts([CLASSES[name] for name in expect])
@@ -61,6 +68,8 @@ class Library:
             lambda asked: accept(asked, self._contexts, MAX_PDU).accepted
         )
         """What the library will accept."""
+        self._live: dict[Acceptor, socket.socket] = {}
+        """The associations, each with its end of the socket pair."""
         self._log = log("listen")
         self._entity = AE(settings.ae_title)
         self._entity.supported_contexts = self._contexts
@@ -71,7 +80,11 @@ class Library:
         self._entity.dimse_timeout = 120
 
     def stop(self) -> None:
-        """End the process that reads notices."""
+        """End what is left of the associations, and the process that reads notices."""
+        for association, end in list(self._live.items()):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            association.join(ENDING_S)
         self._notices.close()
 
     def relay(
@@ -79,14 +92,19 @@ class Library:
     ) -> Callable[[bytes], None]:
         """Start an association for a peer whose request is here; returns where its PDUs go."""
         ours, theirs = socket.socketpair()
-        self._association(theirs, connection).start()
         contexts = self._accepted(read_request(request))
+        self._association(theirs, connection, contexts).start()
         refuse = partial(self._refused, connection)
         return Relay(loop, ours, connection, contexts, refuse).start(request)
 
-    def _association(self, end: socket.socket, connection: Connection) -> Association:
-        association = Association(self._entity, "acceptor")
+    def _association(
+        self, end: socket.socket, connection: Connection, contexts: Mapping[int, Syntax]
+    ) -> Acceptor:
+        association = Acceptor(self._entity, self._ended)
         association.set_socket(AssociationSocket(association, client_socket=end))
+        incoming = Incoming(self._packs, room=self._room)
+        association.dimse = Arriving(association, incoming, contexts, self._refusal)
+        self._live[association] = end
         acceptor = association.acceptor
         acceptor.maximum_length = MAX_PDU
         acceptor.ae_title = self._settings.ae_title
@@ -100,15 +118,20 @@ class Library:
         association.bind(evt.EVT_N_SET, self._notices.on_set)
         return association
 
+    def _ended(self, association: Acceptor) -> None:
+        """Its connection is closed with it, if the library did not."""
+        with suppress(OSError):
+            self._live.pop(association).close()
+
     def _on_accepted(self, event: Event) -> None:
         peer = event.assoc.requestor.address
         for code, names in refused(event.assoc.rejected_contexts).items():
             self._log.warning("assoc.note", reason=code, peer=peer, sop_classes=names)
 
     def _on_store(self, event: Event) -> int:
-        request: Any = event.request
+        incoming = _incoming(event)
         try:
-            self._keep(event)
+            self._keep(event, incoming)
         except Refused as refusal:
             self._note(event, "store.reject", refusal.code, refusal.status)
             return refusal.status
@@ -116,35 +139,37 @@ class Library:
             self._log.error("listen.failed", reason="INTERNAL", exc_info=error)
             self._note(event, "store.reject", "INTERNAL", INTERNAL)
             return INTERNAL
-        return SUCCESS if request is not None else INTERNAL
+        finally:
+            incoming.discard()
+        return SUCCESS
 
-    def _keep(self, event: Event) -> None:
+    def _keep(self, event: Event, incoming: Incoming) -> None:
         """Keep the instance of a C-STORE; on return it may be acknowledged."""
-        if refusal := self._refusal():
+        if refusal := incoming.refusal or (None if incoming.size else self._refusal()):
             raise refusal.with_traceback(None)  # it is raised again and again
-        request: Any = event.request
-        syntax = event.context.transfer_syntax
-        data = request.DataSet.getvalue() if request.DataSet else b""
-        identity = identify(
-            data, str(syntax), implicit=syntax.is_implicit_VR, little=syntax.is_little_endian
-        )
-        named = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
-        check_command(identity, *(checked_uid(str(uid).encode()) for uid in named))
-        notes = {"UID_PADDED": identity.padded, "GROUP2": begins_with_meta(data)}
-        for code in (code for code, holds in notes.items() if holds):
-            self._note(event, "store.note", code, SUCCESS)
-        incoming = Incoming(self._packs)
-        incoming.begin(identity.sop_class_uid, identity.sop_instance_uid, str(syntax))
-        incoming.write(memoryview(data), last=True)
+        identity = self._identify(event, incoming)
         answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()
         calling_ae = event.assoc.requestor.ae_title.strip()
         try:
             ticket = self._spool.keep(identity, calling_ae, incoming, answers.put)
             ticket.settle()
-            if failure := incoming.refusal if ticket.safe else answers.get():
+            if not ticket.safe and (failure := answers.get()):
                 raise failure
         finally:
             self._kept()
+
+    def _identify(self, event: Event, incoming: Incoming) -> Identity:
+        request: Any = event.request
+        syntax = event.context.transfer_syntax
+        encoding = {"implicit": syntax.is_implicit_VR, "little": syntax.is_little_endian}
+        with incoming.data_set() as data:
+            identity = identify(data, str(syntax), **encoding)
+            notes = {"UID_PADDED": identity.padded, "GROUP2": begins_with_meta(data)}
+        named = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+        check_command(identity, *(checked_uid(str(uid).encode()) for uid in named))
+        for code in (code for code, holds in notes.items() if holds):
+            self._note(event, "store.note", code, SUCCESS)
+        return identity
 
     def _refused(
         self, connection: Connection, refusal: Refused, command: Command, size: int
@@ -162,13 +187,19 @@ class Library:
             status,
             peer=event.assoc.requestor.address,
             aet=event.assoc.requestor.ae_title.strip(),
-            bytes=len(request.DataSet.getvalue()) if request.DataSet else 0,
+            bytes=_incoming(event).size,
             **_instance(str(request.AffectedSOPInstanceUID).encode()),
         )
 
     def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
         tell = self._log.warning if status else self._log.info
         tell(name, reason=code, status=f"{status:04X}", **about)
+
+
+def _incoming(event: Event) -> Incoming:
+    arriving: Any = event.assoc.dimse
+    incoming: Incoming = arriving.incoming
+    return incoming
 
 
 def _instance(raw: bytes) -> dict[str, str]:

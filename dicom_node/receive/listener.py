@@ -69,16 +69,17 @@ class Listener:
         supported = supported_contexts()
         self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))
         self._notices = [CLASSES[name] for name in expect]
+        self._room = Room()
         self._library = library.Library(
             settings,
             self._spool,
             self._packs,
+            self._room,
             ledger,
             expect=expect,
             refusal=self.refusal,
             kept=self._look_at_spool,
         )
-        self._room = Room()
         self._connections: set[Peer] = set()
         self._associations: set[Peer] = set()
         self._safe: deque[Callable[[], None]] = deque()
@@ -116,8 +117,8 @@ class Listener:
         self._call(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._spool.stop()
         self._library.stop()
+        self._spool.stop()
 
     @property
     def has_failed(self) -> bool:

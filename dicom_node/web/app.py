@@ -14,6 +14,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.web import forms, pages, status, stow
+from dicom_node.web.connections import LimitedRequests
 from dicom_node.web.guard import HEADERS, Guard
 from dicom_node.web.site import Site, templates
 
@@ -50,6 +51,7 @@ def create_app(settings: Settings, ledger: Ledger, store: InstanceStore) -> Fast
     app.add_exception_handler(RequestValidationError, _unfit)
     app.add_exception_handler(LedgerBusy, _busy)
     app.add_exception_handler(Exception, _broken)
+    app.add_middleware(LimitedRequests)  # behind the guard: who may not ask takes nobody's place
     app.add_middleware(Guard, web=settings.web)
     return app
 

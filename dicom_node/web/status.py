@@ -26,8 +26,8 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 
 
 @router.get("/healthz")
-def healthz() -> PlainTextResponse:
-    """The process answers."""
+async def healthz() -> PlainTextResponse:
+    """The process answers; it waits for no thread that others have."""
     return PlainTextResponse("ok\n")
 
 

@@ -45,7 +45,8 @@ _TOLD = {
         "Stored bytes are not those that were received or made: the disk, or somebody, changed "
         "them.",
         "Check the disk. `dicom-node verify` names what to restore from a backup, or to have sent "
-        "again; then retry.",
+        "again; then retry. A study that was held back goes on by itself once it was sent again, "
+        "and at the next start of the sweep once it was restored.",
     ),
     "GEOMETRY": (
         "The images form no regular volume: spacing or orientation is missing or contradictory.",

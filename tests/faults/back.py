@@ -1,26 +1,33 @@
-"""Behind the door: sweep, Celery worker, Redis and an archive, and what must come of each study."""
+"""Behind the door: sweep, Celery worker, Redis and an archive, and what must come of each study.
 
+What is analysed lies in packs, as the listener wrote it: studies come by C-STORE.
+"""
+
+import hashlib
 import os
 import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaign import Campaign, Injection
-from processes import Running, start, wait_until
+from processes import Running, launch, start, wait_until
+from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from redis import Redis
 from redis.exceptions import RedisError
 from stand_in import KINDS, image, objects
+from wire import AC, Wire, encoded
 
 from dicom_node.ledger import Ledger
-from dicom_node.receive.intake import check_file, keep_checked
+from dicom_node.receive.incoming import file_head
 from dicom_node.redis_server import free_port
 from dicom_node.store import InstanceStore
 from dicom_node.testing.pacs import FakePacs
-from dicom_node.testing.study import file_bytes
 from dicom_node.verify import Wrong, verify
 
 LEASE_S, IMAGES, LONGEST_S = 2.0, 4, 60.0
@@ -36,18 +43,22 @@ class Back:
     pacs: FakePacs
     redis_program: str
     area: str = "jobs"
+    completeness: str = "quiet_s = 0.5"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the listener, beside ours."""
     studies: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """(SOP Instance UID, SHA-256) of what each study must be analysed from."""
 
     def __enter__(self) -> "Back":
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.redis_port = free_port()
+        self.redis_port, self.port = free_port(), free_port()
         self.redis = Redis(port=self.redis_port, socket_timeout=2)
         self.config = self.folder / "node.toml"
         self.config.write_text(
             f'data_dir = "{self.folder / "data"}"\n'
             f'broker.url = "redis://127.0.0.1:{self.redis_port}/0"\n'
-            "[completeness]\nquiet_s = 0.5\n"
+            f"[listen]\nport = {self.port}\nreserve_mib = 1\n"
+            f"[completeness]\n{self.completeness}\n"
             f"[sweep]\ninterval_s = 0.1\nring_again_s = 1\nlease_s = {LEASE_S}\n"
             "[worker]\nsoft_limit_s = 10\nhard_limit_s = 15\n"
             f'[[destinations]]\nname = "pacs"\nhost = "{self.pacs.host}"\n'
@@ -56,9 +67,12 @@ class Back:
         self.ledger = Ledger.open(f"sqlite:///{self.folder / 'data' / 'ledger.sqlite3'}")
         self.store = InstanceStore(self.folder / "data" / "store")
         self.start_redis()
+        self.listener = launch("listen", self.config, self.environment)
+        assert self.listener.ready()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.listener.kill(signal.SIGTERM)
         self.stop_redis()
         self.redis.close()
         self.ledger.close()
@@ -100,19 +114,26 @@ class Back:
 
     def study(self, images: int = IMAGES, **attributes: object) -> str:
         """Receive a study; returns its UID."""
-        number = int(time.monotonic_ns() % 10**9)
-        for n in range(1, images + 1):
-            uid = self.receive(number, n, **attributes)
+        return self.receive(self.new_number(), *range(1, images + 1), **attributes)
+
+    def new_number(self) -> int:
+        """Of a study."""
+        return int(time.monotonic_ns() % 10**9)
+
+    def receive(self, study: int, *numbers: int, **attributes: object) -> str:
+        """Send images of a study by C-STORE; returns its UID once they have their rows."""
+        with Wire.connect(self.port) as wire:
+            assert wire.associate() == AC
+            for number in numbers:
+                data = image(study, number, **attributes)
+                uid = str(data.StudyInstanceUID)
+                self.studies.setdefault(uid, []).append(_stored(wire, data))
+        wait_until(lambda: self._in_packs(uid) == set(self.studies[uid]), "rows")
         return uid
 
-    def receive(self, study: int, number: int, **attributes: object) -> str:
-        """Receive one image of a study; returns the study's UID."""
-        content = file_bytes(image(study, number, **attributes))
-        instance = keep_checked(self.store, check_file(content))
-        self.ledger.studies.record(instance, "MODALITY")
-        pair = (instance.sop_instance_uid, instance.sha256)
-        self.studies.setdefault(instance.study_instance_uid, []).append(pair)
-        return instance.study_instance_uid
+    def _in_packs(self, uid: str) -> set[tuple[str, str]]:
+        received = self.ledger.studies.instances(uid)
+        return {(i.sop_instance_uid, i.sha256) for i in received if i.pack}
 
     def finished(self, uid: str) -> bool:
         """Analysed in full, and everything sent."""
@@ -166,6 +187,14 @@ class Back:
         sent = [(d["state"], d["reason"]) for p in pages if p for d in p.deliveries]
         logs = [log.read_text()[-800:] for log in sorted(self.folder.glob("*.log"))]
         return f"{jobs} {sent} {logs}"
+
+
+def _stored(wire: Wire, data: Dataset) -> tuple[str, str]:
+    """(SOP Instance UID, SHA-256) of an image that the listener has acknowledged."""
+    uid, raw = str(data.SOPInstanceUID), encoded(data)
+    assert wire.store(raw, sop_instance=uid) == 0
+    head = file_head(CTImageStorage, uid, ExplicitVRLittleEndian)
+    return uid, hashlib.sha256(head + raw).hexdigest()
 
 
 def stop_all(*running: Running) -> None:

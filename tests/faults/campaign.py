@@ -9,6 +9,9 @@ from pathlib import Path
 
 FULL = os.environ.get("FAULTS") == "full"
 """``make faults`` runs all of it; else a bounded part."""
+LEAST = 200
+"""Injections that a run of all files makes, damaged messages not counted."""
+MESSAGES = "mutations"
 
 
 def often(bounded: int, full: int) -> int:
@@ -67,6 +70,22 @@ class Campaign:
                 f"{name[:57]:58}{row['tried']:>6}{row['survived']:>9}{row['acknowledged_lost']:>6}"
                 f"{row['duplicates']:>6}{row['longest_recovery_s']:>7} s"
             )
+
+
+def shortfall(report: Path) -> str:
+    """What the written report of a whole run says against it; nothing: all is well."""
+    written = json.loads(report.read_text())
+    total, tried = (
+        written["total"],
+        sum(row["tried"] for row in written["faults"] if row["area"] != MESSAGES),
+    )
+    found = {
+        f"{tried} faults were tried, at least {LEAST} should be": tried < LEAST,
+        "not all were survived": total["survived"] < total["tried"],
+        f"{total['acknowledged_lost']} were lost": total["acknowledged_lost"],
+        f"{total['duplicates']} came twice": total["duplicates"],
+    }
+    return "; ".join(what for what, holds in found.items() if holds)
 
 
 def _row(area: str, fault: str, group: list[Injection]) -> dict[str, object]:

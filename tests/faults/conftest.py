@@ -1,4 +1,7 @@
-"""One campaign for the session; its table at the end, and ``faults.json`` where all of it ran."""
+"""One campaign for the session; its table at the end, and ``faults.json`` where all of it ran.
+
+A run of the whole folder fails if it tried too little, or lost anything (``campaign.shortfall``).
+"""
 
 import sys
 from collections.abc import Iterator
@@ -6,13 +9,18 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))
 
-from campaign import FULL, Campaign
-from processes import kill_all
+from campaign import FULL, Campaign, shortfall  # noqa: E402
+from processes import kill_all  # noqa: E402
 
 CAMPAIGN = Campaign()
-REPORT = Path(__file__).parent.parent.parent / "faults.json"
+REPORT = FOLDER.parent.parent / "faults.json"
+FILES = {path.name for path in FOLDER.glob("test_*.py")}
+LEFT_OUT: list[str] = []
+"""Tests of the folder that somebody deselected, and parts that were missing here."""
+WRONG: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +34,34 @@ def _nothing_left_running() -> Iterator[None]:
     kill_all()
 
 
+def pytest_deselected(items):
+    LEFT_OUT.extend(item.name for item in items if item.path.parent == FOLDER)
+
+
+def pytest_runtest_logreport(report):
+    if report.skipped and "is missing" in str(report.longrepr):
+        LEFT_OUT.append(report.nodeid)
+
+
+def pytest_sessionfinish(session):
+    if not CAMPAIGN.injections or not (_is_whole(session) or FULL):
+        return
+    CAMPAIGN.write(REPORT)
+    if _is_whole(session) and (wrong := shortfall(REPORT)):
+        WRONG.append(wrong)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_whole(session) -> bool:
+    """Whether every test of the folder was to run."""
+    named = any("::" in argument for argument in session.config.args)
+    files = {item.path.name for item in session.items if item.path.parent == FOLDER}
+    return files == FILES and not LEFT_OUT and not named
+
+
 def pytest_terminal_summary(terminalreporter):
     if not CAMPAIGN.injections:
         return
     terminalreporter.section("fault campaign")
-    for line in CAMPAIGN.table():
+    for line in (*CAMPAIGN.table(), *WRONG):
         terminalreporter.write_line(line)
-    if FULL:
-        CAMPAIGN.write(REPORT)

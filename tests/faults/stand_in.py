@@ -1,12 +1,14 @@
 """What stands in for a model in the campaign: three objects made of the hashes of the input.
 
 Everything around it is the product's: Celery, claims, heartbeat, store, ledger, shipping. A wrong
-or a mixed input shows in the objects; a study whose patient is called POISON crashes its worker.
+or a mixed input shows in the objects. Patients called POISON crash their worker, those called SLOW
+take its time.
 """
 
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,18 +23,22 @@ from dicom_node.domain.uid import uuid_uid
 from dicom_node.testing.study import file_bytes
 
 KINDS = (ResultKind.SEGMENTATION, ResultKind.SECONDARY_CAPTURE, ResultKind.STRUCTURED_REPORT)
-POISON = "POISON"
+POISON, SLOW = "POISON", "SLOW"
+SLOW_S = 6.0
 
 
 def analyse(worker: Any, claim: Any) -> None:
     """In place of ``Worker.run``."""
     job = worker.ledger.jobs.get(claim.id)
     images = [pair for series in job.inputs for pair in series.instances]
-    for _, sha256 in images:
-        content = worker.store.path(sha256).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == sha256
-    if dcmread(worker.store.path(images[0][1])).PatientID == POISON:
+    files = worker.files(job)
+    assert all(file.expected and file.is_as_expected for file in files)
+    with files[0].open() as content:
+        patient = dcmread(content).PatientID
+    if patient == POISON:
         os.kill(os.getpid(), signal.SIGSEGV)
+    if patient == SLOW:
+        time.sleep(SLOW_S)
     faults.point("worker.analysed")
     results = [
         _keep(worker, made, kind, place)

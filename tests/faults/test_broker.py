@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 
@@ -13,7 +11,8 @@ import pytest
 from back import Back, freeze
 from campaign import FULL, Injection, often
 from canary import hits
-from processes import is_stopped, wait_until
+from clock import clock
+from processes import is_stopped, launch, wait_until
 from stand_in import POISON
 from ward import Visitor, Ward
 
@@ -169,42 +168,24 @@ def test_a_late_slice_makes_the_next_generation(back, sweep, worker):
         back.judged("a late slice", began, uid)
 
 
-@pytest.mark.parametrize("jump", ["+86400", "-86400"])
+@pytest.mark.parametrize("jump", [86400, -86400])
 def test_the_clock_jumps_a_day(jump, tool, back, worker):
     """Nothing closes early, and what is done is done once."""
-    shift = back.folder / "shift"
-    shift.write_text("+0\n")
-    environment = {
-        "FAKETIME_TIMESTAMP_FILE": str(shift), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_RESET": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-        "LD_PRELOAD": library(tool),
-    }  # fmt: skip
-    command = [sys.executable, "-P", "-m", "dicom_node", "sweep", "--config", str(back.config)]
-    log = back.folder / f"sweep{jump}.log"
-    with log.open("wb") as output:
-        sweep = subprocess.Popen(command, env=os.environ | environment, stderr=output)
+    hands = clock(back.folder, tool)
+    sweep = launch("sweep", back.config, hands.environment)
     try:
-        wait_until(lambda: "sweep.ready" in log.read_text(), "the sweep")
+        assert sweep.ready("sweep.ready")
         early = back.study()
         back.wait(early)
         began = time.monotonic()
         study = back.study()
-        shift.write_text(f"{jump}\n")
-        back.judged(f"clock jumps {jump} s", began, study, early)
-        last = json.loads(log.read_text().splitlines()[-1])["timestamp"]
+        hands.move(jump)
+        back.judged(f"clock jumps {jump:+d} s", began, study, early)
+        last = json.loads(sweep.log.read_text().splitlines()[-1])["timestamp"]
         jumped = datetime.fromisoformat(last) - datetime.now(UTC)
-        assert abs(jumped.total_seconds() - int(jump)) < 3600, "the clock did not jump"
+        assert abs(jumped.total_seconds() - jump) < 3600, "the clock did not jump"
     finally:
-        sweep.kill()
-        sweep.wait()
-
-
-def library(tool):
-    tool("faketime")
-    found = subprocess.run(
-        ["faketime", "now", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True
-    )
-    return found.stdout.strip()
+        sweep.kill_family()
 
 
 def test_nothing_of_a_patient_is_told(back):

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -35,7 +35,7 @@ from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study
 from dicom_node.web.app import create_app
-from dicom_node.web.connections import LIMITS
+from dicom_node.web.connections import LIMITS, MOST_OF_A_HOST, MOST_REQUESTS, RETRY_AFTER_S
 from dicom_node.web.guard import MAX_DEPOSIT_BYTES
 
 RELATED = 'multipart/related; type="application/dicom"; boundary=cut'
@@ -46,6 +46,7 @@ REFERENCED, FAILED, UNNAMED = "00081199", "00081198", "0008119A"
 class Answer:
     status: int
     body: bytes
+    headers: Mapping[str, str]
 
     @property
     def json(self) -> dict[str, Any]:
@@ -70,10 +71,12 @@ class Site:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = {"Content-Type": RELATED} | {k.replace("_", "-"): v for k, v in headers.items()}
         connection.request("POST", path, body, sent)
-        response = connection.getresponse()
-        answer = Answer(response.status, response.read())
-        connection.close()
-        return answer
+        return _answer(connection)
+
+    def get(self, path: str) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", path)
+        return _answer(connection)
 
     def said(self, reason: str) -> dict[str, Any]:
         found = [line for line in self.lines if line.get("reason") == reason]
@@ -88,6 +91,13 @@ class Site:
 
     def leftovers(self) -> list[Path]:
         return [p for p in (self.store.root / "incoming").rglob("*") if p.is_file()]
+
+
+def _answer(connection: HTTPConnection) -> Answer:
+    response = connection.getresponse()
+    answer = Answer(response.status, response.read(), response.headers)
+    connection.close()
+    return answer
 
 
 @contextmanager
@@ -425,8 +435,65 @@ class TestConnections:
         assert site.post(slowly()).status == 200
 
 
-def connect(site: Site) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", site.port), timeout=5)
+HOSTS = ("127.0.0.2", "127.0.0.3")
+
+
+@pytest.fixture
+def busy(site: Site) -> Iterator[list[socket.socket]]:
+    """As many requests as the node has at a time, of two hosts, whose bodies do not come."""
+    head = f"POST /studies HTTP/1.1\r\nHost: localhost\r\nContent-Type: {RELATED}\r\n"
+    head += "Content-Length: 1000\r\n\r\n"
+    held = [connect(site, host) for host in HOSTS for _ in range(MOST_OF_A_HOST)]
+    assert len(held) == MOST_REQUESTS
+    for each in held:
+        each.sendall(head.encode())
+    deadline = time.monotonic() + 10
+    while site.get("/").status != 503:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield held
+    for each in held:
+        each.close()
+
+
+class TestBusy:
+    """More requests at a time than the node takes."""
+
+    def test_who_comes_is_told_when_to_come_again(self, site, study, busy):
+        site.lines.clear()
+        answer = site.post(multipart(*map(file_bytes, study)))
+        assert (answer.status, answer.headers["Retry-After"]) == (503, str(RETRY_AFTER_S))
+        assert b"Ask again in" in answer.body
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        line = site.said("REQUEST_LIMIT")
+        assert (line["event"], line["status"], line["peer"]) == ("web.reject", 503, "127.0.0.1")
+        assert kept(site, study) == set()
+        assert site.leftovers() == []
+
+    @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+    def test_what_monitors_ask_is_answered(self, site, busy, path):
+        assert site.get(path).status == 200
+
+    def test_a_sender_that_tries_again_loses_nothing(self, site, study, busy):
+        threading.Timer(0.5, lambda: [each.close() for each in busy]).start()
+        refused = []
+
+        def sent(data: Dataset) -> int:
+            while (answer := site.post(multipart(file_bytes(data)))).status == 503:
+                refused.append(answer)
+                time.sleep(0.1)
+            return answer.status
+
+        assert [sent(data) for data in study] == [200] * len(study)
+        assert refused
+        assert kept(site, study) == set(uids(study))
+        (seen,) = site.ledger.studies.receiving()
+        assert seen.arrivals == len(study), "each of them once"
+
+
+def connect(site: Site, source: str = "127.0.0.1") -> socket.socket:
+    address = ("127.0.0.1", site.port)
+    return socket.create_connection(address, timeout=5, source_address=(source, 0))
 
 
 def closes(connection: socket.socket) -> bool:

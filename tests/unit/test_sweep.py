@@ -6,9 +6,12 @@ from world import World, receive_all, state_of
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.job import JobState
-from dicom_node.headers import read_study
+from dicom_node.headers import DirectReader, read_study
+from dicom_node.ledger import Recording
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
+
+MODALITY = b"\x08\x00\x60\x00CS\x02\x00CT"
 
 
 @pytest.fixture
@@ -115,6 +118,66 @@ def test_two_patients_under_one_study_are_quarantined(world, study):
         "QUARANTINED",
         "PATIENT_MIX",
     )
+
+
+class TestAltered:
+    """A header that the disk has changed is believed by nobody."""
+
+    @pytest.fixture
+    def rotten(self, world, study):
+        """A study that arrived, one byte of whose first image then changed: CT became CR."""
+        for data in study:
+            world.receive(data)
+        file = self.file(world, study[0])
+        self.content = file.read_bytes()
+        assert self.content.count(MODALITY) == 1
+        self.write(file, self.content.replace(MODALITY, MODALITY[:-1] + b"R"))
+        return study
+
+    def file(self, world, data):
+        found = world.ledger.studies.instances(data.StudyInstanceUID)
+        (instance,) = [i for i in found if i.sop_instance_uid == data.SOPInstanceUID]
+        return world.store.file(instance).path
+
+    def write(self, file, content):
+        file.chmod(0o600)
+        file.write_bytes(content)
+
+    def test_the_study_is_held_back_and_that_is_told(self, world, rotten):
+        world.sweep.once()
+        world.pass_time(60)
+        assert state_of(world, rotten)["state"] == "QUARANTINED"
+        assert state_of(world, rotten)["reason"] == "ALTERED"
+        (job,) = world.ledger.pages.study(rotten[0].StudyInstanceUID).jobs
+        assert (job["state"], job["reason"]) == ("DECLINED", "ALTERED")
+
+    def test_what_its_headers_say_is_not_counted(self, world, rotten):
+        uid = rotten[0].StudyInstanceUID
+        read = read_study(uid, world.ledger.studies.instances(uid), world.store, DirectReader())
+        assert read.attributes["Altered"] == 1
+        assert read.attributes["ModalitiesInStudy"] == ["CT"]
+        assert [series.unreadable for series in read.series] == [1]
+
+    def test_a_copy_that_is_sent_again_lets_it_go_on(self, world, rotten):
+        world.sweep.once()
+        world.pass_time(60)
+        assert world.receive(rotten[0]) is Recording.DUPLICATE
+        world.sweep.once()
+        world.pass_time(70)
+        assert state_of(world, rotten)["state"] == "ROUTED"
+
+    def test_a_file_from_a_backup_lets_it_go_on_at_the_next_start(self, world, rotten):
+        world.sweep.once()
+        world.pass_time(60)
+        for content, state in ((None, "QUARANTINED"), (self.content, "ROUTED")):
+            if content:
+                self.write(self.file(world, rotten[0]), content)
+            world.restart()
+            world.sweep.reopen()
+            world.pass_time(70)
+            assert state_of(world, rotten)["state"] == state
+        actions = [e["action"] for e in world.ledger.pages.study(rotten[0].StudyInstanceUID).events]
+        assert actions.count("study.quarantined") == 1, "it was not told twice"
 
 
 def test_one_uid_with_two_contents_is_quarantined_and_both_are_kept(world, study):

@@ -11,7 +11,7 @@ from workers.keras_model import KerasModel
 from workers.progress import Progress
 from workers.training.localise import Found, compared
 from workers.training.masked import Cases, checked, lesson_of
-from workers.training.settle import COMPARED, fit_for_it, load_network
+from workers.training.settle import attempts, fit_for_it, load_network
 
 CLOSE = 0.02
 """Of the maps: methods that hit so much more often are better."""
@@ -25,11 +25,10 @@ def check_cases(bundle: BundleFolder, cases: Cases, progress: Progress) -> Itera
     manifest = bundle.manifest
     cases = fit_for_it(manifest, cases)
     network = load_network(bundle.path / WEIGHTS)
-    few = cases.thinned(COMPARED)
     found = compared(
         manifest,
         lambda candidate: KerasModel(candidate, network),
-        lambda model: few.tries(model, partial(progress, "methods compared")),
+        attempts(cases, progress),
     )
     yield _methods(bundle, found)
     model = KerasModel(manifest, network, reference_of(bundle))

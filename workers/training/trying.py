@@ -46,11 +46,13 @@ def tried(
     truth: BoolArray,
     provenance: Provenance,
     labels: Collection[str] = (),
+    *,
+    weighed: bool = True,
 ) -> Iterator[Tried]:
     """Of each present finding, and of the numbers with these labels; of views one of each.
 
     ``truth`` is (frames, rows, columns) on the source's grid: where the findings are, or what the
-    numbers measure.
+    numbers measure. The numbers of those that are not ``weighed`` are left out.
     """
     prediction, maps = predict(model, prepared)
     asked = Asked(model, prepared, prediction)
@@ -63,7 +65,7 @@ def tried(
         seen = asked.seen(each, saliency)
         mask, again = on_model[each.frame], partial(asked.again, each)
         yield Tried(
-            numbers=weigh(seen, _level(asked), again).numbers,
+            numbers=weigh(seen, _level(asked), again).numbers if weighed else {},
             hit=bool(truth[tuple(round(index) for index in found.centroid)]),
             precision=precision(seen.values, mask) if mask.any() else 0.0,
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),

@@ -29,11 +29,11 @@ from workers.training.brain.fit import fit
 from workers.training.brain.measuring import measure
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
-from workers.training.brain.text import DECISION, INTERVALS, Chosen, Measured, manifest_text
+from workers.training.brain.text import DECISION, INTERVALS, Chosen, manifest_text
 from workers.training.dataset import Example
 from workers.training.masked import Cases as MaskedCases
 from workers.training.masked import trust
-from workers.training.measures import Figure
+from workers.training.measures import Figure, Measured
 from workers.training.reading import read_images
 from workers.training.text import card_text, parse
 
@@ -107,7 +107,8 @@ def train_brain(
     reference = _reference(draft, data, slices, np.stack([a.features for a in answers]), progress)
     model = KerasModel(parse(manifest_text(chosen)), network, reference)
     measured = measure(model, data.choosing, data.measured_on, out_of_scope, progress)
-    trusted = trust(model, network, MaskedCases(data.choosing, CHENG_MM), progress)
+    to_fit, to_test = MaskedCases(data.choosing, CHENG_MM).halves()
+    trusted = trust(model, network, to_fit, to_test, progress)
     chosen = replace(chosen, verdict=trusted.verdict, check=trusted.check)
     measured = (*measured, Measured(trusted.figures, data.judged_on))
     return _write(folder, network, manifest_text(chosen, measured, data.trained_on), reference)

@@ -1,14 +1,14 @@
 """The words of ``brain-mr-tumour``: its manifest and its card."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.training.brain.network import EVIDENCE, MASKS, SIDE, TYPE_LOGITS
-from workers.training.measures import Figure
+from workers.training.measures import Measured
 from workers.training.text import check_text, performance_text, verdict_text
 
 LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
@@ -26,15 +26,6 @@ class Chosen:
     """Logits that one cell of the map adds."""
     verdict: VerdictPlan | None = None
     check: ExplanationCheck | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Figures, and what they were measured on."""
-
-    figures: Mapping[str, Figure]
-    data: str
-    subgroup: str = ""
 
 
 CHECKED = "maps that the verdict was not fitted on, against maps that know nothing"

@@ -20,7 +20,7 @@ COVERAGE = 0.9
 """Where the manifest states no other."""
 DIGITS = 10_000
 """Thresholds are kept in steps of one in so many."""
-COVERED = "Open answers hold the truth, {} {} ({:.0%} stated)"
+COVERED = "Open answers hold the truth, {} {} ({} % stated)"
 ONE = "Open answers are one answer, {}"
 
 
@@ -94,11 +94,14 @@ def _figures(
             each[row] = open_answers(plan, float(said[row]))
     true = [Presence.PRESENT if there else Presence.ABSENT for there in truth]
     held = np.array([answer in answers for answer, answers in zip(true, each, strict=True)])
-    alone = sum(len(answers) == 1 for answers in each)
+    stated = f"{100 * coverage:g}"
+    alone = np.array([len(answers) == 1 for answers in each])
     return {
-        COVERED.format(label, "present", coverage): proportion(int(held[truth].sum()), truth.sum()),
-        COVERED.format(label, "absent", coverage): proportion(
-            int(held[~truth].sum()), (~truth).sum()
-        ),
-        ONE.format(label): proportion(alone, len(said)),
+        COVERED.format(label, "present", stated): _share(held[truth]),
+        COVERED.format(label, "absent", stated): _share(held[~truth]),
+        ONE.format(label): _share(alone),
     }
+
+
+def _share(hits: BoolArray) -> Figure:
+    return proportion(int(hits.sum()), len(hits))

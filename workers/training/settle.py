@@ -6,7 +6,7 @@ left as it was, and said in a line.
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from workers.heads import heads
 from workers.keras_model import KerasModel, read_network
 from workers.model import Model
 from workers.progress import Progress, silent
+from workers.sanity import words_of
 from workers.training.certainty import UNSEEN, Certain, Halves, certain
 from workers.training.evaluation.truth import refuse_without
 from workers.training.heard import hear
@@ -34,7 +35,7 @@ from workers.training.settled_text import written
 from workers.training.trying import Tried, named
 
 FEWEST_PATIENTS = 4
-LIMIT_IN_TURN = "{}: each half of those that set the limit by the limit of the other"
+LIMIT_IN_TURN = "{}: of the patients who set the limit, each half by the limit of the other"
 NO_VERDICT = "No verdict on single maps was fitted: of the maps to fit it on all hit, or none does"
 
 
@@ -101,8 +102,8 @@ def settle(
     if refused is not None and not measured and chosen == draft:
         raise refused
     notes = [*sure.notes, *([known.note] if known.note else []), images.note]
-    if judged is not None and judged.verdict is None:
-        notes.append(NO_VERDICT)
+    if judged is not None:
+        notes += _told(chosen.explanation)
     return Settled(written(manifest, chosen, measured), images.arrays, known.found, measured, notes)
 
 
@@ -204,6 +205,17 @@ def _mapped(
         "check": None,
     }
     return _Mapped(found[0].plan.model_copy(update=changes), found)
+
+
+def _told(plan: ExplanationPlan) -> Iterator[str]:
+    """How the maps of other patients did."""
+    if plan.check is None:
+        yield "No map of the other patients names a place: look at the operating points"
+        return
+    failed = "" if plan.check.passed else "; they failed: no map will be shown as evidence"
+    yield f"Maps of the other patients: {words_of(plan.check)}{failed}"
+    if plan.verdict is None:
+        yield NO_VERDICT
 
 
 def _judged(

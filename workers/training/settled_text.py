@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import tomlkit
-from tomlkit.items import AoT, Table
+from tomlkit.items import AoT, Array, InlineTable, Table
 
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.manifest import ModelManifest
@@ -70,9 +70,7 @@ def _write_target(target: Any, old: Target, new: Target) -> None:
     if old.conformal != new.conformal:
         target.pop("conformal", None)
         if new.conformal is not None:
-            thresholds = tomlkit.inline_table()
-            thresholds.update(new.conformal.model_dump())
-            target["conformal"] = thresholds
+            target["conformal"] = _on_a_line(new.conformal.model_dump())
 
 
 def _write_plan(plan: Table, chosen: ModelManifest) -> None:
@@ -85,11 +83,36 @@ def _write_plan(plan: Table, chosen: ModelManifest) -> None:
     for name in ("verdict", "check"):
         part = getattr(chosen.explanation, name)
         if part is not None:
-            plan[name] = tomlkit.item(part.model_dump(exclude_none=True))
+            plan.add(tomlkit.nl())
+            plan[name] = _table(part.model_dump(exclude_none=True))
+
+
+def _table(values: Mapping[str, Any]) -> Table:
+    """Lists of tables an inline table a line."""
+    made = tomlkit.table()
+    for key, value in values.items():
+        made[key] = _inline(value) if isinstance(value, list | tuple) else value
+    made.add(tomlkit.nl())
+    return made
+
+
+def _inline(rows: Sequence[Mapping[str, Any]]) -> Array:
+    lines = tomlkit.array()
+    for row in rows:
+        lines.append(_on_a_line(row))
+    return lines.multiline(True)
+
+
+def _on_a_line(values: Mapping[str, Any]) -> InlineTable:
+    made = tomlkit.inline_table()
+    made.update(values)
+    return made
 
 
 def _write_figures(card: Table, measured: Sequence[Measured]) -> None:
     """In place of those of the same name, of the same cases: packaging may come again."""
+    if "performance" not in card:
+        card.add(tomlkit.nl())
     rows: Any = card.setdefault("performance", tomlkit.aot())
     new = {(name, each.data): figure for each in measured for name, figure in each.figures.items()}
     kept = [row for row in rows if (row["name"], row["data"]) not in new]

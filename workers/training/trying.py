@@ -205,7 +205,11 @@ def precision(values: FloatArray, mask: BoolArray) -> float:
 
 
 def _interval(area: float, hits: int, misses: int) -> Figure:
-    """Hanley and McNeil 1982."""
+    """Hanley and McNeil 1982; where no pair is wrong, as for as many that are all right."""
+    if area in (0.0, 1.0):
+        few = min(hits, misses)
+        likely = proportion(round(area * few), few)
+        return Figure(area, likely.low, likely.high, hits + misses)
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (hits - 1) * (q1 - area**2) + (misses - 1) * (q2 - area**2)
     error = 1.96 * float(np.sqrt(max(spread, 0) / (hits * misses)))

@@ -90,8 +90,8 @@ def _told(what: str, found: Sequence[Pointed]) -> Check:
         NAME,
         Health.OK if passed else Health.NOTE,
         f"{what} turn the answer to Present: the map's place lies in {hits} of them, that of the "
-        f"map without them in {before}; the centre in {centre}, the peak of the average mask in {average}",
-        "" if passed else "the map is not where the answer comes from: try another method or layer",
+        f"map without in {before}; the centre in {centre}, the peak of the average mask in {average}",
+        "" if passed else "its place is not where the answer comes from: try another method",
     )
 
 

@@ -1,7 +1,8 @@
 """Which calibration of a target holds best on cases that it was not fitted on.
 
 As the manifest has it, then a temperature (Guo 2017), then a curve after that (Zadrozny and Elkan
-2002): each is taken only where it clearly lowers the log loss of patients that were left out.
+2002): each is taken only where it clearly lowers the log loss of patients that were left out, and
+does not raise their Brier score, which a few that are far off do not decide.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,6 +43,10 @@ class Sample:
         wrong = 0.0 if self.shared else ~self.truth * np.log(1 - said)
         return np.asarray(-(self.truth * np.log(said) + wrong).sum(axis=1))
 
+    def errors(self, targets: Sequence[Target]) -> NDArray[np.float64]:
+        """(cases,): squared distance from the truth (Brier 1950)."""
+        return np.asarray(((self.likely(targets) - self.truth) ** 2).sum(axis=1))
+
     def of(self, rows: BoolArray) -> "Sample":
         """Some of the cases."""
         return Sample(self.logits[rows], self.truth[rows], self.patients[rows], self.shared)
@@ -78,10 +83,11 @@ def fitted(targets: Sequence[Target], sample: Sample) -> Sequence[Target]:
     fits: list[Fit] = [lambda _: targets, lambda part: _tempered(targets, part)]
     if not sample.shared and len(sample.logits) >= CURVED:
         fits.append(lambda part: _curved(targets, part))
-    losses = [_left_out(fit, sample) for fit in fits]
+    left_out = [_left_out(fit, sample) for fit in fits]
     chosen = 0
     for place in range(1, len(fits)):
-        if _clearly(losses[chosen] - losses[place], sample.patients):
+        loss, error = left_out[chosen] - left_out[place]
+        if _clearly(loss, sample.patients) and error.mean() > 0:
             chosen = place
     return fits[chosen](sample)
 
@@ -119,12 +125,13 @@ def _smoothed(sample: Sample) -> NDArray[np.float64]:
 
 
 def _left_out(fit: Fit, sample: Sample) -> NDArray[np.float64]:
-    """(cases,): log loss of each, under a fit to the patients of the other folds."""
-    folds, losses = sample.folds(), np.zeros(len(sample.logits))
+    """(2, cases): log loss and squared error of each, fitted to the patients of the other folds."""
+    folds, found = sample.folds(), np.zeros((2, len(sample.logits)))
     for fold in np.unique(folds):
         rows = folds == fold
-        losses[rows] = sample.of(rows).losses(fit(sample.of(~rows)))
-    return losses
+        part, targets = sample.of(rows), fit(sample.of(~rows))
+        found[:, rows] = part.losses(targets), part.errors(targets)
+    return found
 
 
 def _clearly(fall: NDArray[np.float64], patients: NDArray[np.intp]) -> bool:

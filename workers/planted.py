@@ -70,15 +70,16 @@ def planted(model: Model, images: SourceImages) -> Check:
     patches in ``images``."""
     if model.explainer() is None or isinstance(model.manifest.explained, Regression):
         return Check(NAME, Health.NOTE, "not tested: a number is of no single place")
-    for what, pairs in (
-        ("lesions in CT phantoms", list(_phantoms(model))),
-        ("bright patches in these images", list(_patches(model, images))),
+    for what, made in (
+        ("lesions in CT phantoms", _phantoms(model)),
+        ("bright patches in these images", _patches(model, images)),
     ):
+        pairs = list(made)
         found = [each for each in (_pointed(model, pair) for pair in pairs) if each]
         if found:
             return _told(f"{len(found)} of {len(pairs)} {what}", found)
-    found = "not tested: no lesion and no patch that was planted turns its answer to Present"
-    return Check(NAME, Health.NOTE, found, "give --cases: on them it is measured")
+    nothing = "not tested: no lesion and no patch that was planted turns its answer to Present"
+    return Check(NAME, Health.NOTE, nothing, "give --cases: on them it is measured")
 
 
 def _told(what: str, found: Sequence[Pointed]) -> Check:
@@ -90,7 +91,7 @@ def _told(what: str, found: Sequence[Pointed]) -> Check:
         NAME,
         Health.OK if passed else Health.NOTE,
         f"{what} turn the answer to Present: the map's place lies in {hits} of them, that of the "
-        f"map without in {before}; the centre in {centre}, the peak of the average mask in {average}",
+        f"map without in {before}; the centre in {centre}, the average mask's peak in {average}",
         "" if passed else "its place is not where the answer comes from: try another method",
     )
 

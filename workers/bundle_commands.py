@@ -98,7 +98,7 @@ def check(
 ) -> None:
     """Check all of a bundle on this machine; exit status 1 unless everything passes.
 
-    Schema, signature, golden test, objects, report, explanations (random weights, a planted lesion),
+    Schema, signature, golden test, objects, report, explanations (random weights, planted lesions),
     time and peak memory; with cases, every method and layer by how often it names the right place,
     random weights, shuffled labels.
     """

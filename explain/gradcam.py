@@ -68,6 +68,11 @@ class GradCam:
         self.traces = 0
         """How often the network was compiled: once for each set of targets."""
 
+    @property
+    def flat(self) -> bool:
+        """Whether a layer has cells, but no rows and columns of them: tokens, views."""
+        return any(0 < len(place.shape) < PLANE for place in self._places)
+
     def prepare(self, targets: Sequence[int]) -> None:
         """Compile for these targets now. Raises UnsupportedModel where no map can be made."""
         if specs(self._network):

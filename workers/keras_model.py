@@ -21,7 +21,7 @@ from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.calibration import probabilities
 from explain.explainer import Attribution, Explainer, Inputs
 from explain.footprint import LIMIT_BYTES
-from explain.gradcam import place_of
+from explain.gradcam import GradCam, place_of
 from explain.methods import explainer
 from explain.network import flat, outputs, specs
 from explain.tap import Beside, beside
@@ -145,6 +145,11 @@ class KerasModel:
             at_once=self.manifest.input.batch,
             limit_bytes=_limit_bytes(self.manifest),
         )
+        if isinstance(made, GradCam) and made.flat:
+            raise UnsupportedModel(
+                f"layer {made.layer!r} of {self.manifest.id} has no rows and columns to map: name "
+                "one that has as explanation.layer"
+            )
         unit = self.manifest.input.unit
         if unit != "slice" and not made.one_pass:
             raise UnsupportedModel(

@@ -83,7 +83,6 @@ def _write_plan(plan: Table, chosen: ModelManifest) -> None:
     for name in ("verdict", "check"):
         part = getattr(chosen.explanation, name)
         if part is not None:
-            plan.add(tomlkit.nl())
             plan[name] = _table(part.model_dump(exclude_none=True))
 
 

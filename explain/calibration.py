@@ -1,6 +1,6 @@
 """From a score to a probability that holds, and to the answers that it leaves open."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,7 @@ from scipy.optimize import isotonic_regression
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.findings import Presence
+from dicom_node.domain.outputs import Target
 from dicom_node.domain.trust import Conformal
 
 Knots = Sequence[tuple[float, float]]
@@ -17,11 +18,14 @@ Knots = Sequence[tuple[float, float]]
 def isotonic(probabilities: NDArray[np.float64], labels: BoolArray) -> Knots:
     """The rising curve that fits best what was observed (Zadrozny and Elkan 2002).
 
-    At most 20 knots: means of the flat parts of the curve, merged from ten cases on.
+    At most 20 knots: means of the flat parts of the curve, merged from ten cases on. None is nearer
+    to 0 and 1 than so many cases can tell (Laplace: one more of each might have come).
     """
     order = np.argsort(probabilities, kind="stable")
     stated = probabilities[order]
-    observed = isotonic_regression(labels[order].astype(float)).x
+    surest = 1 / (len(order) + 2)
+    curve = isotonic_regression(labels[order].astype(float)).x
+    observed = np.clip(curve, surest, 1 - surest)
     groups = np.array_split(np.arange(len(order)), max(1, min(20, len(order) // 10)))
     knots = [(float(stated[g].mean()), float(observed[g].mean())) for g in groups]
     return tuple((round(a, 5), round(b, 5)) for a, b in _rising(knots))
@@ -42,6 +46,20 @@ def by_curves(curves: Sequence[Knots], probabilities: FloatArray) -> FloatArray:
         if knots:
             result[..., column] = calibrated(knots, probabilities[..., column])
     return result
+
+
+def probabilities(
+    targets: Sequence[Target], logits: FloatArray, likely: Callable[[FloatArray], FloatArray]
+) -> FloatArray:
+    """(..., targets or more), of logits: by each target's temperature (Guo 2017), then its curve.
+
+    ``likely`` is what the head does with logits: softmax or sigmoid. A channel after those of the
+    targets shares the temperature of the last.
+    """
+    temperatures = [target.temperature for target in targets]
+    extra = logits.shape[-1] - len(targets)
+    every = np.array(temperatures + temperatures[-1:] * extra, np.float32)
+    return by_curves([target.isotonic for target in targets], likely(logits / every))
 
 
 def conformal(probabilities: NDArray[np.float64], present: BoolArray, coverage: float) -> Conformal:

@@ -17,7 +17,7 @@ from explain.layers import PLANE, Place, deepening, named, read_by, refuse_unles
 from explain.network import flat, functional, image_of, outputs, scores, specs
 from explain.projection import Grid
 from explain.receptive import grid_of
-from explain.tap import Taps
+from explain.tap import Taps, mean_of_cells
 from explain.weightings import Weighting
 
 WEIGHTINGS: Mapping[str, Weighting] = {
@@ -67,6 +67,11 @@ class GradCam:
         self.layer = ", ".join(place.name for place in self._places)
         self.traces = 0
         """How often the network was compiled: once for each set of targets."""
+
+    @property
+    def flat(self) -> bool:
+        """Whether a layer has cells, but no rows and columns of them: tokens, views."""
+        return any(0 < len(place.shape) < PLANE for place in self._places)
 
     def prepare(self, targets: Sequence[int]) -> None:
         """Compile for these targets now. Raises UnsupportedModel where no map can be made."""
@@ -131,7 +136,7 @@ class GradCam:
             chosen = _chosen(said[self._head], targets, where)
         activations = taps.activations()
         maps = [self._map(activations, tape.gradient(score, activations)) for score in chosen]
-        features = _mean(activations[0])
+        features = mean_of_cells(activations[0])
         return [tf.cast(each, tf.float32) for each in said], tf.stack(maps, 1), features
 
     def _map(self, activations: list[tf.Tensor], gradients: list[tf.Tensor]) -> tf.Tensor:
@@ -179,7 +184,3 @@ def _joined(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:
     return tuple(
         each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*parts, strict=True)
     )
-
-
-def _mean(values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.cast(values, tf.float32), list(range(1, values.shape.rank - 1)))

@@ -31,11 +31,19 @@ def find_region(
     peak = float(values.max())
     if peak < NOTHING * saliency.full_scale:
         return None
+    part, (row, column) = strongest(values, level, outline)
+    centroid = (float(frame), row, column)
+    return Region(frame, part, centroid, images.to_patient(centroid))
+
+
+def strongest(
+    values: FloatArray, level: float, outline: BoolArray | None = None
+) -> tuple[BoolArray, tuple[float, float]]:
+    """The part of a map (rows, columns) that it names, and the row and column of its centre."""
     parts, _ = ndimage.label(_strong(values, level))
     part = parts == _choose(parts, values, outline)
     row, column = ndimage.center_of_mass(np.where(part, values, 0))
-    centroid = (float(frame), float(row), float(column))
-    return Region(frame, part, centroid, images.to_patient(centroid))
+    return part, (float(row), float(column))
 
 
 def names_all(region: Region, saliency: SaliencyMap, *, level: float) -> bool:

@@ -69,11 +69,51 @@ def reader(network: keras.Model, place: Place) -> Callable[[Inputs], FloatArray]
     whole = functional(network)
 
     def read(*inputs: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            taps = Taps(tape, [place])
-            with taps.open():
-                outputs(whole, inputs)
-        return tf.cast(taps.activations()[0], tf.float32)
+        _, made = _watched(whole, place, inputs)
+        return tf.cast(made, tf.float32)
 
     compiled = tf.function(read, input_signature=specs(whole), autograph=False)
     return lambda inputs: np.asarray(compiled(*flat(inputs)))
+
+
+Beside = Callable[[Inputs], tuple[list[FloatArray], FloatArray]]
+"""All that a network says of inputs, and (batch, channels): what one of its places does."""
+
+
+def beside(network: keras.Model, place: Place) -> Beside:
+    """What a network says, and the mean of a place over its cells, of one pass; compiled now.
+
+    For methods whose maps do not come with the prediction: the features then do. Raises
+    UnsupportedModel for a place without cells, or one that is applied more than once.
+    """
+    whole = functional(network)
+
+    def run(*inputs: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+        said, made = _watched(whole, place, inputs)
+        return [tf.cast(each, tf.float32) for each in said], mean_of_cells(made)
+
+    compiled = tf.function(run, input_signature=specs(whole), autograph=False)
+    if specs(whole):
+        compiled.get_concrete_function()
+
+    def ask(inputs: Inputs) -> tuple[list[FloatArray], FloatArray]:
+        said, features = compiled(*map(tf.constant, flat(inputs)))
+        return [each.numpy() for each in said], features.numpy()
+
+    return ask
+
+
+def mean_of_cells(made: tf.Tensor) -> tf.Tensor:
+    """(batch, channels) of (batch, *cells, channels)."""
+    return tf.reduce_mean(tf.cast(made, tf.float32), list(range(1, made.shape.rank - 1)))
+
+
+def _watched(
+    network: keras.Model, place: Place, inputs: Sequence[tf.Tensor]
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """All that a network says, and what a place of it makes on the way."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        taps = Taps(tape, [place])
+        with taps.open():
+            said = outputs(network, inputs)
+    return said, taps.activations()[0]

@@ -45,7 +45,8 @@ class Blind:
             "classification": self._no(len(batch), 1),
             "segmentation": self._no(*batch.shape[:3], 2),
         }
-        return Output(heads, self.explain(batch, [0]))
+        explained = self.explain(batch, [0])
+        return Output(heads, explained, explained.features)
 
     def _no(self, *shape: int) -> FloatArray:
         return np.full(shape, -9, np.float32)

@@ -14,7 +14,7 @@ from rich.text import Text
 from dicom_node.doctor import Check, Health
 from dicom_node.settings.sources import load_settings
 from dicom_node.signing import is_encrypted, read_private_key
-from workers.console import Bars, console
+from workers.console import Bars, console, print_figures
 from workers.options import CasesOption, FoldOption, RenameOption, SpacingOption, question
 
 if TYPE_CHECKING:
@@ -42,22 +42,29 @@ def package(
     """Make a bundle of a model, its manifest and card, and one series or study as an example.
 
     The example becomes the golden test: its pixels go into the bundle, so take none of a patient
-    who has not agreed. With cases that the model was not trained on, the method and layer are taken
-    that point best, and the verdict on maps is fitted: without them no map is called reliable.
+    who has not agreed. With cases that the model was not trained on, its probabilities are
+    calibrated and the answers that they leave open fitted, the explanation method and layer are
+    taken that point best, the verdict on maps is fitted, and what the images look like is learnt:
+    without them no map is called reliable, and no image strange. All is measured on other patients.
     """
     from dicom_node.catalog import parse_manifest
     from dicom_node.send.command import dicom_files
+    from workers.card import completed, refuse_silent
     from workers.packaging import package_file
     from workers.volume import read_input
 
     warnings.simplefilter("ignore")
     plan = parse_manifest(manifest.read_bytes(), output).input
     images = read_input(dicom_files(example), plan)
-    text, reference = manifest.read_text("utf-8"), None
+    text, words, reference = manifest.read_text("utf-8"), card.read_text("utf-8"), None
+    refuse_silent(words)
     if cases is not None:
+        from workers.training.settled_text import measured_text
+
         settled = _settled(model, text, question(cases, fold, rename, spacing_mm))
         text, reference = settled.manifest, settled.reference
-    bundle = package_file(output, model, text, card.read_text("utf-8"), images, reference)
+        words = completed(words, measured_text(settled.measured)) if settled.measured else words
+    bundle = package_file(output, model, text, words, images, reference)
     console.print(f"{bundle.id} in {output}, {bundle.sha256[:12]}", highlight=False)
 
 
@@ -71,6 +78,9 @@ def _settled(model: Path, manifest: str, asked: "Question") -> "Settled":
         settled = settle(manifest, load_network(model), cases, words(asked), show)
     for each in settled.compared:
         console.print(f"  {each.name}: {each.hits:.2f} of {each.cases} maps hit", highlight=False)
+    for note in settled.notes:
+        console.print(f"  {note}", highlight=False)
+    print_figures(settled.figures)
     return settled
 
 
@@ -88,8 +98,9 @@ def check(
 ) -> None:
     """Check all of a bundle on this machine; exit status 1 unless everything passes.
 
-    Schema, signature, golden test, objects, report, explanations, time and peak memory; with cases,
-    every method and layer by how often it names the right place, random weights, shuffled labels.
+    Schema, signature, golden test, objects, report, explanations (random weights, planted lesions),
+    time and peak memory; with cases, every method and layer by how often it names the right place,
+    random weights, shuffled labels.
     """
     from workers.check import check_bundle
 

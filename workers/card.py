@@ -1,7 +1,8 @@
 """What ``card.md`` of a bundle must say, for a reader to know what to make of its answers."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from dicom_node.domain.errors import ConfigurationError
 
@@ -14,6 +15,7 @@ PARTS = {
 """The headings, of any level, and what stands under each."""
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 INTERVAL = re.compile(r"\d\s*%?\s*(?:to|-|–|,|\.\.)\s*-?\d")
+MEASURED = "Measured at packaging"
 
 
 def refuse_silent(card: str) -> None:
@@ -33,15 +35,42 @@ def lacks(card: str) -> Iterator[str]:
             yield name
 
 
-def _under(card: str, name: str) -> str:
-    """What stands under the first heading that holds a name, up to the next of its level."""
-    level, words = 0, []
-    for line in card.splitlines():
+def completed(card: str, measured: str) -> str:
+    """The card with what was measured under its performance, in place of an earlier such part."""
+    lines = card.splitlines()
+    earlier = _part(lines, MEASURED)
+    if earlier is not None:
+        del lines[earlier.start : earlier.end]
+    place = _part(lines, "Performance")
+    if place is not None:
+        heading = "#" * min(place.level + 1, 6)
+        lines[place.end : place.end] = [f"{heading} {MEASURED}", "", *measured.splitlines(), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+class _Part(NamedTuple):
+    """Lines under a heading, from it to the next of its level."""
+
+    start: int
+    end: int
+    level: int
+
+
+def _part(lines: Sequence[str], name: str) -> _Part | None:
+    """The first whose heading holds a name."""
+    start, level = -1, 0
+    for place, line in enumerate(lines):
         heading = HEADING.match(line)
-        if heading and level and len(heading[1]) <= level:
-            break
-        if level and not heading:
-            words.append(line)
-        if heading and not level and name.casefold() in heading[2].casefold():
-            level = len(heading[1])
-    return "\n".join(words).strip()
+        if heading and start >= 0 and len(heading[1]) <= level:
+            return _Part(start, place, level)
+        if heading and start < 0 and name.casefold() in heading[2].casefold():
+            start, level = place, len(heading[1])
+    return None if start < 0 else _Part(start, len(lines), level)
+
+
+def _under(card: str, name: str) -> str:
+    """The words of a part."""
+    lines = card.splitlines()
+    part = _part(lines, name)
+    within = lines[part.start : part.end] if part else []
+    return "\n".join(line for line in within if not HEADING.match(line)).strip()

@@ -1,10 +1,16 @@
 """How the commands talk: one console, and bars that follow the work."""
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dicom_node.domain.manifest import Performance
+    from workers.training.measures import Figure
 
 console = Console()
 
@@ -29,3 +35,13 @@ class Bars:
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what, total=1.0)
         self._bars.update(self._tasks[what], completed=part)
+
+
+def print_figures(figures: "Mapping[str, Figure | Performance]") -> None:
+    """Each with its interval."""
+    for name, figure in figures.items():
+        console.print(
+            f"  {name}: {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), "
+            f"{figure.cases} cases",
+            highlight=False,
+        )

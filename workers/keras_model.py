@@ -1,6 +1,7 @@
 """A verified bundle -> a Keras model that is asked for logits. Here alone weights are loaded."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 import keras
@@ -17,11 +18,13 @@ from dicom_node.domain.errors import (
 )
 from dicom_node.domain.findings import Share
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
-from explain.calibration import by_curves
+from explain.calibration import probabilities
 from explain.explainer import Attribution, Explainer, Inputs
 from explain.footprint import LIMIT_BYTES
+from explain.gradcam import GradCam, place_of
 from explain.methods import explainer
 from explain.network import flat, outputs, specs
+from explain.tap import Beside, beside
 from workers.arrays import Arrays
 from workers.bundle import reference_of, refuse_code
 from workers.heads import heads
@@ -48,6 +51,8 @@ class KerasModel:
         self._logits = logits
         plan = manifest.explanation
         self._explainer = self.explained_by(plan) if manifest.explained else None
+        one_pass = self._explainer is not None and self._explainer.one_pass
+        self._beside = None if one_pass else self._tapped()
         self._call = tf.function(
             lambda *batch: [tf.cast(values, tf.float32) for values in outputs(logits, batch)],
             input_signature=specs(logits),
@@ -56,24 +61,7 @@ class KerasModel:
     @classmethod
     def load(cls, bundle: BundleFolder) -> Self:
         """Load the weights of a verified bundle in safe mode, without custom objects."""
-        refuse_code(bundle.path / WEIGHTS)
-        refuse_weights(bundle.path / WEIGHTS)
-        refuse_larger(bundle.path / WEIGHTS)
-        try:
-            network = keras.saving.load_model(
-                bundle.path / WEIGHTS, custom_objects=None, compile=False, safe_mode=True
-            )
-        except (ValueError, TypeError, KeyError, OSError, AttributeError, ImportError) as error:
-            raise CorruptBundle(
-                f"{WEIGHTS} of {bundle.id} is not made of stock Keras layers that this version "
-                f"({keras.__version__}) can load in safe mode",
-                code="BUNDLE_CODE",
-            ) from error
-        except (tf.errors.ResourceExhaustedError, MemoryError, OverflowError) as error:
-            raise CorruptBundle(
-                f"{WEIGHTS} of {bundle.id} asks for more memory than there is: shrink it",
-                code="BUNDLE_SIZE",
-            ) from error
+        network = read_network(bundle.path / WEIGHTS, f"{WEIGHTS} of {bundle.id}")
         return cls(bundle.manifest, network, reference_of(bundle))
 
     @property
@@ -89,7 +77,7 @@ class KerasModel:
     def predict(self, batch: Inputs) -> Output:
         """Logits and maps of one compiled call; see ``Model``."""
         try:
-            attribution, values = self._run(batch)
+            attribution, features, values = self._run(batch)
         except tf.errors.ResourceExhaustedError as error:
             raise DeviceOutOfMemory(
                 f"{self.manifest.id} needs more memory than is free for "
@@ -97,17 +85,14 @@ class KerasModel:
             ) from error
         if not all(np.isfinite(output).all() for output in values):
             raise UnusableOutput(f"{self.manifest.id} answered with numbers that are not finite")
-        return Output(dict(zip(self._heads, values, strict=True)), attribution)
+        return Output(dict(zip(self._heads, values, strict=True)), attribution, features)
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
         """Calibrated by each target's temperature (Guo 2017), then by its curve."""
         plan = self.manifest.classification or self.manifest.detection
         if plan is None:
             return logits
-        temperatures = [target.temperature for target in plan.targets]
-        every = np.array(temperatures + temperatures[-1:] * plan.extra, np.float32)
-        likely = self._heads[plan.kind].probabilities(logits / every)
-        return by_curves([target.isotonic for target in plan.targets], likely)
+        return probabilities(plan.targets, logits, self._heads[plan.kind].probabilities)
 
     def mask_probabilities(self, mask_logits: FloatArray) -> FloatArray:
         """0 to 1, of the shape of the mask logits."""
@@ -121,11 +106,29 @@ class KerasModel:
         """The manifest's method, on the head that ``ModelManifest.explained`` names."""
         return self._explainer
 
-    def _run(self, batch: Inputs) -> tuple[Attribution | None, Sequence[FloatArray]]:
-        if self._explainer is None or not self._explainer.one_pass:
-            return None, [values.numpy() for values in self._call(*map(tf.constant, flat(batch)))]
-        attribution = self._explainer.explain(batch, self._targets)
-        return attribution, attribution.outputs
+    def _run(
+        self, batch: Inputs
+    ) -> tuple[Attribution | None, FloatArray | None, Sequence[FloatArray]]:
+        if self._explainer is not None and self._explainer.one_pass:
+            attribution = self._explainer.explain(batch, self._targets)
+            return attribution, attribution.features, attribution.outputs
+        if self._beside is not None:
+            said, features = self._beside(batch)
+            return None, features, said
+        return None, None, [values.numpy() for values in self._call(*map(tf.constant, flat(batch)))]
+
+    def _tapped(self) -> Beside | None:
+        """Answers with features, where no method gives them: of the layer that the head reads.
+
+        None of a network whose head reads no layer with cells, or several.
+        """
+        plan = self.manifest.explained
+        head = list(self._heads).index(plan.kind) if plan else 0
+        try:
+            place = place_of(self._logits, self.manifest.explanation.layer, head)
+            return beside(self._logits, place)
+        except UnsupportedModel:
+            return None
 
     def explained_by(self, plan: ExplanationPlan) -> Explainer:
         """By this method; compiled now, so that what it cannot explain is refused before any study.
@@ -142,6 +145,11 @@ class KerasModel:
             at_once=self.manifest.input.batch,
             limit_bytes=_limit_bytes(self.manifest),
         )
+        if isinstance(made, GradCam) and made.flat:
+            raise UnsupportedModel(
+                f"layer {made.layer!r} of {self.manifest.id} has no rows and columns to map: name "
+                "one that has as explanation.layer"
+            )
         unit = self.manifest.input.unit
         if unit != "slice" and not made.one_pass:
             raise UnsupportedModel(
@@ -153,6 +161,30 @@ class KerasModel:
     @property
     def _targets(self) -> Sequence[int]:
         return range(len(self.manifest.explained.labels) if self.manifest.explained else 0)
+
+
+def read_network(path: Path, name: str | None = None) -> keras.Model:
+    """A ``.keras`` file of stock layers, in safe mode, without custom objects.
+
+    ``name`` is what messages call it. Raises CorruptBundle: BUNDLE_CODE, BUNDLE_SIZE,
+    BUNDLE_WEIGHTS.
+    """
+    refuse_code(path)
+    refuse_weights(path)
+    refuse_larger(path)
+    try:
+        return keras.saving.load_model(path, custom_objects=None, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, AttributeError, ImportError) as error:
+        raise CorruptBundle(
+            f"{name or path.name} is not made of stock Keras layers that this version "
+            f"({keras.__version__}) can load in safe mode",
+            code="BUNDLE_CODE",
+        ) from error
+    except (tf.errors.ResourceExhaustedError, MemoryError, OverflowError) as error:
+        raise CorruptBundle(
+            f"{name or path.name} asks for more memory than there is: shrink it",
+            code="BUNDLE_SIZE",
+        ) from error
 
 
 def inputs_of(manifest: ModelManifest, network: keras.Model) -> list[keras.KerasTensor]:

@@ -20,6 +20,9 @@ class Output:
     attribution: Attribution | None = None
     """Of all targets, of the same pass; none without a classification head, and none of a method
     that needs many passes."""
+    features: FloatArray | None = None
+    """(batch, channels): the mean of what the explained layer says, or else of the one that the
+    head reads; none of a model without such a layer."""
 
     @property
     def logits(self) -> FloatArray:

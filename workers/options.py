@@ -23,7 +23,7 @@ CasesOption = Annotated[
     typer.Option(
         exists=True,
         file_okay=False,
-        help="A folder with data.csv, images and masks: are the maps where the masks are?",
+        help="A folder with data.csv, images and masks of what is to be found in them.",
     ),
 ]
 

@@ -54,7 +54,8 @@ def predict(
             heads.setdefault(name, []).append(values)
         if output.attribution is not None:
             attributions.append(output.attribution)
-            features.append(output.attribution.features)
+        if output.features is not None:
+            features.append(output.features)
         progress("predicting", part)
     said = Said(model, prepared, items, {name: np.concatenate(v) for name, v in heads.items()})
     saliency = _saliency(said, attributions)

@@ -13,9 +13,11 @@ from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.doctor import Check, Health
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.images import SourceImages
+from dicom_node.domain.trust import ExplanationCheck
 from explain.measures import agreement, similarity
-from workers.items import taken
+from workers.items import Items, taken
 from workers.model import Model
+from workers.planted import planted
 from workers.preprocess import prepare
 
 STEPS = (0.25, 0.5, 0.75, 1.0)
@@ -27,6 +29,7 @@ IMAGES = 6
 SEEDS = 3
 OF_VIEWS = 5
 """Axes of maps with a plane for each view: (items, targets, views, rows, columns)."""
+WEIGHTS_TEST = "explanations, weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +78,27 @@ def maps_of(model: Model, images: FloatArray, targets: Sequence[int]) -> FloatAr
 
 
 def sanity(bundle: BundleFolder, images: SourceImages) -> Iterator[Check]:
-    """For ``dicom-worker check``: what packaging measured, and the cascade on these images."""
-    yield _measured(bundle)
+    """For ``dicom-worker check``: what packaging measured, the cascade, and a planted lesion."""
     manifest = bundle.manifest
-    if manifest.classification is None or manifest.input.unit != "slice":
+    if manifest.explained is None or not (bundle.path / WEIGHTS).is_file():
         return
-    if not (bundle.path / WEIGHTS).is_file():
-        return
-    import keras
+    yield _measured(bundle)
+    from workers.bundle import reference_of
+    from workers.keras_model import KerasModel, read_network
 
-    from workers.keras_model import KerasModel
+    network = read_network(bundle.path / WEIGHTS)
+    model = KerasModel(manifest, network, reference_of(bundle))
+    yield _cascade(model, network, images)
+    yield planted(model, images)
 
-    network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
-    model = KerasModel(manifest, network)
-    explainer = model.explainer()
-    if explainer is None or not explainer.one_pass:
-        return
-    values = prepare(images, manifest).values
-    chosen = np.unique(np.linspace(0, len(values) - 1, IMAGES).round().astype(int))
-    steps = cascade(model, network, values[chosen])
-    yield _cascaded(steps, tested=manifest.explanation.check is not None)
+
+def words_of(check: ExplanationCheck) -> str:
+    """How the maps of test cases did, against those that know nothing."""
+    found = (
+        f"{check.hits:.0%} of {check.cases} hit; the centre {check.centre:.0%}, the average mask "
+        f"{check.average:.0%}; likeness (SSIM) to maps of random weights {check.randomised:.2f}"
+    )
+    return found if check.shuffled is None else f"{found}, of shuffled labels {check.shuffled:.2f}"
 
 
 def _measured(bundle: BundleFolder) -> Check:
@@ -103,13 +107,27 @@ def _measured(bundle: BundleFolder) -> Check:
     if check is None:
         advice = "package it with cases of known place: its maps are not judged until then"
         return Check(name, Health.NOTE, "the bundle was not tested", advice)
-    found = (
-        f"{check.hits:.0%} of {check.cases} maps hit; the centre {check.centre:.0%}, the average "
-        f"mask {check.average:.0%}"
-    )
+    found = f"when it was packaged: {words_of(check)}"
     if check.passed:
         return Check(name, Health.OK, found)
     return Check(name, Health.BAD, found, "its maps are withheld as evidence: try another method")
+
+
+def _cascade(model: Model, network: Any, images: SourceImages) -> Check:
+    """On the images of the check: of slices, blocks, sequences or views."""
+    explainer = model.explainer()
+    if explainer is None or not explainer.one_pass:
+        found = "not tested: each map of this method costs many passes; packaging with cases does"
+        return Check(WEIGHTS_TEST, Health.NOTE, found)
+    prepared = prepare(images, model.manifest)
+    items = Items.of(model.manifest.input, prepared)
+    chosen = np.unique(np.linspace(0, len(items.frames) - 1, IMAGES).round().astype(int))
+    given = items.stacked(prepared.values, chosen)
+    if not maps_of(model, given, [0]).any():
+        found = "not tested: the maps of these images are empty"
+        return Check(WEIGHTS_TEST, Health.NOTE, found, "give --study, with what the model finds")
+    tested = model.manifest.explanation.check is not None
+    return _cascaded(cascade(model, network, given), tested=tested)
 
 
 def _cascaded(steps: Sequence[Randomised], *, tested: bool) -> Check:
@@ -117,9 +135,10 @@ def _cascaded(steps: Sequence[Randomised], *, tested: bool) -> Check:
     found = ", ".join(f"{s.part:.0%} random: {s.similarity:.2f}" for s in steps)
     passed = steps[0].similarity <= MOST
     return Check(
-        "explanations, weights",
+        WEIGHTS_TEST,
         Health.OK if passed else Health.BAD if tested else Health.NOTE,
-        f"likeness (SSIM) to the maps of the network with random layers: {found}",
+        "likeness (SSIM) to the maps of the network with random layers, mean of "
+        f"{SEEDS} seeds: {found}",
         "" if passed else "the maps hardly depend on what was learnt: take another method or layer",
     )
 

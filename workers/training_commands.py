@@ -4,20 +4,14 @@ import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.settings.sources import load_settings
-from workers.console import Bars, console
+from workers.console import Bars, console, print_figures
 from workers.options import FoldOption, RenameOption, SpacingOption, question
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dicom_node.domain.manifest import Performance
-    from workers.training.measures import Figure
 
 FolderArgument = Annotated[Path, typer.Argument(help="A new folder for the bundle.")]
 DataOption = Annotated[
@@ -51,7 +45,7 @@ def brain_mr_tumour(
         )
     minutes = (datetime.now(UTC) - started).total_seconds() / 60
     console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
-    _print({row.title: row for row in bundle.manifest.card.performance})
+    print_figures({row.title: row for row in bundle.manifest.card.performance})
 
 
 def task(
@@ -66,7 +60,7 @@ def task(
         raise ConfigurationError(f"there is no recipe {name}; there are: {', '.join(MODULES)}")
     with Bars() as show:
         bundle = recipe_of(name).train(output, seed, show)
-    _print({row.title: row for row in bundle.manifest.card.performance})
+    print_figures({row.title: row for row in bundle.manifest.card.performance})
 
 
 def evaluate(
@@ -96,14 +90,5 @@ def evaluate(
     asked = replace(question(data, fold, rename, spacing_mm), out_of_scope=out_of_scope)
     with Bars() as show:
         figures = run(find_bundle(bundle, load_settings(config)), asked, output, show)
-    _print(figures)
+    print_figures(figures)
     console.print(f"[bold]{output}[/]", highlight=False)
-
-
-def _print(figures: "Mapping[str, Figure | Performance]") -> None:
-    for name, figure in figures.items():
-        console.print(
-            f"  {name}: {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}), "
-            f"{figure.cases} cases",
-            highlight=False,
-        )

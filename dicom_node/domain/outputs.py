@@ -1,7 +1,7 @@
 """What a model gives: the kinds of output that a manifest may name."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydicom.sr.coding import Code
@@ -174,8 +174,6 @@ class Detection(Part):
     targets: tuple[Target, ...] = Field(min_length=1)
     overlap: float = Field(default=0.3, gt=0, lt=1)
     """Boxes of one target that share more than this (intersection over union) are one finding."""
-
-    extra: ClassVar[int] = 0
 
     @property
     def labels(self) -> tuple[str, ...]:

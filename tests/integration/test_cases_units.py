@@ -33,6 +33,36 @@ def test_maps_of_sequences_are_measured(tmp_path):
     assert "shuffled labels" in maps.found
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("qa-insert", "Insert"),
+        ("qa-inserts", "Insert"),
+        ("qa-boxes", "Insert"),
+        ("qa-sequence", "Sphere"),
+    ],
+)
+def test_what_is_calibrated_is_what_a_report_says(tmp_path, name, label):
+    """The logits of each case, calibrated as the manifest says, are the probabilities reported."""
+    from workers.heads import heads
+    from workers.keras_model import KerasModel
+    from workers.training.calibrating import likely
+    from workers.training.certainty import with_targets
+    from workers.training.heard import hear
+    from workers.training.settle import load_network
+
+    folder = BUNDLES / name
+    network, manifest = load_network(folder / "model.keras"), open_bundle(folder).manifest
+    warm = [target.model_copy(update={"temperature": 4.0}) for target in manifest.targets]
+    manifest = with_targets(manifest, warm)
+    shared = next(iter(heads(network, manifest).values())).exclusive
+    heard = hear(KerasModel(manifest, network), cases(tmp_path, name, label, 6), lambda _: None)
+    said = likely(warm, np.stack([each.logits for each in heard]), shared=shared)
+    told = np.stack([each.probabilities for each in heard])
+    np.testing.assert_allclose(said[:, : len(warm)], told, atol=1e-5)
+    assert np.ptp(told) > 0.1
+
+
 def test_maps_of_boxes_are_settled(tmp_path):
     from workers.training.settle import load_network, settle
 
@@ -69,6 +99,18 @@ def test_maps_of_views_are_settled_with_the_place_of_masses_in_each_view(tmp_pat
     settled = settle(manifest, load_network(folder / "model.keras"), given, "phantoms")
     assert settled.compared[0].hits > 0.8
     assert settled.reference[AVERAGE_MASK].shape == (2, 48, 36)
+
+
+def test_a_head_that_reads_no_rows_and_columns_asks_for_a_layer_that_has_them():
+    from dicom_node.domain.errors import UnsupportedModel
+    from workers.keras_model import KerasModel
+    from workers.training.settle import load_network
+
+    bundle = open_bundle(BUNDLES / "qa-views")
+    explanation = bundle.manifest.explanation.model_copy(update={"layer": None})
+    manifest = bundle.manifest.model_copy(update={"explanation": explanation})
+    with pytest.raises(UnsupportedModel, match=r"no rows and columns to map: name one"):
+        KerasModel(manifest, load_network(bundle.path / "model.keras"))
 
 
 def test_a_mask_that_is_called_as_no_image_is_refused(tmp_path):

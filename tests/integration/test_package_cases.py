@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
 
@@ -20,7 +21,8 @@ keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SIDE = 96
-CASES = 32
+CASES, EMPTY = 32, 32
+"""Cases with a spot and its mask, and cases with none of both; every third of them looks so."""
 MANIFEST = """
 schema_version = 1
 name = "bright-spots"
@@ -68,7 +70,23 @@ training_data = "None."
 limits = ["Knows brightness."]
 """
 
+LIMITS = """
+[explanation.check] # of an earlier packaging, with limits of the author's own
+hits = 0.5
+centre = 0.1
+average = 0.1
+randomised = 0.1
+cases = 9
+margin = 0.45
+similar = 0.2
 
+[explanation.verdict]
+bias = 0
+reliable = 0.95
+not_reliable = 0.4
+numbers = [{ name = "spread", weight = 1, limit = 1 }]
+
+[card]"""
 CARD = """# Spots
 ## Intended use
 A test.
@@ -97,7 +115,8 @@ high = 100
 
 
 def spotter() -> "keras.Model":
-    """Says how much of an image is bright; its head reads four cells, a layer before it many."""
+    """Says how much of an image is bright, and too surely; its head reads four cells, a layer
+    before it many."""
     image = keras.Input((SIDE, SIDE, 1))
     fine = keras.layers.Conv2D(4, 5, strides=2, padding="same", activation="relu", name="fine")
     coarse = keras.layers.Conv2D(4, 1, activation="relu", name="coarse")
@@ -106,7 +125,7 @@ def spotter() -> "keras.Model":
     network = keras.Model(image, head(keras.layers.GlobalAveragePooling2D()(cells)))
     fine.set_weights([np.full((5, 5, 1, 4), 0.04), np.full(4, -0.6)])
     coarse.set_weights([np.eye(4)[None, None], np.zeros(4)])
-    head.set_weights([np.full((4, 1), 500.0), np.array([-1.0])])
+    head.set_weights([np.full((4, 1), 1500.0), np.array([-6.0])])
     return network
 
 
@@ -115,7 +134,7 @@ def group(tmp_path_factory) -> Path:
     """A folder with a model, a manifest, a card, an example, and cases; some mislead the model."""
     home = tmp_path_factory.mktemp("group")
     spotter().save(home / "model.keras")
-    (home / "manifest.toml").write_text(MANIFEST, "utf-8")
+    (home / "manifest.toml").write_text(MANIFEST.replace("\n[card]", LIMITS), "utf-8")
     (home / "card.md").write_text(CARD, "utf-8")
     save_study(make_study(phantom(31_000, slices=2, size=96)), home / "example")
     draw_cases(home / "cases")
@@ -137,6 +156,11 @@ def draw_cases(home: Path) -> None:
         Image.fromarray(image.clip(0, 255).astype("u1")).save(home / "images" / f"{name}.png")
         Image.fromarray((mask * 255).astype("u1")).save(home / "masks" / f"{name}.png")
         rows.append({"id": name, "label": "Spot", "patient": f"p{number // 2}", "spacing_mm": 1})
+    for number in range(CASES, CASES + EMPTY):
+        image = random.normal(60, 8, (SIDE, SIDE))
+        image[disc((40, 40))] += 140 if number % 3 == 0 else random.choice([20, 100])
+        Image.fromarray(image.clip(0, 255).astype("u1")).save(home / "images" / f"{number}.png")
+        rows.append({"id": number, "label": "", "patient": f"p{number // 2}", "spacing_mm": 1})
     with (home / "data.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
@@ -177,9 +201,115 @@ def test_the_method_and_layer_are_those_that_point_best(packaged):
     said, bundle = packaged
     plan = bundle.manifest.explanation
     assert plan.layer == "fine" or plan.depths > 1
-    own = re.search(r" gradcam: (0\.\d+) of", said)
+    own = re.search(r" gradcam of the layer that the head reads: (0\.\d+) of", said)
     assert own is not None
     assert float(own[1]) < 0.3  # four cells name no place
+
+
+def test_a_costly_method_is_compared_and_not_taken_for_a_draw(packaged):
+    said, bundle = packaged
+    costly = re.search(r" integrated-gradients: (0\.\d+) of (\d+) maps", said)
+    assert costly is not None
+    assert float(costly[1]) > 0.4
+    assert int(costly[2]) == CASES / 2
+    assert bundle.manifest.explanation.method != "integrated-gradients"
+
+
+def test_its_probabilities_are_calibrated_and_leave_open_what_they_must(packaged):
+    said, bundle = packaged
+    (target,) = bundle.manifest.targets
+    assert target.temperature > 2  # it was far too sure of cases that only look so
+    assert target.conformal.coverage == 0.9
+    assert f"temperature of {target.temperature:g}" in " ".join(said.split())
+    rows = {row.name: row for row in bundle.manifest.card.performance}
+    error = rows["Brier score"]
+    assert error.low < error.value < rows["Brier score before packaging"].value
+    assert {"Calibration error (ECE)", "Calibration error (ECE) before packaging"} <= {*rows}
+    held = rows["Open answers hold the truth, Spot present (90 % stated)"]
+    assert held.low < held.value
+    assert held.cases == CASES / 2
+
+
+def test_images_unlike_those_of_the_cases_are_noticed(packaged):
+    """Learnt of cases without masks, too."""
+    from explain.outliers import Known
+    from workers.bundle import reference_of
+
+    known = Known.of(reference_of(packaged[1]))
+    assert known is not None
+    assert len(known.points) == (CASES + EMPTY) / 2
+    row = next(r for r in packaged[1].manifest.card.performance if "out of it" in r.name)
+    assert row.cases == (CASES + EMPTY) / 2
+
+
+def test_the_card_says_what_was_measured_beside_what_a_person_wrote(packaged):
+    card = (packaged[1].path / "card.md").read_text("utf-8")
+    performance = card[card.index("## Performance") : card.index("## Limits")]
+    assert performance.startswith("## Performance\nNot measured.\n### Measured at packaging")
+    for row in packaged[1].manifest.card.performance:
+        assert f"\n| {row.name} | " in performance
+
+
+def test_packaging_again_writes_each_figure_once(packaged, group):
+    from workers.card import MEASURED, completed
+    from workers.training.measures import Figure, Measured
+    from workers.training.settled_text import written
+
+    text = (packaged[1].path / "manifest.toml").read_text("utf-8")
+    data = packaged[1].manifest.card.performance[0].data
+    new = [Measured({"Brier score": Figure(0.5, 0.4, 0.6, 9)}, data)]
+    rows = tomllib.loads(written(text, packaged[1].manifest, new))["card"]["performance"]
+    assert [row["value"] for row in rows if row["name"] == "Brier score"] == [0.5]
+    assert len(rows) == len(packaged[1].manifest.card.performance)
+    card = completed((packaged[1].path / "card.md").read_text("utf-8"), "Anew: 1 (0 to 2)")
+    assert card.count(MEASURED) == 1
+    assert "Anew" in card[: card.index("## Limits")]
+
+
+def test_what_the_author_set_for_check_and_verdict_stays(packaged):
+    plan = packaged[1].manifest.explanation
+    assert (plan.check.margin, plan.check.similar) == (0.45, 0.2)
+    assert plan.check.cases == CASES / 2
+    assert (plan.verdict.reliable, plan.verdict.not_reliable) == (0.95, 0.4)
+
+
+def test_a_method_that_costs_many_passes_has_features_with_its_answers_too(group):
+    """Of the layer that the head reads: what is unlike the cases is noticed all the same."""
+    from workers.keras_model import KerasModel
+    from workers.training.text import parse
+
+    images = np.random.default_rng(0).random((3, SIDE, SIDE, 1), np.float32)
+    plain = KerasModel(parse(MANIFEST), spotter()).predict(images)
+    for method in ("occlusion", "none"):
+        costly = MANIFEST.replace('method = "gradcam"', f'method = "{method}"')
+        said = KerasModel(parse(costly), spotter()).predict(images)
+        assert said.attribution is None
+        np.testing.assert_allclose(said.features, plain.features, rtol=1e-5)
+        np.testing.assert_allclose(said.logits, plain.logits, rtol=1e-5)
+
+
+def test_cases_without_masks_calibrate_a_model_whose_maps_they_cannot_measure(group):
+    from workers.training.dataset import read_data
+    from workers.training.masked import Cases
+    from workers.training.settle import settle
+
+    bare = [replace(each, mask=None) for each in read_data(group / "cases")]
+    settled = settle(MANIFEST, spotter(), Cases(bare), "spots")
+    written = tomllib.loads(settled.manifest)
+    assert written["outputs"][0]["targets"][0]["temperature"] > 2
+    assert written["explanation"] == tomllib.loads(MANIFEST)["explanation"]
+    assert any("No map was measured: there are masks of 0 patients" in n for n in settled.notes)
+
+
+def test_labels_that_the_model_does_not_know_are_refused(group):
+    from dicom_node.domain.errors import ConfigurationError
+    from workers.training.dataset import read_data
+    from workers.training.masked import Cases
+    from workers.training.settle import settle
+
+    cases = [replace(each, labels=frozenset({"Spoot"})) for each in read_data(group / "cases")]
+    with pytest.raises(ConfigurationError, match="rename them in the table"):
+        settle(MANIFEST, spotter(), Cases(cases), "spots")
 
 
 def test_the_bundle_says_how_its_maps_did_against_maps_that_know_nothing(packaged):
@@ -195,7 +325,7 @@ def test_a_verdict_is_fitted_and_measured_on_other_patients(packaged):
     assert bundle.manifest.explanation.verdict is not None
     figures = {row.name: row for row in bundle.manifest.card.performance}
     assert figures["Maps called reliable that hit"].cases <= CASES / 2
-    assert all(row.data == "cases" for row in figures.values())
+    assert all(row.data.startswith("cases: ") for row in figures.values())
 
 
 def test_what_a_person_wrote_stays(packaged):

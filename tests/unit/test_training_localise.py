@@ -2,16 +2,20 @@
 
 from types import SimpleNamespace
 
-from workers.training.localise import CANDIDATES, compared
+import pytest
+
+from workers.training.localise import CANDIDATES, CLEARLY, COMPARED, COSTLY, FEW, compared
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
 from workers.training.trying import Tried
 
 MANIFEST = parse(manifest_text())
+"""Names a layer."""
+COSTLY_METHOD = "integrated-gradients"
 
 
-def attempts(hits: int, precision: float) -> list[Tried]:
-    return [Tried({}, n < hits, precision, False, False, 1.0) for n in range(10)]
+def attempts(hits: int, precision: float, count: int = 10) -> list[Tried]:
+    return [Tried({}, n < hits, precision, False, False, 1.0) for n in range(count)]
 
 
 def unlayered(manifest):
@@ -22,7 +26,7 @@ def unlayered(manifest):
 def ranked(quality) -> list[tuple[str, int, float]]:
     """``quality`` gives hits and precision of a plan."""
     found = compared(
-        MANIFEST, unlayered, lambda model: attempts(*quality(model.manifest.explanation))
+        MANIFEST, unlayered, lambda model, _: attempts(*quality(model.manifest.explanation))
     )
     return [(each.plan.method, each.plan.depths, each.hits) for each in found]
 
@@ -31,17 +35,54 @@ def test_hits_decide_and_precision_between_equals():
     table = {("layercam", 3): (9, 0.7), ("hirescam", 1): (9, 0.8)}
     order = ranked(lambda plan: table.get((plan.method, plan.depths), (5, 0.9)))
     assert order[:2] == [("hirescam", 1, 0.9), ("layercam", 3, 0.9)]
-    assert len(order) == len(CANDIDATES)  # the manifest's own is one of them
+    assert len(order) == len(CANDIDATES) + len(COSTLY)  # the manifest's own is one of them
 
 
 def test_the_manifests_own_method_wins_a_draw():
     assert ranked(lambda plan: (8, 0.8))[0][0] == MANIFEST.explanation.method
 
 
-def test_a_method_without_any_map_comes_last():
+def test_a_method_without_any_map_comes_last_of_those_of_one_pass():
     found = compared(
         MANIFEST,
         unlayered,
-        lambda m: [] if m.manifest.explanation.method == "gradcam" else attempts(3, 0.2),
+        lambda m, _: [] if m.manifest.explanation.method == "hirescam" else attempts(3, 0.2),
     )
-    assert (found[-1].plan.method, found[-1].cases, found[-1].hits) == ("gradcam", 0, 0.0)
+    assert (found[-2].plan.method, found[-2].cases, found[-2].hits) == ("hirescam", 0, 0.0)
+
+
+def test_plain_grad_cam_of_the_layer_that_the_head_reads_is_compared_where_another_is_named():
+    assert MANIFEST.explanation.layer is not None
+    found = compared(MANIFEST, unlayered, lambda *_: attempts(5, 0.5))
+    tried = {(each.plan.method, each.plan.layer) for each in found}
+    assert {("gradcam", None), ("gradcam", MANIFEST.explanation.layer)} <= tried
+    assert "gradcam of the layer that the head reads" in {each.name for each in found}
+
+
+def test_one_layer_is_measured_once_whatever_it_is_called():
+    def layered(manifest):
+        layer = manifest.explanation.layer or MANIFEST.explanation.layer
+        return SimpleNamespace(manifest=manifest, explainer=lambda: SimpleNamespace(layer=layer))
+
+    found = compared(MANIFEST, layered, lambda *_: attempts(5, 0.5))
+    plain = [each.plan.layer for each in found if each.plan.method == "gradcam"]
+    assert plain == [MANIFEST.explanation.layer]
+
+
+@pytest.mark.parametrize(("hits", "first"), [(13, "gradcam"), (14, COSTLY_METHOD)])
+def test_a_costly_method_is_taken_where_it_clearly_hits_more_of_the_same_few_cases(hits, first):
+    """Those of one pass hit half of many cases, and ten of the few."""
+    asked = []
+
+    def attempt(model, count):
+        method = model.manifest.explanation.method
+        asked.append((method, count))
+        if method == COSTLY_METHOD:
+            return attempts(hits, 0.9, FEW)
+        return attempts(10, 0.5, FEW) if count == FEW else attempts(20, 0.5, 40)
+
+    found = compared(MANIFEST, unlayered, attempt)
+    assert 13 / FEW < 0.5 + CLEARLY + 1e-9 < 14 / FEW
+    assert found[0].plan.method == first
+    assert {count for method, count in asked if method == COSTLY_METHOD} == {FEW}
+    assert ("gradcam", COMPARED) in asked

@@ -9,9 +9,10 @@ from dicom_node.domain.trust import ExplanationCheck
 from workers.bundle import reference_of
 from workers.keras_model import KerasModel
 from workers.progress import Progress
+from workers.sanity import words_of
 from workers.training.localise import Found, compared
 from workers.training.masked import Cases, checked, lesson_of
-from workers.training.settle import COMPARED, fit_for_it, load_network
+from workers.training.settle import attempts, fit_for_it, load_network
 
 CLOSE = 0.02
 """Of the maps: methods that hit so much more often are better."""
@@ -25,11 +26,10 @@ def check_cases(bundle: BundleFolder, cases: Cases, progress: Progress) -> Itera
     manifest = bundle.manifest
     cases = fit_for_it(manifest, cases)
     network = load_network(bundle.path / WEIGHTS)
-    few = cases.thinned(COMPARED)
     found = compared(
         manifest,
         lambda candidate: KerasModel(candidate, network),
-        lambda model: few.tries(model, partial(progress, "methods compared")),
+        attempts(cases, progress),
     )
     yield _methods(bundle, found)
     model = KerasModel(manifest, network, reference_of(bundle))
@@ -56,12 +56,7 @@ def _methods(bundle: BundleFolder, found: Sequence[Found]) -> Check:
 
 
 def _maps(check: ExplanationCheck) -> Check:
-    found = (
-        f"{check.hits:.0%} of {check.cases} hit; the centre {check.centre:.0%}, the average mask "
-        f"{check.average:.0%}; likeness (SSIM) to maps of random weights {check.randomised:.2f}"
-    )
-    if check.shuffled is not None:
-        found += f", of shuffled labels {check.shuffled:.2f}"
+    found = words_of(check)
     if check.passed:
         return Check("maps of the cases", Health.OK, found)
     advice = "these maps are no evidence: try another method or layer, or train with masks"

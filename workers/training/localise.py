@@ -8,14 +8,17 @@ import numpy as np
 
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
+from explain.gradcam import WEIGHTINGS
 from workers.model import Model
 from workers.training.trying import Tried
 
 Make = Callable[[ModelManifest], Model]
 """Binds the network to a manifest."""
-Try = Callable[[Model], Iterable[Tried]]
-"""All maps of a model on cases with masks."""
+Try = Callable[[Model, int], Iterable[Tried]]
+"""The maps of a model on so many cases with masks, at most."""
 
+PLAIN: Mapping[str, object] = {"method": "gradcam", "layer": None}
+"""Grad-CAM of the layer that the head reads, whatever layer the manifest names."""
 CANDIDATES: Sequence[Mapping[str, object]] = (
     {"method": "gradcam"},
     {"method": "gradcam++"},
@@ -23,9 +26,18 @@ CANDIDATES: Sequence[Mapping[str, object]] = (
     {"method": "layercam"},
     {"method": "layercam", "depths": 2},
     {"method": "layercam", "depths": 3},
+    PLAIN,
 )
+COSTLY: Sequence[Mapping[str, object]] = ({"method": "integrated-gradients", "layer": None},)
+"""Of the methods with many passes, the one that points best (it costs ten times as much)."""
 OF_LAYERS: Sequence[str] = ("gradcam", "hirescam")
 """Methods that are tried on the finer layers, too, that LayerCAM of several depths takes."""
+COMPARED, FEW = 80, 20
+"""Cases on which methods of one pass, and costly ones, are compared, at most."""
+CLEARLY = 0.15
+"""Of the maps, that a costly method must hit more than the best of one pass, on the same cases:
+it explains key slices alone, takes the time of many passes for each, and is compared on few cases,
+of which three may hit by chance."""
 TALL_MAPS = 90
 """Percentile of the map peaks that fills the colour bar."""
 UNSCALED = 1e-9
@@ -48,27 +60,59 @@ class Found:
     @property
     def name(self) -> str:
         """Method, layer and depths."""
-        layer = f" of {self.plan.layer}" if self.plan.layer else ""
+        named = self.plan.layer or ("the layer that the head reads" if self._on_layer else "")
         depths = f", {self.plan.depths} depths" if self.plan.depths > 1 else ""
-        return f"{self.plan.method}{layer}{depths}"
+        return f"{self.plan.method}{f' of {named}' if named else ''}{depths}"
+
+    @property
+    def _on_layer(self) -> bool:
+        return self.plan.method in WEIGHTINGS
 
 
 def compared(manifest: ModelManifest, make: Make, attempt: Try) -> list[Found]:
-    """The manifest's own plan and all candidates of one pass, the best first.
+    """The manifest's own plan and all candidates, the best first.
 
     By hits, then by precision; of equals the manifest's own, then the order of the candidates.
-    Methods that cannot explain the network are left out.
+    Costly ones come last, but for one that hits ``CLEARLY`` more than the best of the others does
+    on the same cases. Methods that cannot explain the network are left out.
     """
     own = manifest.explanation
     plain = own.model_copy(update={"depths": 1})
-    plans = [own, *(plain.model_copy(update=each) for each in CANDIDATES)]
+    plans = [own, *(plain.model_copy(update=each) for each in (*CANDIDATES, *COSTLY))]
     plans += _of_layers(manifest, plain, make)
-    distinct = list({plan.model_dump_json(): plan for plan in plans}.values())
-    found = []
-    for plan in distinct:
-        with suppress(UnsupportedModel):
-            found.append(_measured(manifest, plan, make, attempt))
+    of_one_pass = [plan for plan in plans if plan.method in WEIGHTINGS]
+    cheap = _ranked(_distinct(manifest, of_one_pass, make, attempt, COMPARED))
+    others = [plan for plan in plans if plan.method not in WEIGHTINGS]
+    costly = _ranked(_distinct(manifest, others, make, attempt, FEW))
+    if not costly or not cheap:
+        return [*cheap, *costly]
+    same = _measured(cheap[0].plan, make(_with(manifest, cheap[0].plan)), attempt, FEW)
+    if costly[0].hits > same.hits + CLEARLY:
+        return [costly[0], *cheap, *costly[1:]]
+    return [*cheap, *costly]
+
+
+def _ranked(found: Iterable[Found]) -> list[Found]:
     return sorted(found, key=lambda each: (-each.hits, -round(each.precision, 2)))
+
+
+def _distinct(
+    manifest: ModelManifest,
+    plans: Sequence[ExplanationPlan],
+    make: Make,
+    attempt: Try,
+    count: int,
+) -> Iterator[Found]:
+    """Each method of each layer once, however the layer is named."""
+    seen = set()
+    for plan in plans:
+        with suppress(UnsupportedModel):
+            model = make(_with(manifest, plan))
+            explainer = model.explainer()
+            layer = explainer.layer if explainer else str(plan.layer)
+            if (plan.method, plan.depths, layer) not in seen:
+                seen.add((plan.method, plan.depths, layer))
+                yield _measured(plan, model, attempt, count)
 
 
 def _of_layers(
@@ -89,9 +133,8 @@ def _finer(manifest: ModelManifest, plain: ExplanationPlan, make: Make) -> Seque
     return ()
 
 
-def _measured(manifest: ModelManifest, plan: ExplanationPlan, make: Make, attempt: Try) -> Found:
-    candidate = plan.model_copy(update={"full_scale": UNSCALED})
-    tries = list(attempt(make(_with(manifest, candidate))))
+def _measured(plan: ExplanationPlan, model: Model, attempt: Try, count: int) -> Found:
+    tries = list(attempt(model, count))
     peaks = [each.peak for each in tries] or [plan.full_scale]
     return Found(
         plan=plan,
@@ -103,7 +146,9 @@ def _measured(manifest: ModelManifest, plan: ExplanationPlan, make: Make, attemp
 
 
 def _with(manifest: ModelManifest, plan: ExplanationPlan) -> ModelManifest:
-    return manifest.model_copy(update={"explanation": plan})
+    """For measuring: whatever a map's scale, it is not faint."""
+    unscaled = plan.model_copy(update={"full_scale": UNSCALED})
+    return manifest.model_copy(update={"explanation": unscaled})
 
 
 def _mean(values: Sequence[float]) -> float:

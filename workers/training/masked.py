@@ -36,7 +36,7 @@ RANDOMISED = 12
 
 @dataclass(frozen=True)
 class Cases:
-    """Cases with masks, and the spacing of image files whose table has none."""
+    """Cases, most of them with masks, and the spacing of image files whose table has none."""
 
     examples: Sequence[Example]
     spacing_mm: float | None = None
@@ -44,14 +44,26 @@ class Cases:
     @property
     def patients(self) -> Sequence[str]:
         """In the order of their first case; a case of nobody is one by itself."""
-        return list(dict.fromkeys(_patient(example) for example in self.examples))
+        return list(dict.fromkeys(patient_of(example) for example in self.examples))
+
+    @property
+    def with_masks(self) -> "Cases":
+        """Those that a mask shows the place of."""
+        return replace(self, examples=[e for e in self.examples if e.mask is not None])
 
     def halves(self) -> tuple["Cases", "Cases"]:
-        """Every other patient, and the rest."""
-        first = frozenset(self.patients[::2])
+        """Every other patient of those who show the same, with masks or without, and the rest.
+
+        So that both have of each kind, in whatever order the table names them.
+        """
+        shown: dict[str, set[str]] = {patient: set() for patient in self.patients}
+        for example in self.examples:
+            shown[patient_of(example)] |= {*example.labels, *(["/mask"] if example.mask else [])}
+        alike = sorted(self.patients, key=lambda patient: sorted(shown[patient]))
+        first = frozenset(alike[::2])
         return (
-            replace(self, examples=[e for e in self.examples if _patient(e) in first]),
-            replace(self, examples=[e for e in self.examples if _patient(e) not in first]),
+            replace(self, examples=[e for e in self.examples if patient_of(e) in first]),
+            replace(self, examples=[e for e in self.examples if patient_of(e) not in first]),
         )
 
     def thinned(self, count: int) -> "Cases":
@@ -59,21 +71,33 @@ class Cases:
         step = -(-len(self.examples) // count)
         return replace(self, examples=self.examples[:: max(1, step)])
 
-    def read(self, plan: ModelInput, progress: Callable[[float], None]) -> Iterator["Read"]:
-        """One after the other, as the model reads them; cases without a mask are left out."""
+    def images(
+        self, plan: ModelInput, progress: Callable[[float], None]
+    ) -> Iterator[tuple[Example, SourceImages]]:
+        """One after the other, as the model reads them."""
         for done, example in enumerate(self.examples, 1):
-            images = read_case(example, plan, self.spacing_mm)
+            yield example, read_case(example, plan, self.spacing_mm)
+            progress(done / len(self.examples))
+
+    def read(self, plan: ModelInput, progress: Callable[[float], None]) -> Iterator["Read"]:
+        """The same of those with a mask."""
+        for example, images in self.with_masks.images(plan, progress):
             mask = read_mask(example, images)
             if mask is not None:
                 yield Read(example, images, mask)
-            progress(done / len(self.examples))
 
-    def tries(self, model: Model, progress: Callable[[float], None]) -> list[Tried]:
-        """The maps of all present findings, or of the numbers that the masks are of."""
+    def tries(
+        self, model: Model, progress: Callable[[float], None], *, weighed: bool = True
+    ) -> list[Tried]:
+        """The maps of all present findings, or of the numbers that the masks are of.
+
+        Those that are not ``weighed`` have no numbers to judge them by, and cost a quarter.
+        """
         found: list[Tried] = []
         for each in self.read(model.manifest.input, progress):
             prepared = prepare(each.images, model.manifest)
-            found += tried(model, prepared, each.mask, PROVENANCE, each.example.labels)
+            labels = each.example.labels
+            found += tried(model, prepared, each.mask, PROVENANCE, labels, weighed=weighed)
         return found
 
 
@@ -97,9 +121,10 @@ class Trusted:
     figures: Mapping[str, Figure]
 
 
-def trust(model: Model, network: keras.Model, cases: Cases, progress: Progress) -> Trusted:
+def trust(
+    model: Model, network: keras.Model, to_fit: Cases, to_test: Cases, progress: Progress
+) -> Trusted:
     """``model`` has its reference, and ``network`` is its own."""
-    to_fit, to_test = cases.halves()
     plan = natural(to_fit.tries(model, partial(progress, "verdict, fitted")))
     unseen = to_test.tries(model, partial(progress, "verdict, measured"))
     both = len({each.hit for each in unseen}) == 2
@@ -159,7 +184,8 @@ def showing(items: Items, prepared: Prepared, mask: BoolArray) -> BoolArray:
     return np.asarray(frames[items.frames].any(axis=1))
 
 
-def _patient(example: Example) -> str:
+def patient_of(example: Example) -> str:
+    """Who a case is of; a case of nobody is one by itself."""
     return example.patient or example.name
 
 

@@ -1,5 +1,6 @@
 """Figures with their intervals: proportions, means, calibration, operating point."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,15 @@ class Figure:
     low: float
     high: float
     cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Figures, and what they were measured on."""
+
+    figures: Mapping[str, Figure]
+    data: str
+    subgroup: str = ""
 
 
 def proportion(hits: int, cases: int) -> Figure:
@@ -45,12 +55,28 @@ def dice(one: BoolArray, other: BoolArray) -> float:
     return 2 * int((one & other).sum()) / total if total else 1.0
 
 
-def temperature(logits: NDArray[np.float64], labels: BoolArray) -> float:
-    """The number to divide logits by that makes their probabilities most likely (Guo 2017)."""
+def temperature(logits: NDArray[np.float64], labels: BoolArray | NDArray[np.float64]) -> float:
+    """The number to divide logits by that makes their probabilities most likely (Guo 2017).
+
+    ``labels`` are true or false, or how likely each is to be true.
+    """
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         return float(np.mean(np.logaddexp(0, scaled) - labels * scaled))
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def shared_temperature(logits: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """The same where answers exclude each other (softmax); both (cases, answers).
+
+    ``wanted``: how likely each answer of a case is to be true.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - (wanted * scaled).sum(axis=1)))
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 

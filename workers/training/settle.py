@@ -1,41 +1,42 @@
-"""What packaging with cases settles in a manifest: how the model is explained, and how far to
-believe it.
+"""What packaging with cases settles of a model: its probabilities, how it is explained, how far to
+believe that, and what images it knows.
 
-On every other patient the methods and layers are compared, and the verdict is fitted; the rest say
-how well both do.
+Each is fitted on every other patient; the rest say how well it does. What the cases do not allow is
+left as it was, and said in a line.
 """
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import keras
-import numpy as np
-import tomlkit
-from tomlkit.items import Table
 
-from dicom_node.domain.arrays import FloatArray
+from dicom_node.catalog import CLASSICAL
 from dicom_node.domain.errors import ConfigurationError
-from dicom_node.domain.manifest import ModelManifest
-from explain import outliers
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
+from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
+from explain.gradcam import WEIGHTINGS
 from workers.arrays import Arrays
-from workers.asked import AVERAGE_MASK
-from workers.bundle import refuse_code
-from workers.items import Items, taken
-from workers.keras_model import KerasModel
+from workers.heads import heads
+from workers.keras_model import KerasModel, read_network
 from workers.model import Model
-from workers.preprocess import prepare
 from workers.progress import Progress, silent
-from workers.training.localise import Found, compared
-from workers.training.masked import Cases, Trusted, showing, trust
-from workers.training.measures import Figure
-from workers.training.trying import named
+from workers.sanity import words_of
+from workers.training.certainty import UNSEEN, Certain, Halves, certain
+from workers.training.evaluation.truth import refuse_without
+from workers.training.heard import hear
+from workers.training.localise import Found, Try, compared
+from workers.training.masked import Cases, trust
+from workers.training.measures import Figure, Measured
+from workers.training.reference import reference
+from workers.training.settled_text import written
+from workers.training.trying import Tried, named
 
 FEWEST_PATIENTS = 4
-COMPARED = 80
-"""Cases on which methods are compared, at most."""
+LIMIT_IN_TURN = "{}: of the patients who set the limit, each half by the limit of the other"
+NO_VERDICT = "No verdict on single maps was fitted: of the maps to fit it on all hit, or none does"
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,25 @@ class Settled:
     manifest: str
     reference: Arrays
     compared: Sequence[Found]
-    """The methods, the best first: it is the one in the manifest."""
-    figures: Mapping[str, Figure]
+    """The methods, the best first: it is the one in the manifest. None without masks."""
+    measured: Sequence[Measured]
+    """What stands on the card."""
+    notes: Sequence[str]
+    """A line for each thing that was settled, or why it was not."""
+
+    @property
+    def figures(self) -> Mapping[str, Figure]:
+        """All that was measured, by name."""
+        return {name: figure for each in self.measured for name, figure in each.figures.items()}
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """How a model is explained."""
+
+    plan: ExplanationPlan
+    found: Sequence[Found] = ()
+    note: str = ""
 
 
 def settle(
@@ -54,41 +72,50 @@ def settle(
 ) -> Settled:
     """``manifest`` is the text of ``manifest.toml``; ``data`` is what the cases are called.
 
-    What the text says of method, layer, colour bar, verdict and check is written anew; the rest,
-    comments too, stays. Raises ConfigurationError for a model whose answers no map explains, for
-    masks of fewer than four patients, and for labels that are none of the model's.
+    What the text says of calibration, open answers, method, layer, colour bar, verdict and check is
+    written anew where cases tell; the rest, comments too, stays. Raises ConfigurationError for
+    labels that are none of the model's, and where the cases settle nothing at all: then it says why
+    maps were not measured.
     """
     draft = ModelManifest.model_validate(tomllib.loads(manifest))
-    cases = fit_for_it(draft, cases)
+    refused = _no_maps(draft, cases)
+    if refused is not None and not draft.targets:
+        raise refused
+    if draft.targets:
+        refuse_without(draft, cases.examples)
     to_fit, to_test = cases.halves()
-    found = compared(
-        draft,
-        lambda candidate: KerasModel(candidate, network),
-        lambda model: to_fit.thinned(COMPARED).tries(model, partial(progress, "methods compared")),
-    )
-    best = found[0].plan.model_copy(
-        update={
-            "full_scale": float(f"{max(found[0].peak, 1e-3):.2g}"),
-            "verdict": None,
-            "check": None,
-        }
-    )
-    chosen = draft.model_copy(update={"explanation": best})
-    reference = _reference(KerasModel(chosen, network), to_fit, to_test, progress)
-    measured = trust(KerasModel(chosen, network, reference), network, cases, progress)
-    text = written(manifest, chosen, measured, data)
-    return Settled(text, reference, found, measured.figures)
+    sure = _sure(draft, network, to_fit, to_test, data, progress)
+    known = _mapped(sure.manifest, network, to_fit, refused, progress)
+    chosen = sure.manifest.model_copy(update={"explanation": known.plan})
+    images = reference(KerasModel(chosen, network), to_fit, to_test, progress)
+    judged = None
+    if refused is None:
+        model = KerasModel(chosen, network, images.arrays)
+        judged = trust(model, network, to_fit.with_masks, to_test.with_masks, progress)
+        chosen = _judged(draft, chosen, judged.verdict, judged.check)
+    measured = [
+        *sure.measured,
+        Measured(judged.figures if judged else {}, UNSEEN.format(data)),
+        Measured(images.figures, LIMIT_IN_TURN.format(data)),
+    ]
+    measured = [each for each in measured if each.figures]
+    if refused is not None and not measured and chosen == draft:
+        raise refused
+    notes = [*sure.notes, *([known.note] if known.note else []), images.note]
+    if judged is not None:
+        notes += _told(chosen.explanation)
+    return Settled(written(manifest, chosen, measured), images.arrays, known.found, measured, notes)
 
 
 def fit_for_it(manifest: ModelManifest, cases: Cases) -> Cases:
-    """Those with masks. Raises ConfigurationError as ``settle`` does."""
+    """Those with masks. Raises ConfigurationError where their maps cannot be measured."""
     plan = manifest.explained
     if plan is None:
         raise ConfigurationError(
             f"{manifest.id} names no finding and measures no number that a map explains, and cases "
             "say where those are: package it without cases"
         )
-    with_masks = replace(cases, examples=[e for e in cases.examples if e.mask is not None])
+    with_masks = cases.with_masks
     patients = len(with_masks.patients)
     if patients < FEWEST_PATIENTS:
         raise ConfigurationError(
@@ -104,69 +131,106 @@ def fit_for_it(manifest: ModelManifest, cases: Cases) -> Cases:
 
 
 def load_network(weights: Path) -> keras.Model:
-    """A ``.keras`` file, in safe mode.
+    """A file that Keras saved, under all checks of a bundle's; see ``read_network``.
 
-    Raises ConfigurationError for another file, and CorruptBundle for one that brings code along.
+    Raises ConfigurationError for an estimator and for a folder, and CorruptBundle for what a bundle
+    may not hold.
     """
-    if weights.suffix != ".keras" or not weights.is_file():
-        raise ConfigurationError("cases settle the maps of a .keras file: other models have none")
-    refuse_code(weights)
-    return keras.saving.load_model(weights, compile=False, safe_mode=True)
+    if weights.suffix == Path(CLASSICAL).suffix or not weights.is_file():
+        raise ConfigurationError(
+            "cases settle what a .keras file says: package other models without cases"
+        )
+    return read_network(weights)
 
 
-def written(manifest: str, chosen: ModelManifest, measured: Trusted, data: str) -> str:
-    """The text of a manifest, with what was chosen and measured in it."""
-    document = tomlkit.parse(manifest)
-    plan = document["explanation"]
-    if not isinstance(plan, Table):
-        raise ConfigurationError("the manifest needs a table [explanation]")
-    for key in ("layer", "depths", "verdict", "check"):
-        plan.pop(key, None)
-    said = chosen.explanation.model_dump(exclude_none=True, exclude_defaults=True)
-    for key in ("method", "full_scale", "layer", "depths"):
-        if key in said:
-            plan[key] = said[key]
-    for name, part in (("verdict", measured.verdict), ("check", measured.check)):
-        if part is not None:
-            plan[name] = tomlkit.item(part.model_dump(exclude_none=True))
-    card = document.get("card")
-    if isinstance(card, Table) and measured.figures:
-        rows = card.setdefault("performance", tomlkit.aot())
-        for name, figure in measured.figures.items():
-            rows.append(tomlkit.item({"name": name, "data": data, **_rounded(figure)}))
-    return tomlkit.dumps(document)
+def attempts(cases: Cases, progress: Progress) -> Try:
+    """The maps of a model on some of the cases, unweighed."""
+
+    def attempt(model: Model, count: int) -> list[Tried]:
+        costly = model.manifest.explanation.method not in WEIGHTINGS
+        what = "costly methods compared" if costly else "methods compared"
+        return cases.thinned(count).tries(model, partial(progress, what), weighed=False)
+
+    return attempt
 
 
-def _reference(model: Model, to_fit: Cases, to_test: Cases, progress: Progress) -> Arrays:
-    """Where the masks lie, and what the images look like."""
-    show = partial(progress, "what is known")
-    known, masks = _learnt(model, to_fit, show)
-    held_out, _ = _learnt(model, to_test, show)
-    return {AVERAGE_MASK: masks.mean(axis=0), **outliers.fit(known, held_out).arrays()}
+def _no_maps(manifest: ModelManifest, cases: Cases) -> ConfigurationError | None:
+    try:
+        fit_for_it(manifest, cases)
+    except ConfigurationError as error:
+        return error
+    return None
 
 
-def _learnt(
-    model: Model, cases: Cases, show: Callable[[float], None]
-) -> tuple[FloatArray, FloatArray]:
-    """(items, channels), and the masks of those that show something.
+def _sure(
+    manifest: ModelManifest,
+    network: keras.Model,
+    to_fit: Cases,
+    to_test: Cases,
+    data: str,
+    progress: Progress,
+) -> Certain:
+    """Of probabilities; they are asked for without maps, which cost time."""
+    plan = manifest.classification or manifest.detection
+    if plan is None or not to_test.examples:
+        return Certain(manifest, [], [])
+    silenced = manifest.explanation.model_copy(update={"method": "none"})
+    model = KerasModel(manifest.model_copy(update={"explanation": silenced}), network)
+    one, other = (
+        hear(model, half, partial(progress, what))
+        for half, what in ((to_fit, "calibration, fitted"), (to_test, "calibration, measured"))
+    )
+    shared = heads(network, manifest)[plan.kind].exclusive
+    return certain(manifest, Halves(one, other, shared), data)
 
-    Masks are (slices, rows, columns), or (items, views, rows, columns).
-    """
-    plan = model.manifest.input
-    features, masks = [], []
-    for each in cases.read(plan, show):
-        prepared = prepare(each.images, model.manifest)
-        items = Items.of(plan, prepared)
-        chosen = np.flatnonzero(showing(items, prepared, each.mask))
-        batch = taken(items.stacked(prepared.values, chosen), plan.unit)
-        attribution = model.predict(batch).attribution if len(chosen) else None
-        if attribution is not None:
-            features.append(attribution.features)
-            on_model = prepared.grid.sample(each.mask.astype(np.float32))
-            drawn = on_model[on_model.max(axis=(1, 2)) >= 0.5]
-            masks.append(on_model[items.frames[chosen]] if plan.unit == "views" else drawn)
-    return np.concatenate(features), np.concatenate(masks)
+
+def _mapped(
+    manifest: ModelManifest,
+    network: keras.Model,
+    to_fit: Cases,
+    refused: ConfigurationError | None,
+    progress: Progress,
+) -> _Mapped:
+    """The method that points best, with a colour bar of its own; or the author's."""
+    if refused is not None:
+        return _Mapped(manifest.explanation, note=f"No map was measured: {refused}")
+    found = compared(
+        manifest,
+        lambda candidate: KerasModel(candidate, network),
+        attempts(to_fit.with_masks, progress),
+    )
+    changes = {
+        "full_scale": float(f"{max(found[0].peak, 1e-3):.2g}"),
+        "verdict": None,
+        "check": None,
+    }
+    return _Mapped(found[0].plan.model_copy(update=changes), found)
 
 
-def _rounded(figure: Figure) -> Mapping[str, float]:
-    return {name: round(value, 4) for name, value in asdict(figure).items()}
+def _told(plan: ExplanationPlan) -> Iterator[str]:
+    """How the maps of other patients did."""
+    if plan.check is None:
+        yield "No map of the other patients names a place: look at the operating points"
+        return
+    failed = "" if plan.check.passed else "; they failed: no map will be shown as evidence"
+    yield f"Maps of the other patients: {words_of(plan.check)}{failed}"
+    if plan.verdict is None:
+        yield NO_VERDICT
+
+
+def _judged(
+    draft: ModelManifest,
+    chosen: ModelManifest,
+    verdict: VerdictPlan | None,
+    check: ExplanationCheck | None,
+) -> ModelManifest:
+    """With verdict and check; the limits that the author set for them stay."""
+    set_for = draft.explanation
+    if verdict is not None and set_for.verdict is not None:
+        limits = set_for.verdict.model_dump(include={"reliable", "not_reliable"})
+        verdict = verdict.model_copy(update=limits)
+    if check is not None and set_for.check is not None:
+        limits = set_for.check.model_dump(include={"margin", "similar"})
+        check = check.model_copy(update=limits)
+    plan = chosen.explanation.model_copy(update={"verdict": verdict, "check": check})
+    return chosen.model_copy(update={"explanation": plan})

@@ -55,7 +55,7 @@ def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
         *([card.citation] if card.citation else []),
         "## Performance",
         f"95 % intervals: {intervals}.",
-        *(_table(data, figures) for data, figures in tables),
+        *(table(data, ((f.title, f) for f in figures)) for data, figures in tables),
         "## How it decides",
         decision,
         "## Limits",
@@ -92,12 +92,13 @@ def inline(part: BaseModel) -> str:
     return f"{{ {', '.join(pairs)} }}"
 
 
-def _table(data: str, figures: Iterable[Performance]) -> str:
-    rows = [
-        f"| {f.title} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for f in figures
+def table(data: str, rows: Iterable[tuple[str, Figure | Performance]]) -> str:
+    """A table of figures in a card, by name; ``data`` is what they were measured on."""
+    lines = [
+        f"| {name} | {f.value:.3f} | {f.low:.3f} to {f.high:.3f} | {f.cases} |" for name, f in rows
     ]
     head = ["| figure | value | interval | cases |", "| --- | --- | --- | --- |"]
-    return "\n".join([f"Measured on {data}:", "", *head, *rows])
+    return "\n".join([f"Measured on {data}:", "", *head, *lines])
 
 
 def _figure(name: str, figure: Figure, data: str, subgroup: str) -> str:

@@ -46,11 +46,13 @@ def tried(
     truth: BoolArray,
     provenance: Provenance,
     labels: Collection[str] = (),
+    *,
+    weighed: bool = True,
 ) -> Iterator[Tried]:
     """Of each present finding, and of the numbers with these labels; of views one of each.
 
     ``truth`` is (frames, rows, columns) on the source's grid: where the findings are, or what the
-    numbers measure.
+    numbers measure. The numbers of those that are not ``weighed`` are left out.
     """
     prediction, maps = predict(model, prepared)
     asked = Asked(model, prepared, prediction)
@@ -63,7 +65,7 @@ def tried(
         seen = asked.seen(each, saliency)
         mask, again = on_model[each.frame], partial(asked.again, each)
         yield Tried(
-            numbers=weigh(seen, _level(asked), again).numbers,
+            numbers=weigh(seen, _level(asked), again).numbers if weighed else {},
             hit=bool(truth[tuple(round(index) for index in found.centroid)]),
             precision=precision(seen.values, mask) if mask.any() else 0.0,
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
@@ -203,7 +205,11 @@ def precision(values: FloatArray, mask: BoolArray) -> float:
 
 
 def _interval(area: float, hits: int, misses: int) -> Figure:
-    """Hanley and McNeil 1982."""
+    """Hanley and McNeil 1982; where no pair is wrong, as for as many that are all right."""
+    if area in (0.0, 1.0):
+        few = min(hits, misses)
+        likely = proportion(round(area * few), few)
+        return Figure(area, likely.low, likely.high, hits + misses)
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     spread = area * (1 - area) + (hits - 1) * (q1 - area**2) + (misses - 1) * (q2 - area**2)
     error = 1.96 * float(np.sqrt(max(spread, 0) / (hits * misses)))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
@@ -16,7 +15,7 @@ from workers.progress import Progress
 from workers.training.brain.data import CHENG_MM
 from workers.training.brain.text import LABELS, Chosen
 from workers.training.dataset import Example
-from workers.training.measures import dice
+from workers.training.measures import dice, shared_temperature
 from workers.training.reading import read_images, read_mask
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6)
@@ -49,24 +48,14 @@ def ask(model: Model, examples: Sequence[Example], progress: Progress) -> Iterat
 def choose(answers: Sequence[Answer]) -> Chosen:
     """From slices that the fit has not seen."""
     logits = np.stack([answer.logits for answer in answers]).astype(np.float64)
+    types = [answer.type for answer in answers]
     overlap = np.mean([answer.dice for answer in answers], axis=0)
     peak = np.percentile([answer.peak for answer in answers], TALL_MAPS)
     return Chosen(
-        temperature=round(temperature(logits, np.array([answer.type for answer in answers])), 3),
+        temperature=round(shared_temperature(logits, np.eye(len(logits[0]))[types]), 3),
         mask_threshold=THRESHOLDS[int(overlap.argmax())],
         full_scale=round(max(0.01, float(peak)), 2),
     )
-
-
-def temperature(logits: NDArray[np.float64], types: NDArray[np.int64]) -> float:
-    """The number to divide logits by that makes the true types most likely (Guo 2017)."""
-    rows = np.arange(len(logits))
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        return float(np.mean(np.logaddexp.reduce(scaled, axis=1) - scaled[rows, types]))
-
-    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
 def _answer(model: Model, example: Example) -> Answer:

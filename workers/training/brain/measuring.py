@@ -13,7 +13,6 @@ from workers.model import Model
 from workers.progress import Progress
 from workers.training.brain.data import CHENG_MM
 from workers.training.brain.example import HEADERS
-from workers.training.brain.text import Measured
 from workers.training.dataset import Example
 from workers.training.evaluation.cases import look
 from workers.training.evaluation.figures import Cases
@@ -21,6 +20,7 @@ from workers.training.evaluation.scope import Foreign, foreign, held_out, inside
 from workers.training.evaluation.sections import overall, scores
 from workers.training.evaluation.seen import Seen
 from workers.training.evaluation.subgroups import subgroups
+from workers.training.measures import Measured
 
 PHANTOMS = range(80_000, 80_010)
 """Seeds of phantoms that pass for contrast T1 series by their headers."""

@@ -1,8 +1,9 @@
 """The recipe of the reference bundle ``brain-mr-tumour``: a data set in, a bundle folder out."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 
 from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.manifest import ModelManifest
 from explain import outliers
 from explain.projection import Grid
 from workers.arrays import Arrays
@@ -29,11 +31,13 @@ from workers.training.brain.fit import fit
 from workers.training.brain.measuring import measure
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
-from workers.training.brain.text import DECISION, INTERVALS, Chosen, Measured, manifest_text
+from workers.training.brain.text import DECISION, INTERVALS, Chosen, manifest_text
 from workers.training.dataset import Example
+from workers.training.heard import hear, patients_of
+from workers.training.left_open import Opened, left_open
 from workers.training.masked import Cases as MaskedCases
 from workers.training.masked import trust
-from workers.training.measures import Figure
+from workers.training.measures import Figure, Measured
 from workers.training.reading import read_images
 from workers.training.text import card_text, parse
 
@@ -79,7 +83,15 @@ class Data:
         """What the figures of the verdict are of."""
         return (
             "maps of present findings in every other group of slices of the choosing fold; the "
-            "verdict was fitted on the rest of it"
+            "verdict was fitted on the rest of it, and both may hold slices of one patient"
+        )
+
+    @property
+    def opened_on(self) -> str:
+        """What the figures of the open answers are of."""
+        return (
+            f"the {len(self.choosing)} slices of the choosing fold, one by one: each group of "
+            "slices by thresholds of the others, which may hold slices of its patient"
         )
 
 
@@ -107,9 +119,20 @@ def train_brain(
     reference = _reference(draft, data, slices, np.stack([a.features for a in answers]), progress)
     model = KerasModel(parse(manifest_text(chosen)), network, reference)
     measured = measure(model, data.choosing, data.measured_on, out_of_scope, progress)
-    trusted = trust(model, network, MaskedCases(data.choosing, CHENG_MM), progress)
-    chosen = replace(chosen, verdict=trusted.verdict, check=trusted.check)
-    measured = (*measured, Measured(trusted.figures, data.judged_on))
+    to_fit, to_test = MaskedCases(data.choosing, CHENG_MM).halves()
+    trusted = trust(model, network, to_fit, to_test, progress)
+    opened = open_answers(model, data.choosing, progress)
+    chosen = replace(
+        chosen,
+        verdict=trusted.verdict,
+        check=trusted.check,
+        conformal=[each.target.conformal for each in opened],
+    )
+    measured = (
+        *measured,
+        Measured(trusted.figures, data.judged_on),
+        Measured(together(opened), data.opened_on),
+    )
     return _write(folder, network, manifest_text(chosen, measured, data.trained_on), reference)
 
 
@@ -121,7 +144,7 @@ def measure_again(
     out_of_scope: Path | None = None,
     progress: Progress = silent,
 ) -> BundleFolder:
-    """Measure a trained bundle anew, and write it; weights and verdict stay.
+    """Measure a trained bundle anew, and write it; weights, verdict and open answers stay.
 
     Raises what ``Data.read`` raises.
     """
@@ -135,19 +158,36 @@ def measure_again(
         full_scale=plan.full_scale,
         verdict=plan.verdict,
         check=plan.check,
+        conformal=[target.conformal for target in manifest.targets],
     )
-    judged = {
-        row.name: Figure(row.value, row.low, row.high, row.cases)
-        for row in manifest.card.performance
-        if row.data == data.judged_on
-    }
-    measured = (
-        *measure(model, data.choosing, data.measured_on, out_of_scope, progress),
-        Measured(judged, data.judged_on),
-    )
+    kept = (_kept(manifest, words) for words in (data.judged_on, data.opened_on))
+    measured = (*measure(model, data.choosing, data.measured_on, out_of_scope, progress), *kept)
     network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
     text = manifest_text(chosen, measured, data.trained_on)
     return _write(folder, network, text, reference_of(bundle))
+
+
+def _kept(manifest: ModelManifest, data: str) -> Measured:
+    """What a card says of some data."""
+    rows = (row for row in manifest.card.performance if row.data == data)
+    return Measured({r.name: Figure(r.value, r.low, r.high, r.cases) for r in rows}, data)
+
+
+def open_answers(model: Model, examples: Sequence[Example], progress: Progress) -> Sequence[Opened]:
+    """Of each type, on slices that training has not seen; see ``left_open``."""
+    cases = MaskedCases(examples, CHENG_MM)
+    heard = hear(model, cases, partial(progress, "answers left open"))
+    said = np.stack([each.probabilities for each in heard]).astype(np.float64)
+    truth = np.stack([each.truth for each in heard])
+    return [
+        left_open(target, target, said[:, n], truth[:, n], patients_of(heard))
+        for n, target in enumerate(model.manifest.targets)
+    ]
+
+
+def together(opened: Sequence[Opened]) -> Mapping[str, Figure]:
+    """The figures of all types."""
+    return {name: figure for each in opened for name, figure in each.figures.items()}
 
 
 def average_mask(slices: Slices) -> FloatArray:

@@ -1,15 +1,15 @@
 """The words of ``brain-mr-tumour``: its manifest and its card."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
+from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
 from workers.training.brain.network import EVIDENCE, MASKS, SIDE, TYPE_LOGITS
-from workers.training.measures import Figure
-from workers.training.text import check_text, performance_text, verdict_text
+from workers.training.measures import Measured
+from workers.training.text import check_text, inline, performance_text, verdict_text
 
 LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
 SPACING_MM = 1.568
@@ -26,19 +26,11 @@ class Chosen:
     """Logits that one cell of the map adds."""
     verdict: VerdictPlan | None = None
     check: ExplanationCheck | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Figures, and what they were measured on."""
-
-    figures: Mapping[str, Figure]
-    data: str
-    subgroup: str = ""
+    conformal: Sequence[Conformal | None] = (None,) * len(LABELS)
 
 
 CHECKED = "maps that the verdict was not fitted on, against maps that know nothing"
-FITTED = "fitted on half of the groups of slices of the choosing fold"
+FITTED = "fitted on half of the groups of slices of the choosing fold; the other may share patients"
 MANIFEST = Template((Path(__file__).parent / "manifest.template").read_text("utf-8"))
 
 TARGET = Template("""
@@ -50,7 +42,7 @@ site = { value = "$site", scheme = "SCT", meaning = "$place" }
 threshold = 0.3 # the likeliest of the three, unless none is likelier
 temperature = $temperature # fitted on the choosing fold
 located_by = "Tumour"
-""")
+$conformal""")
 CODES = (
     ("302820008", "Intracranial meningioma", "12738006", "Brain"),
     ("393564001", "Glioma", "12738006", "Brain"),
@@ -71,7 +63,8 @@ def manifest_text(
         masks=MASKS,
         evidence=EVIDENCE,
         targets="".join(
-            _target(*each, chosen.temperature) for each in zip(LABELS, CODES, strict=True)
+            _target(*each, chosen.temperature)
+            for each in zip(LABELS, CODES, chosen.conformal, strict=True)
         ),
         mask_threshold=chosen.mask_threshold,
         full_scale=chosen.full_scale,
@@ -97,8 +90,16 @@ DECISION = (
 )
 
 
-def _target(label: str, codes: tuple[str, str, str, str], temperature: float) -> str:
+def _target(
+    label: str, codes: tuple[str, str, str, str], plan: Conformal | None, temperature: float
+) -> str:
     value, meaning, site, place = codes
     return TARGET.substitute(
-        label=label, value=value, meaning=meaning, site=site, place=place, temperature=temperature
+        label=label,
+        value=value,
+        meaning=meaning,
+        site=site,
+        place=place,
+        temperature=temperature,
+        conformal=f"conformal = {inline(plan)} # of single choosing slices\n" if plan else "",
     )

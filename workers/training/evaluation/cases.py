@@ -55,7 +55,7 @@ def _look(model: Model, example: Example, spacing_mm: float | None) -> Seen:
     case = Case(manifest, PROVENANCE, images, prediction)
     said = answer(case)
     seconds = time.perf_counter() - started
-    called, probabilities = _reported(model, said)
+    called, probabilities = reported(model, said)
     detector, segments = manifest.detection, measured(manifest)
     asked = Asked(model, prepared, prediction)
     return Seen(
@@ -82,7 +82,7 @@ def _look(model: Model, example: Example, spacing_mm: float | None) -> Seen:
     )
 
 
-def _reported(model: Model, said: Answers) -> tuple[BoolArray, FloatArray]:
+def reported(model: Model, said: Answers) -> tuple[BoolArray, FloatArray]:
     """(targets,) each: present by any finding, and the probability of the one that decides."""
     called, likely = [], []
     for target in model.manifest.targets:

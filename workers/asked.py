@@ -4,7 +4,7 @@ Of a volume, a sequence or several views the key frame is changed while all else
 and every item that shows it is asked again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,9 +19,7 @@ from dicom_node.domain.outputs import (
     Detection,
     Explained,
     Regression,
-    Segment,
     Segmentation,
-    Target,
 )
 from dicom_node.domain.prediction import Prediction
 from explain import evidence
@@ -29,8 +27,7 @@ from explain.evidence import Seen
 from explain.explainer import Explainer, Inputs
 from explain.outliers import Known, score
 from explain.projection import Grid
-from reports.side import asked_of
-from workers.drawn import drawn, likelihood
+from workers.drawn import drawn, likelihood, operating_point
 from workers.held import Held
 from workers.items import Items
 from workers.model import Model
@@ -75,7 +72,7 @@ class Asked:
         The operating point of a number is as far below it as 0 is away, so that the part of the
         score that goes is the number's relative fall.
         """
-        held, said, point = self.held(answer), self._said(answer), _threshold(answer)
+        held, said, point = self.held(answer), self._said(answer), operating_point(answer)
         return Seen(
             image=held.image,
             values=np.maximum(self._on_model(saliency.values[answer.frame]), 0),
@@ -96,12 +93,24 @@ class Asked:
     def again(self, answer: Answer, images: FloatArray) -> evidence.Answer:
         """Scores and maps of an answer for other key images, (images, rows, columns, channels)."""
         held = self.held(answer)
+        each = [self._again(answer, part) for part in self._few(held, images)]
+        scores, maps = zip(*each, strict=True)
+        return np.concatenate(scores), np.concatenate(maps)
+
+    def _again(self, answer: Answer, images: FloatArray) -> evidence.Answer:
+        held = self.held(answer)
         size = self.model.manifest.input.batch
         each = [self._explained(answer, batch) for batch in held.batches(images, size)]
         said, maps = [one[0] for one in each], [one[1] for one in each]
         cells = held.together(maps, by_plane=maps[0].ndim == PLANES_AXES)
         grid = Grid.covering(images.shape[1:3], cells.shape[1:3])
         return self._scores(answer, _together(held, said)), grid.project(cells)
+
+    def _few(self, held: Held, images: FloatArray) -> Iterator[FloatArray]:
+        """As many as go into a batch: what is said of all pixels of many would fill the memory."""
+        several = max(1, self.model.manifest.input.batch // held.passes)
+        for start in range(0, len(images), several):
+            yield images[start : start + several]
 
     def map_by(self, explainer: Explainer, answer: Answer) -> FloatArray:
         """What another method says of an answer's key frame, (rows, columns) of the source.
@@ -116,10 +125,12 @@ class Asked:
 
     def ask(self, answer: Answer, images: FloatArray) -> FloatArray:
         """Scores alone; ``input.batch`` items at a time."""
-        held, head = self.held(answer), self.plan.kind
-        batches = held.batches(images, self.model.manifest.input.batch)
-        said = [self.model.predict(batch).heads[head] for batch in batches]
-        return self._scores(answer, _together(held, said))
+        held, head, size = self.held(answer), self.plan.kind, self.model.manifest.input.batch
+        scores = []
+        for part in self._few(held, images):
+            said = [self.model.predict(batch).heads[head] for batch in held.batches(part, size)]
+            scores.append(self._scores(answer, _together(held, said)))
+        return np.concatenate(scores)
 
     def where(self, answer: Answer) -> FloatArray | None:
         """(1, 1, boxes): 1 for the answer's own; none for an answer that is no box."""
@@ -225,12 +236,6 @@ class Asked:
 
     def _on_model(self, values: FloatArray) -> FloatArray:
         return np.asarray(self.prepared.grid.sample(values[None])[0], np.float32)
-
-
-def _threshold(answer: Answer) -> float | None:
-    """The operating point; none of a number."""
-    asked = asked_of(answer)
-    return asked.threshold if isinstance(asked, Target | Segment) else None
 
 
 def _together(held: Held, said: Sequence[FloatArray]) -> FloatArray:

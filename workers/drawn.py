@@ -32,6 +32,12 @@ def likelihood(
     return np.asarray(prediction.masks[answer.frame, ..., plan.segments.index(segment)])
 
 
+def operating_point(answer: Answer) -> float | None:
+    """The probability at and above which it is said; none of a number."""
+    asked = asked_of(answer)
+    return asked.threshold if isinstance(asked, Target | Segment) else None
+
+
 def segment_of(answer: Answer, manifest: ModelManifest) -> Segment | None:
     """The segment that says where an answer is; none where the model outlines no such thing."""
     asked, plan = asked_of(answer), manifest.segmentation

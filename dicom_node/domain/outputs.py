@@ -135,6 +135,9 @@ class Segmentation(Part):
     kind: Literal["segmentation"]
     layer: str
     segments: tuple[Segment, ...] = Field(min_length=1)
+    background: bool = False
+    """Whether all channels share one probability (softmax), and the first is of what belongs to no
+    segment, as nnU-Net has it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -149,7 +152,7 @@ class Segmentation(Part):
     @property
     def heads(self) -> tuple[Head, ...]:
         """One logit a pixel and a segment."""
-        return (Head(self.kind, self.layer, len(self.segments), 2),)
+        return (Head(self.kind, self.layer, len(self.segments) + self.background, 2),)
 
 
 class Regression(Part):

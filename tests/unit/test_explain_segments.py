@@ -171,10 +171,11 @@ def test_while_the_image_is_covered_the_pixels_asked_about_stay_the_same():
     logits.set_weights([np.full((1, 1, 1, 1), 4.0), np.array([-2.0])])
     square = np.zeros((1, SIDE, SIDE, 1), np.float32)
     square[0, 8:24, 8:24] = 1
-    plan = ExplanationPlan(method="occlusion", full_scale=1)
-    values = explainer(network, plan, [0]).explain(square, [0]).maps[0, 0]
-    assert values[10:22, 10:22].min() > 0.02
-    assert values[:4].max() < 0.01
+    asked = explainer(network, ExplanationPlan(method="occlusion", full_scale=1), [0])
+    own = np.float32(square[None, ..., 0] / square.sum())
+    expected = asked.explain(square, [0], own).signed
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(asked.explain(square, [0]).signed, expected, atol=1e-5)
 
 
 def served(threshold, **options):
@@ -199,3 +200,18 @@ def test_a_segments_own_pixels_are_those_at_its_operating_point(activation):
 def test_a_model_that_outlines_and_says_not_how_it_is_explained_has_no_map():
     made = ModelManifest.model_validate({**organs.manifest(), "explanation": {"method": "none"}})
     assert made.explained is None
+
+
+def test_beside_a_background_each_segment_has_the_probability_of_all_channels_together():
+    """As nnU-Net gives them: the background is no segment, and none is drawn of it."""
+    from workers.keras_model import KerasModel
+
+    made = organs.manifest(shape=(SIDE, SIDE, 1))
+    made["outputs"][0]["background"] = True
+    network = unet(channels=3, activation="softmax")
+    model = KerasModel(ModelManifest.model_validate(made), network)
+    said = model.predict(IMAGES)
+    likely = model.mask_probabilities(said.mask_logits)
+    np.testing.assert_allclose(likely, network.predict(IMAGES, verbose=0)[..., 1:], atol=1e-5)
+    assert said.attribution.maps.shape == (2, 2, 8, 8)
+    assert model.explainer().layer == "bottleneck"

@@ -20,7 +20,7 @@ from dicom_node.domain.prediction import Prediction
 from reports.case import Case
 from reports.html import report_html
 from reports.key_slices import is_absent
-from reports.measurement_groups import NOT_DETECTED
+from reports.measurement_groups import NOT_DETECTED, PRESENCE_OF_PROPERTY
 from reports.part10 import dataset_bytes
 from reports.settings import ReportSettings
 from reports.wording import summary
@@ -97,10 +97,9 @@ def test_the_sr_measures_what_was_found_and_codes_what_was_not(
     names = {m.name.meaning for m in liver.get_measurements()}
     assert {"Volume", "Long axis", "Short axis"} <= names
     assert {m.unit.scheme_designator for m in liver.get_measurements()} == {"UCUM"}
-    assert liver.get_qualitative_evaluations() == []
+    assert _presence(liver) == []
     (kidney,) = content.get_image_measurement_groups()
-    (said,) = kidney.get_qualitative_evaluations()
-    assert said.value == NOT_DETECTED
+    assert _presence(kidney) == [NOT_DETECTED]
     assert kidney.source_images == []
     (site,) = kidney.finding_sites
     assert (site.value.meaning, site.laterality.meaning) == ("Kidney", "Left")
@@ -108,6 +107,11 @@ def test_the_sr_measures_what_was_found_and_codes_what_was_not(
     assert {"segment=Left kidney", "operating_threshold=0.5"} <= set(parameters)
     assert validators.dciodvfy(path) == []
     assert validators.sr_validator(path) == []
+
+
+def _presence(group: hd.sr.MeasurementsAndQualitativeEvaluations) -> list[hd.sr.CodedConcept]:
+    said = group.get_qualitative_evaluations()
+    return [each.value for each in said if each.name == PRESENCE_OF_PROPERTY]
 
 
 def _parameters(group: hd.sr.MeasurementsAndQualitativeEvaluations) -> list[str]:

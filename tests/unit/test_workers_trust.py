@@ -47,6 +47,8 @@ SEEDS = {
     "qa-spheres": 70_000,
 }
 """Of phantoms that training never saw, and that have something to find."""
+FOR_ALONE = {"qa-diameter", "qa-spheres"}
+"""Nothing lowers the one; LayerCAM, of the other, keeps what speaks for a target."""
 THREE_BOXES = 70_004
 
 
@@ -146,7 +148,7 @@ def test_what_speaks_against_an_answer_is_kept_beside_what_is_shown(cases, name)
         assert shown.shape == saliency.values.shape
         assert np.corrcoef(shown.ravel(), saliency.values.ravel())[0, 1] > 0.95
         assert shown.max() == pytest.approx(saliency.values.max(), rel=0.1)
-    assert name == "qa-diameter" or saliency.signed.min() < 0
+    assert name in FOR_ALONE or saliency.signed.min() < 0
 
 
 def test_all_together_stay_within_the_budget_of_passes(cases):
@@ -217,9 +219,10 @@ def test_a_segment_is_asked_about_by_the_pixels_that_it_has_on_the_key_slice(cas
     likely = np.clip(seen.likely[seen.outline], 1e-6, 1 - 1e-6)
     assert seen.logit == pytest.approx(np.log(likely / (1 - likely)).mean(), rel=1e-3)
     assert seen.operating == 0
-    gone = case.asked.ask(estimate, without(seen.image, seen.outline)[None])
-    assert gone[0] < seen.operating
-    assert named(estimate)["OUTLINE_DROP"] == 100
+    gone = float(case.asked.ask(estimate, without(seen.image, seen.outline)[None])[0])
+    fall = 100 * np.clip((seen.logit - gone) / seen.logit, 0, 1)
+    assert named(estimate)["OUTLINE_DROP"] == pytest.approx(fall, abs=0.1)
+    assert fall > 80
     told = estimate.explanation.counterfactual
     assert "on this image alone, the certainty of the outline" in told
 

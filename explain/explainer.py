@@ -88,6 +88,6 @@ class Explainer(Protocol):
         ``inputs`` is float32 (batch, rows, columns, channels), or several of a network with several
         inputs; volumes and sequences have their own axes before the rows, and maps have them too.
         ``where``, (batch, targets, *cells), says of an output with pixels or boxes which of them
-        are asked about; by default the pixels with a logit above 0, and the likeliest box. Of a
+        are asked about; by default each target's own pixels, and the likeliest box. Of a
         number, (batch, targets), it is the sign: -1 asks what lowered it.
         """

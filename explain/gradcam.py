@@ -13,8 +13,16 @@ from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
 from explain import weightings
 from explain.explainer import Attribution, Inputs
-from explain.layers import PLANE, Place, deepening, named, read_by, refuse_unless_averaged
-from explain.network import flat, functional, image_of, outputs, scores, specs
+from explain.layers import (
+    PLANE,
+    Place,
+    deepening,
+    deepest,
+    named,
+    read_by,
+    refuse_unless_averaged,
+)
+from explain.network import Own, above_zero, flat, functional, image_of, outputs, scores, specs
 from explain.projection import Grid
 from explain.receptive import grid_of
 from explain.tap import Taps, mean_of_cells
@@ -34,8 +42,8 @@ class GradCam:
 
     ``network``'s outputs are logits, linear: under a saturated sigmoid the gradient, and with it
     the map, would vanish. ``head`` is the output that is explained, of those in order. ``layer`` is
-    the one that the head reads, found by itself, or named. ``depths`` finer layers before it join
-    in the map (LayerCAM). ``at_once`` images are in memory at a time.
+    found by itself (``place_of``), or named. ``depths`` finer layers before it join in the map
+    (LayerCAM). ``at_once`` images are in memory at a time. ``own``: of a head with pixels.
 
     Raises UnsupportedModel, here and not at the first study, for what no map can be made of.
     """
@@ -51,9 +59,11 @@ class GradCam:
         head: int = 0,
         depths: int = 1,
         at_once: int = 512,
+        own: Own = above_zero,
     ) -> None:
         self._network = functional(network)
         self._head = head
+        self._own = own
         self._weighting = WEIGHTINGS[weighting]
         self._places = deepening(place_of(self._network, layer, head), depths)
         self._compiled: dict[tuple[tuple[int, ...], bool], Any] = {}
@@ -133,11 +143,20 @@ class GradCam:
             taps = Taps(tape, self._places)
             with taps.open():
                 said = outputs(self._network, inputs)
-            chosen = _chosen(said[self._head], targets, where)
+            chosen = self._chosen(said[self._head], targets, where)
         activations = taps.activations()
         maps = [self._map(activations, tape.gradient(score, activations)) for score in chosen]
         features = mean_of_cells(activations[0])
         return [tf.cast(each, tf.float32) for each in said], tf.stack(maps, 1), features
+
+    def _chosen(
+        self, logits: tf.Tensor, targets: Sequence[int], where: tf.Tensor | None
+    ) -> list[tf.Tensor]:
+        """(batch,) of each target."""
+        if where is None:
+            of_all = scores(logits, own=self._own)
+            return [of_all[:, target] for target in targets]
+        return [scores(logits, where[:, place])[:, target] for place, target in enumerate(targets)]
 
     def _map(self, activations: list[tf.Tensor], gradients: list[tf.Tensor]) -> tf.Tensor:
         for place, gradient in zip(self._places, gradients, strict=True):
@@ -149,7 +168,9 @@ class GradCam:
 
 
 def place_of(network: keras.Model, layer: str | None, head: int) -> Place:
-    """The layer that is named, or else the one that the head reads. Raises UnsupportedModel."""
+    """The layer that is named, or else the one that the head reads; see ``layers.deepest`` of one
+    with pixels. Raises UnsupportedModel.
+    """
     if layer is not None:
         return named(network, layer)
     if not getattr(network, "outputs", None):
@@ -157,7 +178,8 @@ def place_of(network: keras.Model, layer: str | None, head: int) -> Place:
             "a network without a graph of its layers does not tell which of them its head reads: "
             "name it as explanation.layer"
         )
-    return read_by(network.outputs[head])
+    said = network.outputs[head]
+    return deepest(network, said) if len(said.shape) >= PLANE else read_by(said)
 
 
 def _onto_finest(network: keras.Model, places: Sequence[Place]) -> list[list[FloatArray]]:
@@ -169,14 +191,6 @@ def _onto_finest(network: keras.Model, places: Sequence[Place]) -> list[list[Flo
     pairs = zip(places, cells, strict=True)
     grids = [grid_of(network, place, image, each) for place, each in pairs]
     return [grid.onto(grids[-1]) for grid in grids]
-
-
-def _chosen(logits: tf.Tensor, targets: Sequence[int], where: tf.Tensor | None) -> list[tf.Tensor]:
-    """(batch,) of each target."""
-    if where is None:
-        of_all = scores(logits)
-        return [of_all[:, target] for target in targets]
-    return [scores(logits, where[:, place])[:, target] for place, target in enumerate(targets)]
 
 
 def _joined(parts: Sequence[Sequence[FloatArray]]) -> tuple[FloatArray, ...]:

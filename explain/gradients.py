@@ -41,8 +41,9 @@ class InputMap:
         maps, said, gaps = [], [], []
         for case, image in enumerate(images):
             held = [each[case] for each in others]
-            said.append(self._scored.about(held, None).logits(image[None])[0])
-            places = [None] * len(targets) if where is None else where[case]
+            whole = self._scored.about(held, None)
+            said.append(whole.logits(image[None])[0])
+            places = whole.own(image, targets) if where is None else where[case]
             about = [self._scored.about(held, place) for place in places]
             asked = list(zip(about, targets, strict=True))
             maps.append([self._map(one, image, target) for one, target in asked])

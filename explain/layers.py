@@ -4,6 +4,7 @@ The last convolution, which other tools take, is right for few networks: it may 
 normalisation, a sum or a concatenation, or be a 1 × 1 classifier.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import keras
 
 from dicom_node.domain.errors import UnsupportedModel
+from explain.footprint import in_order
 
 PLANE = 4
 """Rank of an activation with rows and columns: (batch, rows, columns, channels)."""
@@ -56,6 +58,30 @@ def read_by(head: keras.KerasTensor) -> Place:
             f"{name!r} reads several activations ({several}): name one as explanation.layer"
         )
     return found[0]
+
+
+def deepest(network: keras.Model, head: keras.KerasTensor) -> Place:
+    """The last activation on the coarsest grid that a head with pixels is made of.
+
+    Of a U-Net the end of its bottleneck. What follows it is ever more like the outline itself.
+    Raises UnsupportedModel where no activation is coarser than the image.
+    """
+    image = max(_cells(each.shape) for each in network.inputs)
+    found = [
+        (_cells(shape), place)
+        for place, shape in _made(keras.Model(network.inputs, head))
+        if place.operation is not head._keras_history.operation
+        and len(shape) == len(head.shape)
+        and extended(shape)
+    ]
+    fewest = min((count for count, _ in found), default=image)
+    if not 0 < fewest < image:
+        raise UnsupportedModel(
+            f"{head._keras_history.operation.name!r} is made of nothing that is known to be "
+            "coarser than the image, and a map of that would be the outline again: name an earlier "
+            "layer as explanation.layer"
+        )
+    return [place for count, place in found if count == fewest][-1]
 
 
 def named(network: keras.Model, name: str) -> Place:
@@ -152,6 +178,22 @@ def _finer(place: Place) -> Place | None:
             return Place(operation, index)
         queue += operation._inbound_nodes[node_index].input_tensors
     return None
+
+
+def _made(network: keras.Model) -> Iterator[tuple[Place, Sequence[int | None]]]:
+    """All that a network makes on its way, with its shape: each after what it is made of."""
+    for node in in_order(network):
+        operation = node.operation
+        if isinstance(operation, keras.Model) and getattr(operation, "outputs", None):
+            yield from _made(operation)
+        elif node.input_tensors:
+            tensors = enumerate(node.output_tensors)
+            yield from ((Place(operation, index), tensor.shape) for index, tensor in tensors)
+
+
+def _cells(shape: Sequence[int | None]) -> int:
+    """0 where nobody knows before it runs."""
+    return math.prod(size or 0 for size in shape[1:-1])
 
 
 def extended(shape: Sequence[int | None]) -> bool:

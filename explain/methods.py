@@ -13,7 +13,7 @@ from explain.footprint import LIMIT_BYTES, fitting
 from explain.gradcam import WEIGHTINGS, GradCam, place_of
 from explain.gradients import InputMap, IntegratedGradients, Saliency, SmoothGrad
 from explain.layers import PLANE, Place
-from explain.network import image_of, specs
+from explain.network import Own, above_zero, image_of, specs
 from explain.perturbation import PLANE_AXES, Activations, Occlusion, Rise, ScoreCam
 from explain.receptive import grid_of
 from explain.scored import Scored
@@ -39,21 +39,23 @@ def explainer(
     head: int = 0,
     at_once: int = 8,
     limit_bytes: float = LIMIT_BYTES,
+    own: Own = above_zero,
 ) -> Explainer:
     """The manifest's method, bound to one head of a network whose outputs are logits.
 
     At most ``at_once`` images are in memory at a time, and no more than fit into ``limit_bytes``.
+    ``own`` says of a head with pixels which of them are each channel's.
     Raises UnsupportedModel, in one sentence, for a model that the method cannot explain.
     """
     if plan.method not in METHODS:
         raise UnsupportedModel(f"{plan.method} is no method for a network: {', '.join(METHODS)}")
     if plan.method in WEIGHTINGS:
-        return _class_activation(network, plan, targets, head, (at_once, limit_bytes))
+        return _class_activation(network, plan, targets, head, (at_once, limit_bytes), own)
     if plan.depths > 1:
         raise UnsupportedModel(f"explanation.depths is of class activation maps, not {plan.method}")
     kept = network.inputs[0].name if plan.method in BY_GRADIENT and specs(network) else None
     fit = fitting(network, limit_bytes, kept)
-    scored = Scored(network, head=head, at_once=min(at_once, fit))
+    scored = Scored(network, head=head, at_once=min(at_once, fit), own=own)
     if plan.method in SCORECAM:
         return _scorecam(network, plan, scored, head)
     if plan.method in BY_GRADIENT:
@@ -68,8 +70,11 @@ def _class_activation(
     targets: Sequence[int],
     head: int,
     limits: tuple[int, float],
+    own: Own,
 ) -> GradCam:
-    method = GradCam(network, plan.layer, weighting=plan.method, head=head, depths=plan.depths)
+    method = GradCam(
+        network, plan.layer, weighting=plan.method, head=head, depths=plan.depths, own=own
+    )
     at_once, limit_bytes = limits
     method.at_once = min(at_once, fitting(network, limit_bytes, method.layer.split(", ")[-1]))
     method.prepare(targets)

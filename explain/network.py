@@ -1,6 +1,6 @@
 """What every method asks of a network: how it takes its inputs, and the score of a target."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -51,11 +51,21 @@ def image_of(arrays: Sequence[FloatArray | keras.KerasTensor]) -> int:
     raise UnsupportedModel("no input of the model has rows, columns and channels to map")
 
 
-def scores(logits: tf.Tensor, where: tf.Tensor | None = None) -> tf.Tensor:
+Own = Callable[[tf.Tensor], tf.Tensor]
+"""Which pixels of logits, (batch, *cells, channels), are of each channel."""
+
+
+def above_zero(logits: tf.Tensor) -> tf.Tensor:
+    """Pixels that are likelier than not."""
+    return logits > 0
+
+
+def scores(logits: tf.Tensor, where: tf.Tensor | None = None, own: Own = above_zero) -> tf.Tensor:
     """(batch, channels): the number that is explained, of an output (batch, *cells, channels).
 
-    Of an output with pixels, each channel's sum over those with a logit above 0 (Seg-Grad-CAM,
-    Vinogradova 2020); of one with boxes, the highest. ``where``, (batch, *cells), weighs them.
+    Of an output with pixels, each channel's mean over its own (Seg-Grad-CAM, Vinogradova 2020,
+    takes the sum, which grows with their number); of one with boxes, the highest. ``where``,
+    (batch, *cells), weighs them.
     """
     values = tf.cast(logits, tf.float32)
     if values.shape.rank == 1:
@@ -65,8 +75,10 @@ def scores(logits: tf.Tensor, where: tf.Tensor | None = None) -> tf.Tensor:
         return tf.reduce_sum(values * where[..., None], axes) if axes else values * where[:, None]
     if not axes:
         return values
-    boxes = values.shape.rank == BOXES
-    return tf.reduce_max(values, axes) if boxes else tf.reduce_sum(tf.nn.relu(values), axes)
+    if values.shape.rank == BOXES:
+        return tf.reduce_max(values, axes)
+    mine = tf.cast(own(values), tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * mine, axes), tf.reduce_sum(mine, axes))
 
 
 BOXES = 3

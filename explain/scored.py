@@ -10,18 +10,22 @@ import tensorflow as tf
 
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
-from explain.network import functional, image_of, outputs, scores, specs
+from explain.network import BOXES, Own, above_zero, functional, image_of, outputs, scores, specs
 
 
 class Scored:
     """Scores of one head of a network, and their gradient at its image; see ``network.scores``.
 
-    ``at_once`` images are in memory at a time, however many a method asks about.
+    ``at_once`` images are in memory at a time, however many a method asks about. ``own``: of a head
+    with pixels.
     """
 
-    def __init__(self, network: keras.Model, *, head: int = 0, at_once: int = 8) -> None:
+    def __init__(
+        self, network: keras.Model, *, head: int = 0, at_once: int = 8, own: Own = above_zero
+    ) -> None:
         self._network = functional(network)
         self._head = head
+        self._own = own
         self._image = image_of(network.inputs) if specs(network) else 0
         self._others: Sequence[FloatArray] = ()
         self._where: FloatArray | None = None
@@ -30,6 +34,7 @@ class Scored:
             placed: (self._compile(self._run, placed), self._compile(self._slope, placed))
             for placed in (False, True)
         }
+        self._which = self._compile(self._mine, False)
 
     @property
     def traces(self) -> int:
@@ -50,6 +55,19 @@ class Scored:
         one = copy(self)
         one._others, one._where = others, where
         return one
+
+    def own(self, image: FloatArray, targets: Sequence[int]) -> Sequence[FloatArray | None]:
+        """Of a head with pixels those that each target has now, (*cells), adding up to 1.
+
+        Asked about while the image is changed, they stay the same. None of another head.
+        """
+        made = getattr(self._network, "outputs", None)
+        if not made or len(made[self._head].shape) <= BOXES:
+            return [None] * len(targets)
+        (tensors,) = self._parts(image[None])
+        mine = self._which(tf.constant(0), *tensors).numpy()[0]
+        total = np.maximum(mine.sum(axis=tuple(range(mine.ndim - 1))), 1)
+        return [(mine / total)[..., target] for target in targets]
 
     def refuse_flat(self) -> None:
         """Raise UnsupportedModel where the scores have no gradient at the image."""
@@ -90,7 +108,11 @@ class Scored:
 
     def _run(self, _: tf.Tensor, tensors: Sequence[tf.Tensor], placed: bool) -> tf.Tensor:
         inputs, where = (tensors[:-1], tensors[-1]) if placed else (tensors, None)
-        return scores(outputs(self._network, inputs)[self._head], where)
+        return scores(outputs(self._network, inputs)[self._head], where, self._own)
+
+    def _mine(self, _: tf.Tensor, tensors: Sequence[tf.Tensor], placed: bool) -> tf.Tensor:
+        said = tf.cast(outputs(self._network, tensors)[self._head], tf.float32)
+        return tf.cast(self._own(said), tf.float32)
 
     def _slope(self, target: tf.Tensor, tensors: Sequence[tf.Tensor], placed: bool) -> tf.Tensor:
         image = tensors[self._image]

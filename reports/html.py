@@ -11,7 +11,7 @@ from PIL import Image
 from dicom_node import __version__
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.explanation import QualityMeasure
-from dicom_node.domain.findings import Answer, Finding, Presence
+from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from reports import wording
 from reports.case import Case
 from reports.compass import slice_position
@@ -65,7 +65,8 @@ def _answer(case: Case, answer: Answer) -> dict[str, Any]:
         "number": number_of(case.analysis, answer),
         "where": _where(case, answer),
         "measurements": [wording.measurement_text(m) for m in answer.measurements],
-        **(_finding(answer) if isinstance(answer, Finding) else _estimate()),
+        **(_finding(answer) if isinstance(answer, Finding) else _estimate(answer)),
+        **_verdict(answer),
     }
 
 
@@ -91,24 +92,25 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "absent": finding.presence is Presence.ABSENT,
         "probability": finding.probability,
         "threshold": finding.target.threshold,
-        **_verdict(finding),
     }
 
 
-def _verdict(finding: Finding) -> dict[str, str]:
-    """How far the map of what is present can be believed."""
-    if finding.explanation is None or finding.presence is not Presence.PRESENT:
+def _verdict(answer: Answer) -> dict[str, str]:
+    """How far the map of what is there can be believed."""
+    doubted = isinstance(answer, Finding) and answer.presence is not Presence.PRESENT
+    if answer.explanation is None or doubted:
         return {"trust": ""}
-    trust = finding.explanation.quality.trust
-    said = _("Heat map withheld: {}") if finding.explanation.withheld else _("Heat map: {}")
+    trust = answer.explanation.quality.trust
+    said = _("Heat map withheld: {}") if answer.explanation.withheld else _("Heat map: {}")
     return {"trust": trust.value.lower(), "verdict": said.format(_(wording.TRUST_LABEL[trust]))}
 
 
-def _estimate() -> dict[str, Any]:
+def _estimate(estimate: Estimate) -> dict[str, Any]:
     """No yes or no."""
-    measured = _("Measured")
-    state = {"state": "measured", "presence": measured}
-    return {**state, "absent": False, "probability": None, "trust": ""}
+    state, said = "measured", _("Outlined") if estimate.outlined else _("Measured")
+    if estimate.missing:
+        state, said = "missing", _("Not found")
+    return {"state": state, "presence": said, "absent": estimate.missing, "probability": None}
 
 
 def _slice(case: Case, picture: Picture) -> dict[str, Any]:

@@ -75,7 +75,9 @@ def key_slices(analysis: Analysis) -> tuple[KeySlice, ...]:
 
 def is_absent(answer: Answer) -> bool:
     """Whether nothing was found: there is no place to be shown."""
-    return isinstance(answer, Finding) and answer.presence is Presence.ABSENT
+    if isinstance(answer, Finding):
+        return answer.presence is Presence.ABSENT
+    return answer.missing
 
 
 def _urgency(answer: Answer) -> float:

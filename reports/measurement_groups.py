@@ -37,15 +37,15 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
-from dicom_node.domain.manifest import Target
-from dicom_node.domain.outputs import Quantity
+from dicom_node.domain.manifest import Segment, Target
 from dicom_node.domain.prediction import Box
 from dicom_node.domain.provenance import Provenance
 from reports.calibration import calibration_parameter, probability_text, stated_percent
 from reports.case import Case
+from reports.key_slices import is_absent
 from reports.location import center
 from reports.segmentation import frame_number
-from reports.side import asked_of, side_of
+from reports.side import Asked, asked_of, side_of
 from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text, shares_text
@@ -56,6 +56,8 @@ PRESENCE = {
     Presence.UNDETERMINED: Code("373068000", "SCT", "Undetermined"),
 }
 """CID 240 Present-Absent."""
+NOT_DETECTED = Code("260415000", "SCT", "Not detected")
+"""Of a segment of which nothing was outlined: less than Absent, for no model said that."""
 PROBABILITY = Code("122157", "DCM", "Probability")
 PRESENCE_OF_PROPERTY = Code("121052", "DCM", "Presence of property")
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -122,10 +124,9 @@ def _in_box(
 
 
 def _on_images(case: Case, finding: Answer) -> MeasurementsAndQualitativeEvaluations:
-    """TID 1501; an absent finding is one of all images of the library."""
-    present = not (isinstance(finding, Finding) and finding.presence is Presence.ABSENT)
+    """TID 1501; what is not there is a finding of all images of the library."""
     return MeasurementsAndQualitativeEvaluations(
-        source_images=[_key_image(case, finding.frame)] if present else None,
+        source_images=None if is_absent(finding) else [_key_image(case, finding.frame)],
         **_common(case, finding),
     )
 
@@ -140,7 +141,7 @@ def _common(case: Case, finding: Answer) -> dict[str, Any]:
         "finding_sites": _sites(case, finding),
         "algorithm_id": algorithm(case, asked),
         "measurements": _measurements(finding),
-        "qualitative_evaluations": [_presence(finding)] if isinstance(finding, Finding) else None,
+        "qualitative_evaluations": _presence(finding),
     }
 
 
@@ -176,7 +177,7 @@ def _sites(case: Case, finding: Answer) -> list[FindingSite] | None:
     return [FindingSite(anatomic_location=asked.site.code, laterality=side)]
 
 
-def algorithm(case: Case, asked: Target | Quantity | None) -> AlgorithmIdentification:
+def algorithm(case: Case, asked: Asked | None) -> AlgorithmIdentification:
     """TID 4019, with the operating point and all that decides what the algorithm does."""
     manifest = case.analysis.manifest
     return AlgorithmIdentification(
@@ -188,7 +189,7 @@ def algorithm(case: Case, asked: Target | Quantity | None) -> AlgorithmIdentific
     )
 
 
-def parameters(asked: Target | Quantity | None, provenance: Provenance) -> list[str]:
+def parameters(asked: Asked | None, provenance: Provenance) -> list[str]:
     """What was asked, at which operating point, of which bytes, under which settings."""
     hashes = [
         f"bundle_sha256={provenance.bundle_sha256}",
@@ -197,13 +198,15 @@ def parameters(asked: Target | Quantity | None, provenance: Provenance) -> list[
     return [*_question(asked), *hashes]
 
 
-def _question(asked: Target | Quantity | None) -> list[str]:
+def _question(asked: Asked | None) -> list[str]:
     if isinstance(asked, Target):
         return [
             f"target={asked.label}",
             f"operating_threshold={asked.threshold:g}",
             calibration_parameter(asked),
         ]
+    if isinstance(asked, Segment):
+        return [f"segment={asked.label}", f"operating_threshold={asked.threshold:g}"]
     return [f"quantity={asked.label}"] if asked else []
 
 
@@ -223,8 +226,15 @@ def _probability(finding: Finding) -> Measurement:
     return measurement
 
 
-def _presence(finding: Finding) -> QualitativeEvaluation:
-    return QualitativeEvaluation(name=PRESENCE_OF_PROPERTY, value=PRESENCE[finding.presence])
+def _presence(answer: Answer) -> list[QualitativeEvaluation] | None:
+    """None of what was measured: its numbers say that it is there."""
+    if isinstance(answer, Finding):
+        said = PRESENCE[answer.presence]
+    elif answer.missing:
+        said = NOT_DETECTED
+    else:
+        return None
+    return [QualitativeEvaluation(name=PRESENCE_OF_PROPERTY, value=said)]
 
 
 def _explanation(

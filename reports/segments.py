@@ -34,7 +34,7 @@ def description(case: Case, segment: SegmentMask) -> Dataset:
         display_color=CIELabColor.from_rgb(*segment.color),
     )
     item.SegmentDescription = _(
-        "Connected part of {label} where the model's output is at least {threshold}. {warning}"
+        "{label}: where the model's output is at least {threshold}. {warning}"
     ).format(
         label=segment_name(case.analysis, segment),
         threshold=number(segment.threshold),

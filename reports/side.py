@@ -6,7 +6,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.domain.findings import Answer, Finding
 from dicom_node.domain.images import SourceImages
-from dicom_node.domain.outputs import Quantity, Target
+from dicom_node.domain.outputs import Quantity, Segment, Target
 from reports.language import N_, _
 from reports.planes import functional_group
 from reports.terms import term
@@ -22,9 +22,15 @@ WORDS = {
 """Within a sentence, by code value."""
 
 
-def asked_of(answer: Answer) -> Target | Quantity | None:
-    """What the manifest asked for; of what a model drew and nobody asked for, nothing."""
-    return answer.target if isinstance(answer, Finding) else answer.quantity
+Asked = Target | Quantity | Segment
+"""What a manifest asks for."""
+
+
+def asked_of(answer: Answer) -> Asked | None:
+    """What the manifest asked for; of an image that a model made, nothing."""
+    if isinstance(answer, Finding):
+        return answer.target
+    return answer.quantity or answer.outlined
 
 
 def side_of(images: SourceImages, answer: Answer) -> Code | None:

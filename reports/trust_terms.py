@@ -129,6 +129,22 @@ TEMPLATES = (
     ),
     N_("Without {}, the number on this slice is {}, and was {}."),
     N_("Without {} on this image alone, the number is {}, and was {}."),
+    N_(
+        "Without {}, the certainty of the outline on this slice falls from {} to {}: it would not "
+        "be outlined."
+    ),
+    N_(
+        "Without {}, the certainty of the outline on this slice is {}, and was {}: something else "
+        "in the image keeps it up."
+    ),
+    N_(
+        "Without {} on this image alone, the certainty of the outline falls from {} to {}: it "
+        "would not be outlined."
+    ),
+    N_(
+        "Without {} on this image alone, the certainty of the outline is {}, and was {}: the rest "
+        "of the images keeps it up."
+    ),
     N_("At a coverage of {}, the probability leaves open: {}."),
     N_("Moved and noisy copies of the key slice get probabilities from {} to {}."),
     N_("Noisy copies of the key slice get probabilities from {} to {}."),

@@ -66,7 +66,8 @@ def summary(analysis: Analysis) -> str:
     for finding in sorted(analysis.findings, key=lambda f: _URGENCY.index(f.presence)):
         answers.setdefault((named(analysis, finding), finding.presence), []).append(finding)
     said = [answer(name, found) for (name, _presence), found in answers.items()]
-    said += [measured(analysis, estimate) for estimate in analysis.estimates]
+    found_first = sorted(analysis.estimates, key=lambda estimate: estimate.missing)
+    said += [measured(analysis, estimate) for estimate in found_first]
     return _("{}.").format(_("; ").join(said))
 
 
@@ -114,12 +115,15 @@ def title(analysis: Analysis, said: Answer) -> str:
     if isinstance(said, Finding):
         presence = _(PRESENCE_WORD[said.presence])
         return _("{name}: {presence}").format(name=name, presence=presence)
-    return name
+    return measured(analysis, said) if said.missing else name
 
 
 def measured(analysis: Analysis, estimate: Estimate) -> str:
     """What was measured and the first number: ``Phantom: Diameter 213 mm``."""
-    name, first = named(analysis, estimate), measurement_text(estimate.measurements[0])
+    name = named(analysis, estimate)
+    if estimate.missing:
+        return _("{name}: {presence}").format(name=name, presence=_("not found"))
+    first = measurement_text(estimate.measurements[0])
     return _("{name}: {measurement}").format(name=name, measurement=first)
 
 
@@ -160,6 +164,8 @@ def place_text(finding: Answer) -> str:
 def _unexplained(answer: Answer) -> str:
     if answer.category == DERIVED_IMAGE:
         return _(MAY_DECEIVE)
+    if not isinstance(answer, Finding) and answer.missing:
+        return _("Nothing of it was outlined: there is nothing to explain.")
     shares = answer.shares if isinstance(answer, Finding) else ()
     return shares_text(shares) if shares else _("No explanation was made for this finding.")
 

@@ -201,7 +201,7 @@ def _explained(
     if isinstance(given, Finding) and truth.model.explanation.method == "shapley":
         return replace(given, shares=SHARES)
     saliency = maps.get(given.label)
-    if saliency is None:
+    if saliency is None or (isinstance(given, Estimate) and given.missing):
         return given
     if given.box is not None:
         saliency = replace(saliency, values=_only(saliency.values, given.frame))

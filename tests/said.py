@@ -19,6 +19,7 @@ FINDING, CATEGORY, SITE, SIDE = "121071", "276214006", "363698007", "272741003"
 PRESENCE, SEGMENT, SEGMENTED_FRAME = "121052", "121191", "121214"
 SHOWN = ("referenced_segment", "referenced_segmentation_frame")
 PROBABILITY = "122157"
+NOT_DETECTED = "260415000"
 PRESENCES = {
     Presence.PRESENT: "52101004",
     Presence.ABSENT: "272519000",
@@ -55,17 +56,23 @@ def _said(given: Analysis, answer: Answer) -> Said:
         numbers[PROBABILITY] = (round(100 * answer.probability, 1), "%")
         shares = (share.feature for share in answer.shares)
         numbers |= {m.name.value: (m.value, m.unit.value) for m in shares}
-    asked = answer.target if sure else answer.quantity
+    asked = answer.target if sure else answer.quantity or answer.outlined
     site = asked.site if asked else None
     return Said(
         tracking=(answer.tracking_id, answer.tracking_uid),
         finding=answer.code.value,
         category=answer.category.value,
         site=(site.value, _side(given, answer)) if site else None,
-        presence=PRESENCES[answer.presence] if sure else None,
+        presence=_presence(answer),
         segment=answer.segment.number if answer.segment else None,
         numbers=_rounded(numbers),
     )
+
+
+def _presence(answer: Answer) -> str | None:
+    if isinstance(answer, Finding):
+        return PRESENCES[answer.presence]
+    return NOT_DETECTED if answer.missing else None
 
 
 def _side(given: Analysis, answer: Answer) -> str | None:

@@ -4,6 +4,7 @@ Of a volume, a sequence or several views the key frame is changed while all else
 and every item that shows it is asked again.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,13 +14,20 @@ from scipy.special import logit as log_odds
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.explanation import SaliencyMap
 from dicom_node.domain.findings import Answer, Estimate, Finding
-from dicom_node.domain.outputs import Classification, Detection, Regression, Segment
-from dicom_node.domain.prediction import Box, Prediction
+from dicom_node.domain.outputs import (
+    Classification,
+    Detection,
+    Explained,
+    Regression,
+    Segmentation,
+)
+from dicom_node.domain.prediction import Prediction
 from explain import evidence
 from explain.evidence import Seen
 from explain.explainer import Explainer, Inputs
 from explain.outliers import Known, score
 from explain.projection import Grid
+from workers.drawn import drawn, likelihood, operating_point
 from workers.held import Held
 from workers.items import Items
 from workers.model import Model
@@ -32,6 +40,8 @@ CERTAIN = 1e-6
 """Probabilities are kept so far from 0 and 1 that they have log-odds."""
 PLANES_AXES = 4
 """Of one target's maps with an axis of planes."""
+MASKS_AXES = 5
+"""Of what a head with pixels says of planes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Asked:
     """One series as the model saw it, and what it said.
 
     The score of a target is the log-odds of its calibrated probability; of a box its own, wherever
-    others lie; of a quantity it is the number.
+    others lie; of a quantity it is the number. Of a segment it is the mean of the pixels of the key
+    frame that were outlined in the image as it is.
     """
 
     model: Model
@@ -51,6 +62,8 @@ class Asked:
         plan = None if self.model.explainer() is None else self.model.manifest.explained
         if isinstance(answer, Finding):
             return isinstance(plan, Classification | Detection) and answer.target in plan.targets
+        if isinstance(plan, Segmentation):
+            return answer.segment is not None and answer.outlined in plan.segments
         return isinstance(plan, Regression) and answer.quantity in plan.quantities
 
     def seen(self, answer: Answer, saliency: SaliencyMap) -> Seen:
@@ -59,16 +72,12 @@ class Asked:
         The operating point of a number is as far below it as 0 is away, so that the part of the
         score that goes is the number's relative fall.
         """
-        held, said = self.held(answer), self._said(answer)
+        held, said, point = self.held(answer), self._said(answer), operating_point(answer)
         return Seen(
             image=held.image,
             values=np.maximum(self._on_model(saliency.values[answer.frame]), 0),
             logit=said,
-            operating=(
-                said - abs(said)
-                if isinstance(answer, Estimate)
-                else float(log_odds(answer.target.threshold))
-            ),
+            operating=said - abs(said) if point is None else float(log_odds(point)),
             outline=self._outline(answer),
             likely=self._likely(answer),
             expected=self._expected(answer),
@@ -84,12 +93,24 @@ class Asked:
     def again(self, answer: Answer, images: FloatArray) -> evidence.Answer:
         """Scores and maps of an answer for other key images, (images, rows, columns, channels)."""
         held = self.held(answer)
+        each = [self._again(answer, part) for part in self._few(held, images)]
+        scores, maps = zip(*each, strict=True)
+        return np.concatenate(scores), np.concatenate(maps)
+
+    def _again(self, answer: Answer, images: FloatArray) -> evidence.Answer:
+        held = self.held(answer)
         size = self.model.manifest.input.batch
         each = [self._explained(answer, batch) for batch in held.batches(images, size)]
         said, maps = [one[0] for one in each], [one[1] for one in each]
         cells = held.together(maps, by_plane=maps[0].ndim == PLANES_AXES)
         grid = Grid.covering(images.shape[1:3], cells.shape[1:3])
-        return self._scores(answer, held.together(said)), grid.project(cells)
+        return self._scores(answer, _together(held, said)), grid.project(cells)
+
+    def _few(self, held: Held, images: FloatArray) -> Iterator[FloatArray]:
+        """As many as go into a batch: what is said of all pixels of many would fill the memory."""
+        several = max(1, self.model.manifest.input.batch // held.passes)
+        for start in range(0, len(images), several):
+            yield images[start : start + several]
 
     def map_by(self, explainer: Explainer, answer: Answer) -> FloatArray:
         """What another method says of an answer's key frame, (rows, columns) of the source.
@@ -104,10 +125,12 @@ class Asked:
 
     def ask(self, answer: Answer, images: FloatArray) -> FloatArray:
         """Scores alone; ``input.batch`` items at a time."""
-        held, head = self.held(answer), self.plan.kind
-        batches = held.batches(images, self.model.manifest.input.batch)
-        said = [self.model.predict(batch).heads[head] for batch in batches]
-        return self._scores(answer, held.together(said))
+        held, head, size = self.held(answer), self.plan.kind, self.model.manifest.input.batch
+        scores = []
+        for part in self._few(held, images):
+            said = [self.model.predict(batch).heads[head] for batch in held.batches(part, size)]
+            scores.append(self._scores(answer, _together(held, said)))
+        return np.concatenate(scores)
 
     def where(self, answer: Answer) -> FloatArray | None:
         """(1, 1, boxes): 1 for the answer's own; none for an answer that is no box."""
@@ -135,7 +158,7 @@ class Asked:
         return Items.of(self.model.manifest.input, self.prepared)
 
     @property
-    def plan(self) -> Classification | Detection | Regression:
+    def plan(self) -> Explained:
         """The output that is explained."""
         plan = self.model.manifest.explained
         if plan is None:
@@ -161,12 +184,18 @@ class Asked:
         own = self._own_box(answer)
         if own is not None and prediction.boxes is not None:
             return float(_odds(prediction.boxes.probabilities[own])[column])
+        if answer.segment is not None and isinstance(answer, Estimate):
+            return float(self.ask(answer, self.held(answer).image[None])[0])
         if isinstance(answer, Estimate) and prediction.numbers is not None:
             return float(prediction.numbers[answer.frame, column])
         return float(_odds(prediction.probabilities[answer.frame])[column])
 
     def _scores(self, answer: Answer, said: FloatArray) -> FloatArray:
-        """(images,) of what the explained head said, (images, [boxes,] channels)."""
+        """(images,) of what the explained head said, (images, [boxes | cells,] channels)."""
+        if isinstance(self.plan, Segmentation):
+            likely = self.model.mask_probabilities(said)[..., self._column(answer)]
+            grid = Grid.covering(self.prepared.values.shape[1:3], likely.shape[1:])
+            return np.asarray(_odds(grid.project(likely))[:, self._outline(answer)].mean(axis=-1))
         where = self.where(answer)
         own = said if where is None else said[:, int(where.argmax())]
         if not isinstance(answer, Estimate):
@@ -193,38 +222,25 @@ class Asked:
         return None if answer.box is None or boxes is None else boxes.places.index(answer.box)
 
     def _outline(self, answer: Answer) -> BoolArray | None:
-        """What the model drew of it, or its box."""
-        located = self._located(answer)
-        if answer.box is not None:
-            drawn = _drawn(answer.box, self.prepared.grid.outer)
-        elif located is not None:
-            drawn = (located[1] >= located[0].threshold).astype(np.float32)
-        else:
+        """What the model drew of it, or its box; of a thin segment where it is thickest."""
+        outline = drawn(answer, self.model.manifest, self.prediction)
+        if outline is None:
             return None
-        return np.asarray(self._on_model(drawn) >= 0.5)
+        shared = self._on_model(outline)
+        thick = isinstance(answer, Finding) or shared.max() >= 0.5
+        return np.asarray(shared >= (0.5 if thick else shared.max()))
 
     def _likely(self, answer: Answer) -> FloatArray | None:
-        located = self._located(answer)
-        return None if located is None else self._on_model(located[1])
-
-    def _located(self, answer: Answer) -> tuple[Segment, FloatArray] | None:
-        """The segment that says where a finding is, and its probabilities on the source's frame."""
-        plan = self.model.manifest.segmentation
-        label = answer.target.located_by if isinstance(answer, Finding) else None
-        if plan is None or label is None:
-            return None
-        channel = [segment.label for segment in plan.segments].index(label)
-        return plan.segments[channel], self.prediction.masks[answer.frame, ..., channel]
+        likely = likelihood(answer, self.model.manifest, self.prediction)
+        return None if likely is None else self._on_model(likely)
 
     def _on_model(self, values: FloatArray) -> FloatArray:
         return np.asarray(self.prepared.grid.sample(values[None])[0], np.float32)
 
 
-def _drawn(box: Box, size: tuple[int, ...]) -> FloatArray:
-    """(rows, columns): 1 for the pixels whose centres lie in the box."""
-    corners = zip(np.indices(size), box.first, box.last, strict=True)
-    inside = [(at >= first) & (at <= last) for at, first, last in corners]
-    return np.asarray(np.all(inside, axis=0), np.float32)
+def _together(held: Held, said: Sequence[FloatArray]) -> FloatArray:
+    """What the explained head said of the key frame."""
+    return held.together(said, by_plane=said[0].ndim == MASKS_AXES)
 
 
 def _odds(likely: FloatArray) -> FloatArray:

@@ -18,6 +18,9 @@ COPY_SHIFT = 3
 OUTLINED = "what the model outlined"
 NAMED, STRONG = "the place that the map names", "all places that the map shows strongly"
 """What ``evidence.weigh`` takes out at once: where the map names the only one, or one of them."""
+FINDING = ("the probability", "the finding would not be reported")
+OUTLINE = ("the certainty of the outline", "it would not be outlined")
+"""What falls, and what comes of it."""
 
 
 def counterfactual(answer: Answer, seen: Seen, evidence: Evidence, asked: Asked) -> str:
@@ -25,6 +28,8 @@ def counterfactual(answer: Answer, seen: Seen, evidence: Evidence, asked: Asked)
     outline, region = evidence.without_outline, evidence.without_region
     alone = asked.model.manifest.input.unit != "slice"
     shown = _shown(answer, asked)
+    if isinstance(answer, Estimate) and answer.segment is not None:
+        return _without(shown, region, seen, alone=alone, of=OUTLINE) if region else ""
     if isinstance(answer, Estimate):
         return _number_without(shown, answer, seen, region, alone=alone) if region else ""
     if outline is not None and (_off(outline, seen) or region is None or not _off(region, seen)):
@@ -67,16 +72,19 @@ def percent(probability: float) -> str:
     return "<1%" if probability < 0.01 else f"{probability:.0%}"
 
 
-def _without(what: str, left: Removed, seen: Seen, *, alone: bool) -> str:
+def _without(
+    what: str, left: Removed, seen: Seen, *, alone: bool, of: tuple[str, str] = FINDING
+) -> str:
     """``alone``: the answer is of several images, and one of them was changed."""
     before, after = (percent(float(expit(logit))) for logit in (seen.logit, left.logit))
-    here = f"Without {what}, the probability on this slice"
+    said, off = of
+    here = f"Without {what}, {said} on this slice"
     rest = "something else in the image"
     if alone:
-        here = f"Without {what} on this image alone, the probability"
+        here = f"Without {what} on this image alone, {said}"
         rest = "the rest of the images"
     if _off(left, seen):
-        return f"{here} falls from {before} to {after}: the finding would not be reported."
+        return f"{here} falls from {before} to {after}: {off}."
     return f"{here} is {after}, and was {before}: {rest} keeps it up."
 
 

@@ -93,7 +93,7 @@ def answer(case: Case) -> Answers:
         if target.located_by is not None:
             taken_of.setdefault(target.located_by, set()).update(taken)
     for label, taken_ones in taken_of.items():
-        notes += unlikely(label, len(_regions(case, label).large) - len(taken_ones))
+        notes += unlikely(label, len(regions_of(case, label).large) - len(taken_ones))
     findings = named(findings, case.earlier, case.tracking_uid)
     segments = sorted((f.segment for f in findings if f.segment), key=lambda s: s.number)
     segments += context(case, {target.located_by for target in targets}, len(segments))
@@ -120,10 +120,11 @@ def _chances(case: Case) -> FloatArray:
 
 def find_regions(case: Case, target: Target) -> Regions:
     """Connected regions of the segment that locates a target."""
-    return _regions(case, target.located_by)
+    return regions_of(case, target.located_by)
 
 
-def _regions(case: Case, label: str | None) -> Regions:
+def regions_of(case: Case, label: str | None) -> Regions:
+    """Connected regions of the segment with this label."""
     for segment, mask in _masks(case):
         if segment.label == label:
             return Regions.of(mask, case.images, segment.min_volume_ml)
@@ -154,11 +155,14 @@ def place_named(
 
 
 def context(case: Case, located: set[str | None], number: int = 0) -> Iterator[SegmentMask]:
-    """Segments that no target is located by: one each, where there is any of it."""
+    """Segments that no target is located by: one each, where there is any of it but noise."""
     for segment, mask in _masks(case):
-        if segment.label not in located and mask.any():
+        if segment.label in located:
+            continue
+        kept = regions_of(case, segment.label).kept if segment.min_volume_ml else mask
+        if kept.any():
             number += 1
-            yield _segment_mask(case, segment, mask, segment.label, number)
+            yield _segment_mask(case, segment, kept, segment.label, number)
 
 
 def _reaches(probability: FloatArray, frames: BoolArray, target: Target) -> bool:

@@ -1,6 +1,6 @@
 """The heads of a network: the tensors that a manifest's outputs are read from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -40,10 +40,27 @@ def heads(network: keras.Model, manifest: ModelManifest) -> Mapping[str, Tensor]
         tensor = _before_activation(layer) if head.logits else Tensor(layer.output)
         _check_shape(tensor, head, manifest)
         found[head.name] = tensor
+    drawn = manifest.segmentation
+    if drawn is not None and drawn.background:
+        found[drawn.kind] = Tensor(_beside_the_others(found[drawn.kind].values))
     plan = manifest.classification
     if plan is not None and plan.exclusive:
         found[plan.kind] = Tensor(found[plan.kind].values, exclusive=True)
     return found
+
+
+def _beside_the_others(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Log-odds of each channel but the first: their sigmoid is the softmax of all channels."""
+    channels = [logits[..., n : n + 1] for n in range(logits.shape[-1])]
+    odds = [
+        mine - keras.ops.logsumexp(_joined([*channels[:n], *channels[n + 1 :]]), -1, keepdims=True)
+        for n, mine in enumerate(channels[1:], 1)
+    ]
+    return _joined(odds)
+
+
+def _joined(channels: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+    return channels[0] if len(channels) == 1 else keras.ops.concatenate(channels, -1)
 
 
 def _layer(network: keras.Model, name: str) -> keras.Layer:

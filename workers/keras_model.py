@@ -23,7 +23,7 @@ from explain.explainer import Attribution, Explainer, Inputs
 from explain.footprint import LIMIT_BYTES
 from explain.gradcam import GradCam, place_of
 from explain.methods import explainer
-from explain.network import flat, outputs, specs
+from explain.network import above_zero, flat, outputs, specs
 from explain.tap import Beside, beside
 from workers.arrays import Arrays
 from workers.bundle import reference_of, refuse_code
@@ -144,6 +144,7 @@ class KerasModel:
             head=list(self._heads).index(self.manifest.explained.kind),
             at_once=self.manifest.input.batch,
             limit_bytes=_limit_bytes(self.manifest),
+            own=self._own,
         )
         if isinstance(made, GradCam) and made.flat:
             raise UnsupportedModel(
@@ -157,6 +158,15 @@ class KerasModel:
                 f"{unit} at once: explain it by gradcam"
             )
         return made
+
+    def _own(self, logits: tf.Tensor) -> tf.Tensor:
+        """Pixels at or above the operating points of their segments."""
+        plan = self.manifest.segmentation
+        if plan is None:
+            return above_zero(logits)
+        exclusive = self._heads[plan.kind].exclusive
+        likely = tf.nn.softmax(logits) if exclusive else tf.sigmoid(logits)
+        return likely >= [segment.threshold for segment in plan.segments]
 
     @property
     def _targets(self) -> Sequence[int]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist, squareform
 
@@ -50,12 +51,27 @@ def diameters_mm(outline: BoolArray, spacing_mm: tuple[float, float]) -> tuple[f
     return float(distances[start, end]), float(np.ptp(across))
 
 
-def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Measurement, ...]:
+def largest_parts(mask: BoolArray) -> BoolArray:
+    """(frames, rows, columns): of each frame the connected part with the most pixels."""
+    kept = np.zeros_like(mask)
+    for frame in np.flatnonzero(mask.any(axis=(1, 2))):
+        top, left, bottom, right = _around(mask[frame])
+        box = (frame, slice(top, bottom + 1), slice(left, right + 1))
+        parts, _ = ndimage.label(mask[box], np.ones((3, 3)))
+        kept[box] = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    return kept
+
+
+def measurements(
+    mask: BoolArray, frame: int, images: SourceImages, *, outline: BoolArray | None = None
+) -> tuple[Measurement, ...]:
     """Volume, long and short axis in one frame, mean and deviation of the intensity.
 
-    ``mask`` is (frames, rows, columns). Without geometry there are no sizes, but in ultrasound
-    those of one frame, where one region of it gives them.
+    ``mask`` is (frames, rows, columns); ``outline``, (rows, columns), is what the axes are of where
+    that is not all of its frame. Without geometry there are no sizes, but in ultrasound those of
+    one frame, where one region of it gives them.
     """
+    plane = mask[frame] if outline is None else outline
     unit = unit_of(images)
     mean, deviation = ATTENUATION if unit == HOUNSFIELD else INTENSITY
     values = images.pixels[mask]
@@ -64,10 +80,10 @@ def measurements(mask: BoolArray, frame: int, images: SourceImages) -> tuple[Mea
         Measurement(deviation, float(values.std()), unit),
     )
     if images.affine is None:
-        size = pixel_size_mm(images.header(frame), _around(mask[frame]))
-        return (*(_axes(mask[frame], size) if size else ()), *intensity)
+        size = pixel_size_mm(images.header(frame), _around(plane))
+        return (*(_axes(plane, size) if size else ()), *intensity)
     volume = Measurement(codes.SCT.Volume, volume_ml(mask, images), MILLILITRE)
-    return (volume, *_axes(mask[frame], images.spacing_mm[1:]), *intensity)
+    return (volume, *_axes(plane, images.spacing_mm[1:]), *intensity)
 
 
 def _axes(outline: BoolArray, spacing_mm: tuple[float, float]) -> tuple[Measurement, Measurement]:

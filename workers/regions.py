@@ -43,6 +43,11 @@ class Regions:
         """(frames, rows, columns) of one region."""
         return np.asarray(self.labels == number)
 
+    @property
+    def kept(self) -> BoolArray:
+        """(frames, rows, columns): all that is large enough."""
+        return np.isin(self.labels, self.large)
+
     def edges(self, number: int) -> tuple[Point, Point]:
         """The outer edges of the first and the last voxels of one region, in indices."""
         frames, rows, columns = self.boxes[number - 1]

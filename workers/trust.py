@@ -66,6 +66,10 @@ def _likely(answer: Answer) -> float:
     return answer.probability if isinstance(answer, Finding) else 0.0
 
 
+def _is_number(answer: Answer) -> bool:
+    return isinstance(answer, Estimate) and answer.quantity is not None
+
+
 def unfamiliar(asked: Asked) -> bool:
     """Whether most of the images are of another kind than those that were learnt from."""
     scores = asked.unfamiliar
@@ -116,7 +120,7 @@ def _measured(
         asked.held(answer).passes,
     )
     measures = (
-        *_numbers(evidence.numbers, OF_NUMBERS if isinstance(answer, Estimate) else {}),
+        *_numbers(evidence.numbers, OF_NUMBERS if _is_number(answer) else {}),
         *pointing(answer, explanation.region),
         *thorough.measures,
         *_completeness(explanation.saliency),

@@ -10,7 +10,7 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.explanation import Explanation
 from dicom_node.domain.manifest import Target
-from dicom_node.domain.outputs import Quantity
+from dicom_node.domain.outputs import Quantity, Segment
 from dicom_node.domain.place import Place
 from dicom_node.domain.prediction import Box
 
@@ -115,7 +115,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What was measured of something that nobody doubts: no yes or no, and no probability."""
+    """What was measured: no yes or no, and no probability.
+
+    A number that the model gave, or what it drew. A segment is one, and no ``Finding``: that the
+    model drew it, or nothing of it, is no statement on presence, and none has a probability.
+    """
 
     label: str
     """What the manifest calls it."""
@@ -127,12 +131,19 @@ class Estimate:
     tracking_id: str
     tracking_uid: str
     measurements: tuple[Measurement, ...]
-    """At least one."""
+    """At least one, unless it is missing."""
     quantity: Quantity | None = None
     """Of a number that the model gave; none where it was measured on what the model drew."""
+    outlined: Segment | None = None
+    """What the model was to outline; none of a number or an image."""
     segment: SegmentMask | None = None
     explanation: Explanation | None = None
     box: Box | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether the model was to outline it, and outlined nothing."""
+        return self.outlined is not None and self.segment is None
 
 
 Answer = Finding | Estimate

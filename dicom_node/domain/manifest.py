@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from dicom_node.domain.outputs import (
     Classification,
     Detection,
+    Explained,
     Image,
     Output,
     Regression,
@@ -121,7 +122,8 @@ class ExplanationPlan(Part):
     ]
     """From scorecam on, each map costs many passes of the network: key slices only."""
     layer: str | None = None
-    """The layer whose activations are weighted; found by itself: the one that the head reads."""
+    """The layer whose activations are weighted; found by itself: the one that the head reads, or,
+    of outlines, the last on the coarsest grid, for a map of what follows says the outline again."""
     depths: int = Field(default=1, ge=1, le=5)
     """The layer, and finer ones before it, that make the map together."""
     full_scale: float = Field(default=1.0, gt=0)
@@ -265,12 +267,12 @@ class ModelManifest(Part):
         return next((o for o in self.outputs if isinstance(o, Image)), None)
 
     @property
-    def explained(self) -> Classification | Detection | Regression | None:
-        """The output whose answers are explained; none for a model that only draws."""
+    def explained(self) -> Explained | None:
+        """The output whose answers are explained: of a model that only outlines, its segments."""
         if self.explanation.method == "none":
             return None
         asked = (o for o in self.outputs if isinstance(o, Classification | Detection | Regression))
-        return next(asked, None)
+        return next(asked, self.segmentation)
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -52,6 +52,9 @@ class Segment(Part):
     label: str
     category: CodedConcept
     type: CodedConcept
+    site: CodedConcept | None = None
+    laterality: CodedConcept | None = None
+    """Of the site: Right, Left, Unilateral, Bilateral (CID 244)."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
     color: tuple[int, int, int] = (255, 180, 0)
     """Recommended display colour, sRGB."""
@@ -132,11 +135,24 @@ class Segmentation(Part):
     kind: Literal["segmentation"]
     layer: str
     segments: tuple[Segment, ...] = Field(min_length=1)
+    background: bool = False
+    """Whether all channels share one probability (softmax), and the first is of what belongs to no
+    segment, as nnU-Net has it."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of what may be explained, in the order of the channels."""
+        return tuple(segment.label for segment in self.segments)
+
+    @property
+    def units(self) -> tuple[Code | None, ...]:
+        """Of the channels' numbers; none: a logit."""
+        return (None,) * len(self.segments)
 
     @property
     def heads(self) -> tuple[Head, ...]:
         """One logit a pixel and a segment."""
-        return (Head(self.kind, self.layer, len(self.segments), 2),)
+        return (Head(self.kind, self.layer, len(self.segments) + self.background, 2),)
 
 
 class Regression(Part):
@@ -210,6 +226,8 @@ class Image(Part):
         return (Head(self.kind, self.layer, 1, 2, logits=False),)
 
 
+Explained = Classification | Detection | Regression | Segmentation
+"""What maps may be of."""
 EDGES = ("first row", "first column", "last row", "last column")
 Output = Annotated[
     Classification | Segmentation | Regression | Detection | Image, Field(discriminator="kind")

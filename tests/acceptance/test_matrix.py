@@ -134,6 +134,11 @@ def drawn(model: ModelManifest, state: Presence) -> bool:
     return bool(segments) and (state is Presence.PRESENT or bool(located and around))
 
 
+def outlines_alone(model: ModelManifest) -> bool:
+    """Whether its answers are segments: what is not there is missing, and nothing is explained."""
+    return [output.kind for output in model.outputs] == ["segmentation"]
+
+
 def boxed(model: ModelManifest) -> bool:
     """Whether it answers in boxes."""
     return any(plan.kind == "detection" for plan in model.outputs)
@@ -273,12 +278,13 @@ def expected(model: ModelManifest, source: str, state: Presence) -> set[ResultKi
     if not makes_images(model):
         kinds -= {ResultKind.DERIVED_IMAGE}
     mapped = model.explained is not None and model.explanation.method != "shapley"
-    if source in FLAT or not mapped:
+    missing = state is Presence.ABSENT and outlines_alone(model)
+    if source in FLAT or not mapped or missing:
         kinds -= {ResultKind.PARAMETRIC_MAP, ResultKind.COLOR_PRESENTATION_STATE}
     if not drawn(model, state):
         kinds -= {ResultKind.SEGMENTATION}
     if not (drawn(model, state) or (boxed(model) and state is Presence.PRESENT)):
         kinds -= {ResultKind.PRESENTATION_STATE}
-    if state is Presence.ABSENT and model.targets:
+    if missing or (state is Presence.ABSENT and model.targets):
         kinds -= {ResultKind.KEY_OBJECTS}
     return kinds

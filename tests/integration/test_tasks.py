@@ -14,6 +14,7 @@ from dicom_node.testing.inserts import cylinder
 pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
 
+NOT_DETECTED = "260415000"
 SEED = 70_000
 """Beyond those of all recipes."""
 
@@ -86,7 +87,29 @@ def test_a_volume_is_outlined_in_three_dimensions_and_measured(analysed, valid):
     valid(results)
 
 
-def test_a_volume_without_anything_to_outline_says_zero(analysed):
+def test_what_is_outlined_is_explained_on_the_grid_of_its_source(analysed, valid):
+    made = cylinder(SEED + 11, ("disc", "sphere"), slices=18, size=64)
+    results = analysed("qa-spheres", study(made))
+    (group,) = results.report.content.get_volumetric_roi_measurement_groups()
+    (shown,) = (d for d in results.of("OT") if d.SOPClassUID == ParametricMapStorage)
+    images = group[0].ContentSequence.find(codes.DCM.VisualExplanation)
+    assert shown.SOPInstanceUID in {image.referenced_sop_instance_uid for image in images}
+    assert (shown.Rows, shown.Columns) == (64, 64)
+    values = np.frombuffer(shown.FloatPixelData, "<f4").reshape(-1, 64, 64)
+    strongest = np.unravel_index(values.argmax(), values.shape)
+    near = np.argwhere(made.phantom.lesions[1])[:, 1:] - strongest[1:]
+    assert np.abs(near).max(axis=1).min() <= 2  # cells of four pixels
+    assert "Heat map: not measured" in results.page
+    valid(results)
+
+
+def test_a_volume_without_anything_to_outline_says_not_found(analysed, valid):
+    """No absence, which nobody stated, and no probability."""
     results = analysed("qa-spheres", study(cylinder(SEED + 12, (), slices=10, size=64)))
     assert results.of("SEG") == []
-    assert [numbers["Volume"] for numbers in results.numbers()] == [0]
+    assert not [d for d in results.of("OT") if d.SOPClassUID == ParametricMapStorage]
+    assert results.numbers() == [{"Volume": 0}]
+    assert results.presence() == {"Sphere insert": NOT_DETECTED}
+    assert "Sphere insert: not found." in results.page
+    assert "Not found</span>" in results.page
+    valid(results)

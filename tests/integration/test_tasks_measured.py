@@ -26,6 +26,10 @@ GIVEN = {
         lambda: study(cylinder(SEED + 9, ("sphere",), slices=20, size=64)),
         "on this image alone, the probability",
     ),
+    "qa-spheres": (
+        lambda: study(cylinder(SEED + 11, ("sphere",), slices=18, size=64)),
+        "on this image alone, the certainty of the outline",
+    ),
     "qa-views": (breasts, "on this image alone, the probability"),
     "qa-boxes": (
         lambda: study(cylinder(SEED + 5, ("disc",), size=128)),

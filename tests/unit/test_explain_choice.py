@@ -118,7 +118,8 @@ def test_one_segment_of_an_image_is_explained_by_its_own_pixels(method):
     images[0, *SPOT] = images[0, 4:12, 20:28] = 1
     where = np.zeros((1, 1, SIDE, SIDE), np.float32)
     where[0, 0, *SPOT] = 1
-    asked = explainer(brightness(), method)
+    layer = "last" if method in ("gradcam", "layercam") else None
+    asked = explainer(brightness(), method, layer=layer)
     values = asked.explain(images, [0], where).maps[0, 0]
     if method == "gradcam":  # one weight for all cells: both squares, the whole sum
         assert values[SPOT].sum() == pytest.approx(values[4:12, 20:28].sum())

@@ -34,7 +34,8 @@ type = {{ value = "INSERT_SPHERE", scheme = "99DICOMNODE", meaning = "Sphere ins
 color = [80, 200, 255]
 
 [explanation]
-method = "none"
+method = "layercam" # its bottleneck tells rods from spheres: what speaks for a sphere
+full_scale = $full_scale
 """
     + phantoms.CARD.format(what="models of volumes")
 )

@@ -139,7 +139,7 @@ def _common(case: Case, finding: Answer) -> dict[str, Any]:
         "finding_category": finding.category,
         "finding_sites": _sites(case, finding),
         "algorithm_id": algorithm(case, asked),
-        "measurements": _measurements(finding),
+        "measurements": _measurements(case, finding),
         "qualitative_evaluations": [_presence(finding)] if isinstance(finding, Finding) else None,
     }
 
@@ -207,16 +207,17 @@ def _question(asked: Target | Quantity | None) -> list[str]:
     return [f"quantity={asked.label}"] if asked else []
 
 
-def _measurements(finding: Answer) -> list[Measurement]:
+def _measurements(case: Case, finding: Answer) -> list[Measurement]:
     features = [s.feature for s in finding.shares] if isinstance(finding, Finding) else []
     given = (*finding.measurements, *features)
     others = [Measurement(name=m.name, value=m.value, unit=m.unit) for m in given]
-    return [_probability(finding), *others] if isinstance(finding, Finding) else others
+    return [_probability(case, finding), *others] if isinstance(finding, Finding) else others
 
 
-def _probability(finding: Finding) -> Measurement:
+def _probability(case: Case, finding: Finding) -> Measurement:
     """As a number, with what makes it comparable: calibration and operating point."""
-    value, text = stated_percent(finding), probability_text(finding.target)
+    text = probability_text(case.analysis.manifest, finding.target)
+    value = stated_percent(finding)
     measurement = Measurement(name=PROBABILITY, value=value, unit=codes.UCUM.Percent)
     item = TextContentItem(COMMENT, text, RelationshipTypeValues.HAS_PROPERTIES)
     measurement[0].ContentSequence = ContentSequence([item])

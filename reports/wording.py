@@ -97,7 +97,7 @@ def answer(name: str, found: Sequence[Finding]) -> str:
         name=name,
         presence=_(PRESENCE_WORD[first.presence]),
         count=_(" ({} found)").format(len(found)) if len(found) > 1 else "",
-        chance=percent(max(finding.probability for finding in found)),
+        chance=percent(max(f.probability for f in found), first.target.threshold),
     )
 
 

@@ -42,6 +42,8 @@ def _values(case: Case) -> dict[str, Any]:
         **foundation(case),
         "replaces": bool(case.predecessors),
         "summary": wording.summary(analysis),
+        "first": wording.parted(analysis)[0],
+        "rest": wording.parted(analysis)[1],
         "warning": wording.warning(analysis),
         "findings": [_answer(case, answer) for answer in analysis.answers],
         "slices": [_slice(case, picture) for picture in case.pictures],

@@ -6,6 +6,7 @@ lies, which a reader of the SR alone can go to.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from dicom_node.domain.provenance import Provenance
 from reports.calibration import calibration_parameter, probability_text, stated_percent
 from reports.case import Case
 from reports.location import center
+from reports.multiframe import MANY
 from reports.segmentation import frame_number
 from reports.side import asked_of, side_of
 from reports.verdict import COMMENT, verdict
@@ -152,9 +154,16 @@ def _segmented_images(case: Case, segment: SegmentMask) -> list[SourceImageForSe
         if reference.frame_number is not None:
             numbers.append(reference.frame_number)
     return [
-        SourceImageForSegmentation(sop_class, instance, sorted(numbers) or None)
-        for (sop_class, instance), numbers in by_instance.items()
+        _segmented(*instance, tuple(sorted(numbers))) for instance, numbers in by_instance.items()
     ]
+
+
+@lru_cache(maxsize=MANY)
+def _segmented(
+    sop_class: str, instance: str, frames: tuple[int, ...]
+) -> SourceImageForSegmentation:
+    """One item for all segments of an image, in all forms of the report."""
+    return SourceImageForSegmentation(sop_class, instance, list(frames) or None)
 
 
 def _key_image(case: Case, frame: int) -> SourceImageForMeasurementGroup:

@@ -62,12 +62,30 @@ UNFAMILIAR = N_(
 
 def summary(analysis: Analysis) -> str:
     """One sentence: every target with its answer, what is present first."""
+    return _sentence(*_findings(analysis, analysis.findings), *_estimates(analysis))
+
+
+def parted(analysis: Analysis) -> tuple[str, str]:
+    """The summary in two: what a reader must know first, and what is absent beside it, if any."""
+    shown = [f for f in analysis.findings if f.presence is not Presence.ABSENT]
+    absent = _findings(analysis, [f for f in analysis.findings if f.presence is Presence.ABSENT])
+    first = [*_findings(analysis, shown), *_estimates(analysis)]
+    return (_sentence(*first), _sentence(*absent)) if first else (_sentence(*absent), "")
+
+
+def _sentence(*said: str) -> str:
+    return _("{}.").format(_("; ").join(said)) if said else ""
+
+
+def _findings(analysis: Analysis, findings: Sequence[Finding]) -> list[str]:
     answers: dict[tuple[str, Presence], list[Finding]] = {}
-    for finding in sorted(analysis.findings, key=lambda f: _URGENCY.index(f.presence)):
+    for finding in sorted(findings, key=lambda f: _URGENCY.index(f.presence)):
         answers.setdefault((named(analysis, finding), finding.presence), []).append(finding)
-    said = [answer(name, found) for (name, _presence), found in answers.items()]
-    said += [measured(analysis, estimate) for estimate in analysis.estimates]
-    return _("{}.").format(_("; ").join(said))
+    return [answer(name, found) for (name, _presence), found in answers.items()]
+
+
+def _estimates(analysis: Analysis) -> list[str]:
+    return [measured(analysis, estimate) for estimate in analysis.estimates]
 
 
 def named(analysis: Analysis, said: Answer) -> str:

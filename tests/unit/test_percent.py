@@ -52,10 +52,11 @@ def test_an_operating_point_is_said_as_it_was_set() -> None:
         assert language.operating_point(0.125) == "12,5\xa0%"
 
 
-@given(st.floats(0, 1, width=32), POINTS)
+@given(st.one_of(st.floats(-1, 1), st.floats(-0.01, 0.01), st.just(0.0)), POINTS)
 def test_what_is_said_is_on_the_side_of_the_threshold_that_it_is(
-    probability: float, threshold: float
+    away: float, threshold: float
 ) -> None:
+    probability = float(np.float32(min(max(threshold + away, 0), 1)))
     said = percent(probability, threshold)
     present, shown = np.float32(probability) >= np.float32(threshold), float(said.strip("<>%"))
     limit = float(operating_point(threshold).strip("%"))

@@ -161,8 +161,7 @@ UNTRUE_OF_COPIES = frozenset(
         "PixelPaddingRangeLimit", "DigitalSignaturesSequence", "MACParametersSequence",
         "OriginalAttributesSequence", "ReferencedImageSequence",
         "ReferencedPerformedProcedureStepSequence",
-        "PixelAspectRatio", "PresentationIntentType", "RequestAttributesSequence",
-        "SpecificCharacterSet",
+        "PixelAspectRatio", "RequestAttributesSequence", "SpecificCharacterSet",
     }
 )
 # fmt: on

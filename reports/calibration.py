@@ -1,27 +1,42 @@
 """How sure a finding is, in numbers that mean what they say: calibration, precision, threshold."""
 
 from dicom_node.domain.findings import Finding
+from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Target
-from reports.language import N_, _, exact
-
-MOST_DIGITS = 10
+from dicom_node.domain.wording import digits_beside
+from reports.language import N_, _, exact, operating_point
 
 
 def stated_percent(finding: Finding) -> float:
     """To a tenth; more exactly where that would say 0, 100 or the other side of the threshold."""
-    exact, limit = 100 * finding.probability, 100 * finding.target.threshold
-    for digits in range(1, MOST_DIGITS):
-        said = round(exact, digits)
-        if said not in (0, 100) and (said >= limit) == (exact >= limit):
-            return said
-    return exact
+    chance, threshold = finding.probability, finding.target.threshold
+    return round(100 * chance, digits_beside(chance, threshold, least=1))
 
 
-def probability_text(target: Target) -> str:
+def probability_text(model: ModelManifest, target: Target) -> str:
     """What makes a probability comparable: its calibration and the operating point."""
-    point = _("At or above {threshold} % the target counts as present.")
+    point = N_("At or above {threshold} % the target counts as present.")
+    if _rivalled(model, target):
+        point = N_(
+            "At or above {threshold} % the target counts as present, where nothing else is "
+            "likelier."
+        )
     threshold = exact(100 * target.threshold)
-    return _("{} {}").format(calibration_text(target), point.format(threshold=threshold))
+    return _("{} {}").format(calibration_text(target), _(point).format(threshold=threshold))
+
+
+def condition(model: ModelManifest, target: Target) -> str:
+    """When a target counts as present, beside its probability."""
+    from_on = N_("present from {threshold}")
+    if _rivalled(model, target):
+        from_on = N_("present from {threshold}, where nothing else is likelier")
+    return _(from_on).format(threshold=operating_point(target.threshold))
+
+
+def _rivalled(model: ModelManifest, target: Target) -> bool:
+    """Whether another target may be present in its place, though it reaches its own threshold."""
+    plan = model.classification
+    return plan is not None and plan.exclusive and target in plan.targets
 
 
 def calibration_text(target: Target) -> str:

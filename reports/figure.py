@@ -113,7 +113,8 @@ def _title(analysis: Analysis, answer: Answer) -> str:
     if not isinstance(answer, Finding):
         return wording.measured(analysis, answer)
     presence = answer.presence.value.lower()
-    return f"{answer.code.meaning}, {presence}, probability {percent(answer.probability)}"
+    chance = percent(answer.probability, answer.target.threshold)
+    return f"{answer.code.meaning}, {presence}, probability {chance}"
 
 
 def _unit(case: Case) -> str:

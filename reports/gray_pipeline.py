@@ -13,7 +13,7 @@ from reports.planes import decimal, functional_group
 from reports.presentation import images
 from reports.window import BRIGHT, DARK
 
-TABLE = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
+WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +63,19 @@ def windows(case: Case, frames: Sequence[int]) -> list[Dataset]:
     """Softcopy VOI LUT items: one for all images with the same window (PS3.3 C.11.8)."""
     items: dict[str, tuple[Dataset, list[int]]] = {}
     for frame in frames:
-        item = _window(case, frame)
+        item = window(case, frame)
         items.setdefault(item.to_json(), (item, []))[1].append(frame)
     for item, shown in items.values():
         item.ReferencedImageSequence = images(map(case.reference, shown))
     return [item for item, _ in items.values()]
 
 
-def _window(case: Case, frame: int) -> Dataset:
+def window(case: Case, frame: int) -> Dataset:
     """The window of the source, or the one that the pictures have where it names none."""
     source = _group(case, frame, "FrameVOILUTSequence")
     item = Dataset()
     if source.get("WindowWidth") not in (None, ""):
-        for keyword in TABLE:
+        for keyword in WINDOW:
             if source.get(keyword) not in (None, ""):
                 copy_element(item, source, keyword)
     elif source.get("VOILUTSequence"):

@@ -13,11 +13,12 @@ from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.explanation import QualityMeasure
 from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from reports import wording
+from reports.calibration import condition
 from reports.case import Case
 from reports.compass import slice_position
 from reports.identity import described, series_number
 from reports.key_slices import KeySlice, boxes_in, number_of
-from reports.language import _, number, speaking
+from reports.language import _, number, percent, speaking
 from reports.marks import Line, legend_lines
 from reports.page import foundation, rendered
 from reports.pictures import Picture
@@ -41,6 +42,8 @@ def _values(case: Case) -> dict[str, Any]:
         **foundation(case),
         "replaces": bool(case.predecessors),
         "summary": wording.summary(analysis),
+        "first": wording.parted(analysis)[0],
+        "rest": wording.parted(analysis)[1],
         "warning": wording.warning(analysis),
         "findings": [_answer(case, answer) for answer in analysis.answers],
         "slices": [_slice(case, picture) for picture in case.pictures],
@@ -65,7 +68,7 @@ def _answer(case: Case, answer: Answer) -> dict[str, Any]:
         "number": number_of(case.analysis, answer),
         "where": _where(case, answer),
         "measurements": [wording.measurement_text(m) for m in answer.measurements],
-        **(_finding(answer) if isinstance(answer, Finding) else _estimate(answer)),
+        **(_finding(case, answer) if isinstance(answer, Finding) else _estimate(answer)),
         **_verdict(answer),
     }
 
@@ -85,13 +88,13 @@ def _where(case: Case, answer: Answer) -> str:
     return wording.listed([place, *(c for c in wording.coordinates(middle) if c != said)])
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(case: Case, finding: Finding) -> dict[str, Any]:
     return {
         "state": finding.presence.value.lower(),
         "presence": _(wording.PRESENCE_LABEL[finding.presence]),
         "absent": finding.presence is Presence.ABSENT,
-        "probability": finding.probability,
-        "threshold": finding.target.threshold,
+        "probability": percent(finding.probability, finding.target.threshold),
+        "condition": condition(case.analysis.manifest, finding.target),
     }
 
 

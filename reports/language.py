@@ -20,6 +20,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent, get_decimal_symbol
 from babel.support import Translations
 
+from dicom_node.domain import wording
 from reports.settings import Language
 
 CATALOGUES = Path(__file__).parent / "locale"
@@ -85,13 +86,14 @@ def fixed(value: float, digits: int) -> str:
     return format_decimal(round(value, digits), f"0.{'0' * digits}", locale=LOCALES[_current.get()])
 
 
-def percent(probability: float) -> str:
-    """A probability in whole percent; never 0 or 100, for no model is certain."""
-    locale = LOCALES[_current.get()]
-    if probability > 0.99:
-        return f">{format_percent(0.99, locale=locale)}"
-    sign = "<" if probability < 0.01 else ""
-    return sign + str(format_percent(max(probability, 0.01), locale=locale))
+def percent(probability: float, threshold: float | None = None) -> str:
+    """A probability, as ``domain.wording.percent`` says it."""
+    return quantity(wording.percent(probability, threshold))
+
+
+def operating_point(threshold: float) -> str:
+    """The probability from which on a target counts as present."""
+    return quantity(wording.operating_point(threshold))
 
 
 def quantity(text: str) -> str:
@@ -101,9 +103,10 @@ def quantity(text: str) -> str:
         return text
     locale = LOCALES[_current.get()]
     sign, digits, unit = match.groups()
+    written = digits.replace(".", get_decimal_symbol(locale))
     if unit == "%":
-        return sign + str(format_percent(float(digits) / 100, locale=locale))
-    return sign + digits.replace(".", get_decimal_symbol(locale)) + unit
+        return sign + str(format_percent(0, locale=locale)).replace("0", written)
+    return sign + written + unit
 
 
 def day(when: date) -> str:

@@ -166,7 +166,7 @@ def _boxed(number: int, finding: Finding) -> str:
     return _("{name} {number} (box), probability {chance}").format(
         name=clean(term(finding.code.meaning), 40),
         number=number,
-        chance=percent(finding.probability),
+        chance=percent(finding.probability, finding.target.threshold),
     )
 
 

@@ -6,6 +6,7 @@ lies, which a reader of the SR alone can go to.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ from reports.calibration import calibration_parameter, probability_text, stated_
 from reports.case import Case
 from reports.key_slices import is_absent
 from reports.location import center
+from reports.multiframe import MANY
 from reports.segmentation import frame_number
 from reports.side import Asked, asked_of, side_of
 from reports.verdict import COMMENT, verdict
@@ -140,7 +142,7 @@ def _common(case: Case, finding: Answer) -> dict[str, Any]:
         "finding_category": finding.category,
         "finding_sites": _sites(case, finding),
         "algorithm_id": algorithm(case, asked),
-        "measurements": _measurements(finding),
+        "measurements": _measurements(case, finding),
         "qualitative_evaluations": _presence(finding),
     }
 
@@ -153,9 +155,16 @@ def _segmented_images(case: Case, segment: SegmentMask) -> list[SourceImageForSe
         if reference.frame_number is not None:
             numbers.append(reference.frame_number)
     return [
-        SourceImageForSegmentation(sop_class, instance, sorted(numbers) or None)
-        for (sop_class, instance), numbers in by_instance.items()
+        _segmented(*instance, tuple(sorted(numbers))) for instance, numbers in by_instance.items()
     ]
+
+
+@lru_cache(maxsize=MANY)
+def _segmented(
+    sop_class: str, instance: str, frames: tuple[int, ...]
+) -> SourceImageForSegmentation:
+    """One item for all segments of an image, in all forms of the report."""
+    return SourceImageForSegmentation(sop_class, instance, list(frames) or None)
 
 
 def _key_image(case: Case, frame: int) -> SourceImageForMeasurementGroup:
@@ -210,16 +219,17 @@ def _question(asked: Asked | None) -> list[str]:
     return [f"quantity={asked.label}"] if asked else []
 
 
-def _measurements(finding: Answer) -> list[Measurement]:
+def _measurements(case: Case, finding: Answer) -> list[Measurement]:
     features = [s.feature for s in finding.shares] if isinstance(finding, Finding) else []
     given = (*finding.measurements, *features)
     others = [Measurement(name=m.name, value=m.value, unit=m.unit) for m in given]
-    return [_probability(finding), *others] if isinstance(finding, Finding) else others
+    return [_probability(case, finding), *others] if isinstance(finding, Finding) else others
 
 
-def _probability(finding: Finding) -> Measurement:
+def _probability(case: Case, finding: Finding) -> Measurement:
     """As a number, with what makes it comparable: calibration and operating point."""
-    value, text = stated_percent(finding), probability_text(finding.target)
+    text = probability_text(case.analysis.manifest, finding.target)
+    value = stated_percent(finding)
     measurement = Measurement(name=PROBABILITY, value=value, unit=codes.UCUM.Percent)
     item = TextContentItem(COMMENT, text, RelationshipTypeValues.HAS_PROPERTIES)
     measurement[0].ContentSequence = ContentSequence([item])

@@ -31,6 +31,8 @@ class Dimension:
     label: str
 
 
+MANY = 4096
+"""Source frames of which something is kept: more than a study has."""
 POSITION = Dimension("ImagePositionPatient", "PlanePositionSequence", "Position in the patient")
 PLACE = Dimension("InStackPositionNumber", "FrameContentSequence", "Frame of the source")
 
@@ -129,16 +131,18 @@ def _series(case: Case, uid: str) -> Dataset:
 
 
 def _source_item(reference: FrameReference) -> Dataset:
+    return Dataset(dict(_referring(reference)))
+
+
+@lru_cache(maxsize=MANY)
+def _referring(reference: FrameReference) -> "Elements":
+    """Made once for all results that refer to an image."""
     item = Dataset()
-    _refer(item, reference)
-    return item
-
-
-def _refer(item: Dataset, reference: FrameReference) -> None:
     item.ReferencedSOPClassUID = reference.sop_class_uid
     item.ReferencedSOPInstanceUID = reference.sop_instance_uid
     if reference.frame_number is not None:
         item.ReferencedFrameNumber = reference.frame_number
+    return _elements(item)
 
 
 def _dimensions(dataset: Dataset, case: Case, dimensions: Sequence[Dimension]) -> None:
@@ -233,18 +237,21 @@ def _position(case: Case, frame: int) -> list[Dataset]:
     images = case.analysis.images
     if images.affine is None:
         return []
-    item = Dataset()
     stated = position(case.header(frame), case.reference(frame).frame_number)
-    item.ImagePositionPatient = stated or [
-        decimal(v) for v in images.to_patient((frame, 0, 0)) or ()
-    ]
-    return [item]
+    return [_placed(*(stated or map(decimal, images.to_patient((frame, 0, 0)) or ())))]
+
+
+@lru_cache(maxsize=MANY)
+def _placed(*position: str) -> Dataset:
+    """One item for all results that have a frame there."""
+    item = Dataset()
+    item.ImagePositionPatient = list(position)
+    return item
 
 
 def _derivation(reference: FrameReference, how: Code) -> Dataset:
     """Derivation Image Macro (PS3.3 C.7.6.16.2.6)."""
-    source = Dataset(dict(_preserved()))
-    _refer(source, reference)
+    source = Dataset({**_preserved(), **_referring(reference)})
     item = Dataset(dict(_derived(how)))
     item.SourceImageSequence = [source]
     return item

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from pydicom.dataset import Dataset
 
-from reports.language import N_, _, day, moment, number, percent
+from reports.language import N_, _, day, moment, number
 from reports.settings import DISCLAIMER
 from reports.subject import Subject
 from reports.terms import term
@@ -61,7 +61,7 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(_, _plural, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters.update(percent=percent, number=number, term=term, bound=_bound)
+    environment.filters.update(number=number, term=term, bound=_bound)
     return environment
 
 

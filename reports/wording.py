@@ -62,13 +62,38 @@ UNFAMILIAR = N_(
 
 def summary(analysis: Analysis) -> str:
     """One sentence: every target with its answer, what is present first."""
+    return _sentence(*_shown(analysis), *_not_shown(analysis))
+
+
+def parted(analysis: Analysis) -> tuple[str, str]:
+    """The summary in two: what a reader must know first, and what is absent beside it, if any."""
+    first, rest = _shown(analysis), _not_shown(analysis)
+    return (_sentence(*first), _sentence(*rest)) if first else (_sentence(*rest), "")
+
+
+def _shown(analysis: Analysis) -> list[str]:
+    found = [f for f in analysis.findings if f.presence is not Presence.ABSENT]
+    return [*_findings(analysis, found), *_estimates(analysis, missing=False)]
+
+
+def _not_shown(analysis: Analysis) -> list[str]:
+    absent = [f for f in analysis.findings if f.presence is Presence.ABSENT]
+    return [*_findings(analysis, absent), *_estimates(analysis, missing=True)]
+
+
+def _sentence(*said: str) -> str:
+    return _("{}.").format(_("; ").join(said)) if said else ""
+
+
+def _findings(analysis: Analysis, findings: Sequence[Finding]) -> list[str]:
     answers: dict[tuple[str, Presence], list[Finding]] = {}
-    for finding in sorted(analysis.findings, key=lambda f: _URGENCY.index(f.presence)):
+    for finding in sorted(findings, key=lambda f: _URGENCY.index(f.presence)):
         answers.setdefault((named(analysis, finding), finding.presence), []).append(finding)
-    said = [answer(name, found) for (name, _presence), found in answers.items()]
-    found_first = sorted(analysis.estimates, key=lambda estimate: estimate.missing)
-    said += [measured(analysis, estimate) for estimate in found_first]
-    return _("{}.").format(_("; ").join(said))
+    return [answer(name, found) for (name, _presence), found in answers.items()]
+
+
+def _estimates(analysis: Analysis, *, missing: bool) -> list[str]:
+    return [measured(analysis, each) for each in analysis.estimates if each.missing == missing]
 
 
 def named(analysis: Analysis, said: Answer) -> str:
@@ -98,7 +123,7 @@ def answer(name: str, found: Sequence[Finding]) -> str:
         name=name,
         presence=_(PRESENCE_WORD[first.presence]),
         count=_(" ({} found)").format(len(found)) if len(found) > 1 else "",
-        chance=percent(max(finding.probability for finding in found)),
+        chance=percent(max(f.probability for f in found), first.target.threshold),
     )
 
 

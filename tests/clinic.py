@@ -70,10 +70,10 @@ class Blind:
 
 
 class Clinic:
-    """Takes studies and answers them."""
+    """Takes studies and answers them, by the bundles in these folders, or those that ship."""
 
-    def __init__(self, folder: Path) -> None:
-        self.catalog = Catalog.open(shipped_bundles())
+    def __init__(self, folder: Path, bundles: Sequence[Path] = ()) -> None:
+        self.catalog = Catalog.open(bundles or shipped_bundles())
         self.world = World(folder, self.catalog.bundles)
         self.ledger = self.world.ledger
         self.intake = Intake(self.world.store, self.ledger, reserve_mib=1, role="web")

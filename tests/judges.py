@@ -22,7 +22,7 @@ from reports.segmentation import LABEL_MAP_STORAGE
 
 JUDGES = (
     "dciodvfy", "dcentvfy", "highdicom", "dcmjs", "DCMTK", "Orthanc C-STORE", "Orthanc DICOMweb",
-    "DicomSRValidator",
+    "PDF and page", "DicomSRValidator",
 )  # fmt: skip
 
 
@@ -30,7 +30,8 @@ JUDGES = (
 class Case:
     """What is judged: an analysis, and what was made of it."""
 
-    given: Analysis
+    given: Analysis | None
+    """None: no model was asked."""
     sources: Sequence[Path]
     paths: dict[ResultKind, list[Path]]
     """Of each kind."""
@@ -94,6 +95,15 @@ def _quick(case: Case, pacs: Orthanc, tool: validators.Tool) -> Iterator[str]:
     for path in case.everything:
         assert _retrieved(pacs, path) == _data_of(path)
     yield "Orthanc DICOMweb"
+    for path in case.paths[ResultKind.ENCAPSULATED_PDF]:
+        assert validators.encapsulated_pdf(path) == []
+    yield "PDF and page"
+
+
+def words(path: Path) -> str:
+    """All that an answer says, as an SR or as a page."""
+    data = dcmread(path)
+    return validators.page_inside(path) if "EncapsulatedDocument" in data else data.to_json()
 
 
 def _class_of(path: Path) -> str:
@@ -101,6 +111,8 @@ def _class_of(path: Path) -> str:
 
 
 def _said(case: Case) -> list[said.Said]:
+    if case.given is None:
+        return []
     return said.of_no_result(case.given) if case.answer else said.of_analysis(case.given)
 
 

@@ -6,14 +6,20 @@ Every list of known false alarms says why it is one.
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pikepdf
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 from servant import Servant
+from tinyhtml5.parser import HTMLParser
 
+from reports.pdf import PAGE
+
+PICTURE = re.compile('data:image/png;base64,[^"]+')
 PIXELMED = "/usr/share/java/pixelmed.jar"
 Tool = Callable[[str], str]
 """The fixture ``tool``: path of a command line tool."""
@@ -112,6 +118,27 @@ def _of_another_template(error: str, report: Dataset) -> bool:
         if "ContentTemplateSequence" in item:
             return bool(item.ContentTemplateSequence[0].TemplateIdentifier != found[1])
     return False
+
+
+def page_inside(path: Path) -> str:
+    """The HTML page in an Encapsulated PDF."""
+    with _pdf(path) as pdf:
+        return pdf.attachments[PAGE].get_file().read_bytes().decode()
+
+
+def encapsulated_pdf(path: Path) -> list[str]:
+    """What qpdf finds wrong with the PDF, and a parser by the rules of HTML with the page in it."""
+    parser = HTMLParser()
+    parser.parse(PICTURE.sub("data:,", page_inside(path)))
+    places = [f"{code} at {place}" for place, code, _ in parser.errors]
+    with _pdf(path) as pdf:
+        return [*pdf.check_pdf_syntax(), *places]
+
+
+def _pdf(path: Path) -> pikepdf.Pdf:
+    data = dcmread(path)
+    document = data.EncapsulatedDocument[: data.EncapsulatedDocumentLength]
+    return pikepdf.open(BytesIO(document))
 
 
 def dsrdump(path: Path, options: Sequence[str] = ()) -> str:

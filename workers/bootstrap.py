@@ -173,7 +173,8 @@ def summary(analysis: Analysis) -> dict[str, Any]:
             {
                 "label": wording.named(analysis, finding),
                 "presence": finding.presence.value,
-                "probability": round(finding.probability, 4),
+                "probability": finding.probability,
+                "threshold": finding.target.threshold,
                 "trust": finding.explanation.quality.trust.value if finding.explanation else None,
                 "reasons": list(finding.explanation.quality.reasons) if finding.explanation else [],
             }

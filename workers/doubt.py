@@ -5,6 +5,7 @@ from scipy import ndimage
 from scipy.special import expit
 
 from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
+from dicom_node.domain.wording import percent
 from explain.calibration import open_answers
 from explain.evidence import Evidence, Removed, Seen
 from explain.region import names_all
@@ -29,12 +30,13 @@ def counterfactual(answer: Answer, seen: Seen, evidence: Evidence, asked: Asked)
     alone = asked.model.manifest.input.unit != "slice"
     shown = _shown(answer, asked)
     if isinstance(answer, Estimate) and answer.segment is not None:
-        return _without(shown, region, seen, alone=alone, of=OUTLINE) if region else ""
+        return _without(shown, region, seen, None, alone=alone, of=OUTLINE) if region else ""
     if isinstance(answer, Estimate):
         return _number_without(shown, answer, seen, region, alone=alone) if region else ""
+    point = answer.target.threshold
     if outline is not None and (_off(outline, seen) or region is None or not _off(region, seen)):
-        return _without(OUTLINED, outline, seen, alone=alone)
-    return _without(shown, region, seen, alone=alone) if region else ""
+        return _without(OUTLINED, outline, seen, point, alone=alone)
+    return _without(shown, region, seen, point, alone=alone) if region else ""
 
 
 def left_open(finding: Finding) -> tuple[str, ...]:
@@ -60,23 +62,26 @@ def spread_of_copies(finding: Finding, seen: Seen, asked: Asked) -> str:
     grains = random.standard_normal((COPIES - len(moved), *seen.image.shape), np.float32)
     noisy = seen.image + NOISE * np.ptp(seen.image) * grains
     chances = expit(asked.ask(finding, np.stack([*moved, *noisy])))
-    low, high = percent(float(chances.min())), percent(float(chances.max()))
+    point = finding.target.threshold
+    low, high = (percent(float(chance), point) for chance in (chances.min(), chances.max()))
     copies = "Moved and noisy copies" if seen.moves else "Noisy copies"
     return f"{copies} of the key slice get probabilities from {low} to {high}."
 
 
-def percent(probability: float) -> str:
-    """In whole percent, never 0 or 100: no model is certain."""
-    if probability > 0.99:
-        return ">99%"
-    return "<1%" if probability < 0.01 else f"{probability:.0%}"
-
-
 def _without(
-    what: str, left: Removed, seen: Seen, *, alone: bool, of: tuple[str, str] = FINDING
+    what: str,
+    left: Removed,
+    seen: Seen,
+    point: float | None,
+    *,
+    alone: bool,
+    of: tuple[str, str] = FINDING,
 ) -> str:
-    """``alone``: the answer is of several images, and one of them was changed."""
-    before, after = (percent(float(expit(logit))) for logit in (seen.logit, left.logit))
+    """``alone``: the answer is of several images, and one of them was changed.
+
+    ``point``: the probability from which on it would be reported, if there is one.
+    """
+    before, after = (percent(float(expit(logit)), point) for logit in (seen.logit, left.logit))
     said, off = of
     here = f"Without {what}, {said} on this slice"
     rest = "something else in the image"

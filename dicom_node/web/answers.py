@@ -44,6 +44,8 @@ class FindingLine:
     label: str
     state: State
     probability: float | None
+    threshold: float | None
+    """From which on it counts as present."""
     trust: State
     """How far its heat map can be believed; the line says why."""
 
@@ -100,13 +102,18 @@ def _answer(job: Row, current: bool) -> Answer:
 
 
 def _finding(told: Mapping[str, Any]) -> FindingLine:
-    probability = told.get("probability")
+    probability, threshold = (_number(told.get(name)) for name in ("probability", "threshold"))
     return FindingLine(
         label=str(told.get("label") or "Finding"),
         state=_PRESENCES.get(str(told.get("presence")), _PRESENCES[Presence.UNDETERMINED]),
-        probability=probability if isinstance(probability, int | float) else None,
+        probability=probability,
+        threshold=threshold,
         trust=_trust(told),
     )
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _trust(told: Mapping[str, Any]) -> State:

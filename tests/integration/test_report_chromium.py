@@ -102,3 +102,17 @@ def test_it_fits_on_a_telephone_and_on_a_screen(browser, tmp_path, language, wid
     open_page(browser, report(language, 2), tmp_path, width)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate("document.querySelector('h1').getBoundingClientRect().top < 400")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_column_of_the_findings_is_cut_off(browser, tmp_path, language):
+    """Of targets that exclude each other, whose condition is long."""
+    given = analyses.analysis(phantom(7, lesions=1, slices=3, size=64))
+    plan, *others = given.manifest.outputs
+    model = given.manifest.model_copy(
+        update={"outputs": (plan.model_copy(update={"exclusive": True}), *others)}
+    )
+    case = Case(replace(given, manifest=model), ReportSettings(language=language))
+    open_page(browser, report_html(case), tmp_path)
+    table = "document.querySelector('table.findings').parentElement"
+    assert browser.evaluate(f"{table}.scrollWidth <= {table}.clientWidth")

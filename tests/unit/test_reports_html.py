@@ -221,3 +221,24 @@ def test_a_report_of_one_finding_is_printed_on_two_pages(language: str) -> None:
     given = Case(analyses.analysis(), ReportSettings(language=language))
     pages = pikepdf.open(BytesIO(html_to_pdf(report_html(given), given.made_at))).pages
     assert len(pages) == 2
+
+
+def test_what_is_there_comes_first_and_what_is_absent_is_said_beside_it():
+    given = analyses.analysis(phantom(7, lesions=2, slices=24, size=96))
+    both = analyses.with_finding(given, 1, presence=Presence.ABSENT)
+    headings = [re.search(r"<h1>(.*?)</h1>", report_html(Case(each)))[1] for each in (given, both)]
+    assert "class" not in headings[0]
+    first, rest = headings[1].split('<span class="rest">')
+    assert ("present" in first, "absent" in first) == (True, False)
+    assert ("present" in rest, "absent" in rest) == (False, True)
+    nothing = analyses.analysis(phantom(7, lesions=0, slices=3, size=64))
+    assert re.search(r"<h1>Lesion absent[^<]*</h1>", report_html(Case(nothing)))
+
+
+def test_what_figures_were_measured_on_is_said_once():
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    rows = given.manifest.card.performance
+    assert len({row.data for row in rows}) == 1
+    page = report_html(Case(given))
+    assert page.count(rows[0].data) == 1
+    assert page.count("as above") == len(rows) - 1

@@ -9,9 +9,10 @@ import numpy as np
 import SimpleITK
 from PIL import Image
 
-from dicom_node.testing.study import save_study
+from dicom_node.testing.study import make_study, save_study
 
 SEED = 70_000
+FORMS = ("dicom", "nifti", "png")
 
 
 def save(values: np.ndarray, images: Any, path: Path) -> None:
@@ -98,3 +99,40 @@ def write_table(home: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
+
+
+def inserts(home: Path, form: str, count: int, *, slices: int = 1) -> Path:
+    """Cylinders as DICOM folders, NIfTI or PNG files with masks; every second one has a disc.
+
+    Folds are named by ``patient``, of whom each has two cases. PNG files show one slice, windowed.
+    """
+    from dicom_node.testing.inserts import cylinder
+
+    rows = []
+    for number in range(count):
+        made = cylinder(SEED + number, ("disc",) * (number % 2), slices=slices, size=64)
+        source, name = made.phantom, f"{number:03}"
+        row = {"patient": f"p{number // 2}", "fold": 1 + number // 2 % 5, "Diameter": made.diameter_mm}
+        row |= {"label": "Disc" if number % 2 else ""}
+        if form == "dicom":
+            patient = {"PatientID": row["patient"]}
+            save_study(make_study(source, attributes=patient), home / "images" / name)
+            row |= {"image": f"images/{name}", "mask": f"masks/{name}.nii.gz"}
+            save(source.lesion.astype("u1"), source, home / row["mask"])
+        elif form == "nifti":
+            row |= {"image": f"images/{name}.nii.gz", "mask": f"masks/{name}.nii.gz"}
+            save(source.hu, source, home / row["image"])
+            save(source.lesion.astype("u1"), source, home / row["mask"])
+        else:
+            row |= {"image": f"images/{name}.png", "mask": f"masks/{name}.png"}
+            row |= {"spacing_mm": source.spacing_mm[1]}
+            _picture((source.hu[0] + 160) / 400 * 255, home / row["image"])
+            _picture(source.lesion[0] * 255, home / row["mask"])
+        rows.append(row)
+    write_table(home, rows)
+    return home
+
+
+def _picture(values: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values.clip(0, 255).astype("u1")).save(path)

@@ -101,38 +101,44 @@ def write_table(home: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table.writerows(rows)
 
 
-def inserts(home: Path, form: str, count: int, *, slices: int = 1) -> Path:
-    """Cylinders as DICOM folders, NIfTI or PNG files with masks; every second one has a disc.
+def inserts(
+    home: Path,
+    form: str,
+    count: int,
+    *,
+    slices: int = 1,
+    masks: bool = True,
+    label: str = "Disc",
+) -> Path:
+    """Cylinders as DICOM folders, NIfTI or windowed PNG files; every second one has a disc.
 
-    Folds are named by ``patient``, of whom each has two cases. PNG files show one slice, windowed.
+    Patients have two cases each, and lie in the folds 1 to 5.
     """
     from dicom_node.testing.inserts import cylinder
 
     rows = []
     for number in range(count):
         made = cylinder(SEED + number, ("disc",) * (number % 2), slices=slices, size=64)
-        source, name = made.phantom, f"{number:03}"
-        row = {"patient": f"p{number // 2}", "fold": 1 + number // 2 % 5, "Diameter": made.diameter_mm}
-        row |= {"label": "Disc" if number % 2 else ""}
-        if form == "dicom":
-            patient = {"PatientID": row["patient"]}
-            save_study(make_study(source, attributes=patient), home / "images" / name)
-            row |= {"image": f"images/{name}", "mask": f"masks/{name}.nii.gz"}
-            save(source.lesion.astype("u1"), source, home / row["mask"])
-        elif form == "nifti":
-            row |= {"image": f"images/{name}.nii.gz", "mask": f"masks/{name}.nii.gz"}
-            save(source.hu, source, home / row["image"])
-            save(source.lesion.astype("u1"), source, home / row["mask"])
-        else:
-            row |= {"image": f"images/{name}.png", "mask": f"masks/{name}.png"}
-            row |= {"spacing_mm": source.spacing_mm[1]}
-            _picture((source.hu[0] + 160) / 400 * 255, home / row["image"])
-            _picture(source.lesion[0] * 255, home / row["mask"])
-        rows.append(row)
+        name, patient = f"{number:03}", f"p{number // 2}"
+        row = {"patient": patient, "fold": 1 + number // 2 % 5, "label": label * (number % 2)}
+        row |= {"image": _stored(made.phantom, patient, form, home / "images" / name, home)}
+        if masks:
+            row["mask"] = f"masks/{name}.nii.gz"
+            save(made.phantom.lesion.astype("u1"), made.phantom, home / row["mask"])
+        rows.append({**row, "spacing_mm": made.phantom.spacing_mm[1], "Diameter": made.diameter_mm})
     write_table(home, rows)
     return home
 
 
-def _picture(values: np.ndarray, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values.clip(0, 255).astype("u1")).save(path)
+def _stored(source: Any, patient: str, form: str, path: Path, home: Path) -> str:
+    if form == "dicom":
+        save_study(make_study(source, attributes={"PatientID": patient}), path)
+    elif form == "nifti":
+        path = path.with_name(f"{path.name}.nii.gz")
+        save(source.hu, source, path)
+    else:
+        path = path.with_name(f"{path.name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = (source.hu[0] + 160.0) / 400 * 255
+        Image.fromarray(grey.clip(0, 255).astype("u1")).save(path)
+    return str(path.relative_to(home))

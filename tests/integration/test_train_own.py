@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import FORMS, inserts
+from data_sets import inserts
 from typer.testing import CliRunner
 
 from dicom_node.catalog import open_bundle
@@ -130,21 +129,94 @@ def figures(bundle) -> dict:
     return {row.name: row for row in bundle.manifest.card.performance}
 
 
-@pytest.fixture(scope="module", params=FORMS)
-def data(request, tmp_path_factory):
-    return inserts(tmp_path_factory.mktemp(request.param), request.param, CASES)
-
-
-def test_it_learns_to_classify_from_data_in_each_form(data, tmp_path):
-    png = (data / "images" / "000.png").exists()
-    text = manifest(classes(), png=png)
+@pytest.mark.parametrize("form", ["nifti", "png"])
+def test_it_learns_to_classify_from_files(form, tmp_path):
+    data = inserts(tmp_path / "data", form, CASES, masks=False)
+    text = manifest(classes(), png=form == "png")
     said, bundle = trained(tmp_path, data, text, QUICK.format(epochs=8))
     area = figures(bundle)["Disc: Area under ROC"]
     assert area.value > 0.9
     assert area.cases == CASES / 5
-    assert "fold 5: 16 cases of 8 patients" in area.data
+    assert "data, fold 5: 16 cases of 8 patients" in area.data
     assert "no golden test" in said
+    assert "heat maps are not measured: there are masks of 0 patients" in said
     card = bundle.manifest.card.training_data
     assert card.startswith("Phantoms. Trained from random weights (small) on 48 slices of 48 cases")
     assert "# as the group calls them" in (bundle.path / "manifest.toml").read_text("utf-8")
+    assert bundle.manifest.explanation.full_scale != 5.0  # measured, in place of the draft's
     assert not (tmp_path / "bundle-state" / "state.npz").exists()
+
+
+def test_of_dicom_folders_with_masks_comes_a_bundle_that_check_passes(tmp_path):
+    data = inserts(tmp_path / "data", "dicom", CASES)
+    recipe = 'example = "data/images/001"\n' + QUICK.format(epochs=8)
+    _, bundle = trained(tmp_path, data, manifest(classes()), recipe)
+    found = figures(bundle)
+    assert found["Disc: Area under ROC"].value > 0.9
+    assert found["Heat map's place in the mask"].cases == CASES / 10
+    check = bundle.manifest.explanation.check
+    assert check.cases >= 1  # maps of the choosing fold, settled
+    lines = {line["what"]: line for line in json.loads(run("check", bundle.path, "--json").stdout)}
+    assert lines["golden test, classification"]["health"] == "ok"
+    bad = {what for what, line in lines.items() if line["health"] == "bad"}
+    assert not {what for what in bad if not what.startswith("explanation")}, lines
+
+
+def test_one_network_classifies_measures_and_outlines(tmp_path):
+    data = inserts(tmp_path / "data", "nifti", 30, slices=3)
+    text = manifest(classes(located='located_by = "Insert"'), NUMBER, OUTLINES)
+    _, bundle = trained(tmp_path, data, text, QUICK.format(epochs=16))
+    found = figures(bundle)
+    assert found["Disc: Area under ROC"].value > 0.9
+    assert found["Dice of the outlines"].value > 0.6
+    assert found["Diameter: mean absolute error (mm)"].value < 20  # a guess at the middle: 30
+
+
+def test_ctrl_c_keeps_the_last_epoch_and_says_how_to_go_on(tmp_path):
+    data = inserts(tmp_path / "data", "png", 30, masks=False)
+    recipe = written(tmp_path, manifest(classes(), png=True), QUICK.format(epochs=100_000))
+    command = ["train", "own", recipe, tmp_path / "bundle", "--data", data, "--state", tmp_path]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "workers", *map(str, command)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, "COLUMNS": "300"},
+    )  # fmt: skip
+    state = tmp_path / "state.npz"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"The same command goes on from the last epoch in {tmp_path}" in said
+    assert np.load(state)["done"] >= 1
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_leaking_split_is_refused_before_any_training(tmp_path):
+    data = inserts(tmp_path / "data", "png", 10, masks=False)
+    table = (data / "data.csv").read_text("utf-8")
+    (data / "data.csv").write_text(table.replace("p0,1,", "p0,2,", 1), "utf-8")
+    written(tmp_path, manifest(classes(), png=True), "")
+    with pytest.raises(ConfigurationError, match="the split leaks") as refused:
+        run("train", "own", tmp_path / "recipe.toml", tmp_path / "bundle", "--data", data)
+    assert refused.value.code == "DATA_LEAK"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "data", "manifest.toml", "recipe.toml",
+    ]  # fmt: skip
+
+
+def test_a_folder_that_holds_something_is_no_place_for_a_bundle(tmp_path):
+    data = inserts(tmp_path / "data", "png", 10, masks=False)
+    recipe = written(tmp_path, manifest(classes(), png=True), "")
+    with pytest.raises(ConfigurationError, match="name a new folder"):
+        run("train", "own", recipe, data, "--data", data)
+
+
+def test_maps_that_the_network_cannot_give_are_refused_before_any_training(tmp_path):
+    from dicom_node.domain.errors import UnsupportedModel
+
+    data = inserts(tmp_path / "data", "png", 10, masks=False)
+    recipe = written(tmp_path, manifest(classes(), png=True, method="cam"), "")
+    with pytest.raises(UnsupportedModel, match="explain this model by gradcam"):
+        run("train", "own", recipe, tmp_path / "bundle", "--data", data)
+    assert not (tmp_path / "bundle-state").exists()

@@ -211,6 +211,13 @@ def test_without_a_rest_cases_that_show_nothing_are_left_out(tmp_path):
         refuse_one_sided(found, plan(tmp_path, classes("Disc")).manifest)
 
 
+def test_folds_of_which_nothing_is_known_are_refused(tmp_path):
+    examples = [e for e in read_data(inserts(tmp_path / "d", "nifti", 4)) if not e.labels]
+    made = plan(tmp_path, classes("Disc", more="exclusive = true"))
+    with pytest.raises(ConfigurationError, match="of no slice to choose on the table says"):
+        collect(examples, made.manifest, None, silent, "to choose on")
+
+
 def one_case(home: Path, mask: np.ndarray | None, label: str = "Disc"):
     source = cylinder(3, ("disc",), slices=3, size=SIDE).phantom
     save(source.hu, source, home / "0.nii.gz")
@@ -291,9 +298,6 @@ def test_the_folds_are_named_as_the_table_names_them():
     assert Folds(train=[1, "b"]).train == ("1", "b")
 
 
-pytest.importorskip("keras")
-
-
 def learnt(made, folder, progress=silent, epochs=5):
     """Weights, and how it ended, of a few slices of noise."""
     import keras
@@ -308,7 +312,7 @@ def learnt(made, folder, progress=silent, epochs=5):
         "classification": rng.integers(0, 2, (12, 1)).astype(np.float32),
         "segmentation": (images > 1).astype(np.float16),
     }
-    given = Lesson(images, answers)
+    given = Lesson(images, {each.kind: answers[each.kind] for each in made.manifest.outputs})
     keras.utils.set_random_seed(made.recipe.training.seed)
     network = build(made, Seen())
     fitted = fit(network, made, given, given, Checkpoint(folder / "state.npz", "x"), progress)
@@ -359,23 +363,39 @@ def test_it_stops_where_nothing_gets_better_and_keeps_the_best(tmp_path):
     assert ended.epochs == ended.best_epoch + 2 < 60
 
 
-@pytest.mark.slow
-@pytest.mark.tensorflow
-@pytest.mark.parametrize(
-    "backbone", ["small", "MobileNetV3Small", "EfficientNetV2B0", "DenseNet121"]
-)
-def test_each_backbone_is_served_and_explained_as_the_manifest_says(tmp_path, backbone):
-    from workers.keras_model import KerasModel
+BACKBONES = ("small", "MobileNetV3Small", "EfficientNetV2B0", "DenseNet121")
+
+
+def drawn(home: Path, backbone: str):
     from workers.training.own.network import Seen, build
 
-    head = HEAD.replace("32", "64")
+    recipe = f"[network]\nbackbone = '{backbone}'"
     outputs = (classes("Disc"), NUMBER, OUTLINES)
-    made = plan(tmp_path, *outputs, recipe=f"[network]\nbackbone = '{backbone}'", head=head)
-    model = KerasModel(made.manifest, build(made, Seen(0.5, 0.2)))
-    said = model.predict(np.random.default_rng(0).random((2, 64, 64, 1), np.float32))
-    assert said.heads["segmentation"].shape[0] == 2
-    assert said.heads["segmentation"].shape[1] >= 32
-    assert (np.abs(said.heads["regression"] - 210) < 200).all()  # in the unit, from the start
+    made = plan(home, *outputs, recipe=recipe, head=HEAD.replace("32", "64"))
+    return made, build(made, Seen(0.5, 0.2))
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_each_backbone_has_the_heads_that_the_manifest_names(tmp_path, backbone):
+    from workers.heads import heads
+
+    made, network = drawn(tmp_path, backbone)
+    shapes = {name: head.values.shape for name, head in heads(network, made.manifest).items()}
+    assert shapes["classification"] == (None, 1)
+    assert shapes["segmentation"][1] >= 32  # of 64: at least half of the resolution
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_a_network_is_served_and_explained_from_the_start(tmp_path):
+    from workers.keras_model import KerasModel
+
+    made, network = drawn(tmp_path, "small")
+    images = np.random.default_rng(0).random((2, 64, 64, 1), np.float32)
+    said = KerasModel(made.manifest, network).predict(images)
+    assert (np.abs(said.heads["regression"] - 210) < 200).all()  # in its unit
     assert said.attribution.maps.shape[:2] == (2, 1)
 
 

@@ -65,7 +65,7 @@ def own(network: keras.Model, image: KerasTensor) -> Levels:
             "input.shape (its last number 3 gives the image three times)"
         )
     fixed = keras.Input(shape)
-    clone = keras.models.clone_model(network, input_tensors=[fixed])
+    clone = keras.models.clone_model(network, input_tensors=fixed)
     clone.set_weights(network.get_weights())
     together: Levels = keras.Model(fixed, levels_of(clone), name="start")(image)
     return together if isinstance(together, list) else [together]

@@ -73,6 +73,7 @@ def fit(
         epochs=wanted.epochs,
         validation_data=(choosing.images, dict(choosing.answers)),
         validation_batch_size=wanted.batch,
+        shuffle=False,
         callbacks=[stopping, _Telling(steps, wanted.epochs, progress)],
         verbose=0,
     )

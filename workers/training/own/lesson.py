@@ -72,6 +72,11 @@ def collect(
         images.append(values[known])
         answers.append({kind: each[known] for kind, each in said.items()})
         progress(f"reading, {what}", done / len(examples))
+    if not sum(map(len, images)):
+        raise ConfigurationError(
+            f"of no slice {what} the table says what the manifest's outputs should answer: fill "
+            "its columns, or let the recipe take other folds"
+        )
     return Lesson(
         np.concatenate(images),
         {kind: np.concatenate([each[kind] for each in answers]) for kind in answers[0]},

@@ -110,7 +110,7 @@ def _told(plan: Plan, split: Split, lesson: Lesson, fitted: Fitted) -> str:
     return (
         f"Trained from {name} on {len(lesson.images)} slices of {_cases(split.train)}; the weights "
         f"are those of epoch {fitted.best_epoch} of {fitted.epochs}, which answered "
-        f"{_cases(split.choose)} of other patients best (loss {fitted.loss:.3f}). Seed "
+        f"{_cases(split.choose)}, of other patients, best (loss {fitted.loss:.3f}). Seed "
         f"{plan.recipe.training.seed}."
     )
 

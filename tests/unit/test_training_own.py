@@ -426,3 +426,20 @@ def test_a_network_starts_from_a_groups_features_or_from_the_whole_of_theirs(tmp
     keras.Model(image, answer).save(tmp_path / "other.keras")
     with pytest.raises(ConfigurationError, match="gives no features"):
         build(plan(tmp_path, *outputs, recipe=recipe.format("other")), Seen())
+
+
+def test_a_bar_keeps_its_line_while_its_words_change():
+    from io import StringIO
+
+    from rich.console import Console
+
+    from workers.console import Bars
+
+    out = StringIO()
+    with Bars(Console(file=out, width=120)) as show:
+        for epoch in (1, 2, 3):
+            show(f"training, epoch {epoch} of 3, loss 0.{epoch}", epoch / 3)
+        show("measuring", 1)
+    lines = [line for line in out.getvalue().splitlines() if line.strip()]
+    assert ["epoch 3 of 3, loss 0.3" in lines[0], "measuring" in lines[1]] == [True, True]
+    assert len(lines) == 2

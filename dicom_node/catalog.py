@@ -170,9 +170,13 @@ def parse_manifest(text: bytes, path: Path) -> ModelManifest:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse(path, "BUNDLE", f"{MANIFEST} is no TOML: {error}")
     except ValidationError as error:
-        found = error.errors(include_input=False, include_url=False)
-        problems = "; ".join(_problem(problem) for problem in found)
-        _refuse(path, "BUNDLE", f"correct {MANIFEST}: {problems}")
+        _refuse(path, "BUNDLE", f"correct {MANIFEST}: {problems(error)}")
+
+
+def problems(error: ValidationError) -> str:
+    """All keys of a file that are wrong, each with what to do about it."""
+    found = error.errors(include_input=False, include_url=False)
+    return "; ".join(_problem(problem) for problem in found)
 
 
 def confirm(bundle: BundleFolder) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import SimpleITK
 from PIL import Image
 
-from dicom_node.testing.study import save_study
+from dicom_node.testing.study import make_study, save_study
 
 SEED = 70_000
+FORMS = ("dicom", "nifti", "png")
 
 
 def save(values: np.ndarray, images: Any, path: Path) -> None:
@@ -98,3 +99,46 @@ def write_table(home: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         table = csv.DictWriter(file, list(rows[0]))
         table.writeheader()
         table.writerows(rows)
+
+
+def inserts(
+    home: Path,
+    form: str,
+    count: int,
+    *,
+    slices: int = 1,
+    masks: bool = True,
+    label: str = "Disc",
+) -> Path:
+    """Cylinders as DICOM folders, NIfTI or windowed PNG files; every second one has a disc.
+
+    Patients have two cases each, and lie in the folds 1 to 5.
+    """
+    from dicom_node.testing.inserts import cylinder
+
+    rows = []
+    for number in range(count):
+        made = cylinder(SEED + number, ("disc",) * (number % 2), slices=slices, size=64)
+        name, patient = f"{number:03}", f"p{number // 2}"
+        row = {"patient": patient, "fold": 1 + number // 2 % 5, "label": label * (number % 2)}
+        row |= {"image": _stored(made.phantom, patient, form, home / "images" / name, home)}
+        if masks:
+            row["mask"] = f"masks/{name}.nii.gz"
+            save(made.phantom.lesion.astype("u1"), made.phantom, home / row["mask"])
+        rows.append({**row, "spacing_mm": made.phantom.spacing_mm[1], "Diameter": made.diameter_mm})
+    write_table(home, rows)
+    return home
+
+
+def _stored(source: Any, patient: str, form: str, path: Path, home: Path) -> str:
+    if form == "dicom":
+        save_study(make_study(source, attributes={"PatientID": patient}), path)
+    elif form == "nifti":
+        path = path.with_name(f"{path.name}.nii.gz")
+        save(source.hu, source, path)
+    else:
+        path = path.with_name(f"{path.name}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = (source.hu[0] + 160.0) / 400 * 255
+        Image.fromarray(grey.clip(0, 255).astype("u1")).save(path)
+    return str(path.relative_to(home))

@@ -21,8 +21,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Run models on studies. For research; not a medical device.",
 )
-train_app = typer.Typer(no_args_is_help=True, help="Train a reference bundle.")
+train_app = typer.Typer(no_args_is_help=True, help="Train a bundle: your own, or one of ours.")
 app.add_typer(train_app, name="train")
+train_app.command()(training_commands.own)
 train_app.command()(training_commands.brain_mr_tumour)
 train_app.command()(training_commands.task)
 for command in (

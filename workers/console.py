@@ -31,10 +31,11 @@ class Bars:
         self._bars.stop()
 
     def __call__(self, what: str, part: float) -> None:
-        """Show which part of a thing is done."""
-        if what not in self._tasks:
-            self._tasks[what] = self._bars.add_task(what, total=1.0)
-        self._bars.update(self._tasks[what], completed=part)
+        """Show which part of a thing is done; what stands behind a comma may change on the way."""
+        thing = what.partition(",")[0]
+        if thing not in self._tasks:
+            self._tasks[thing] = self._bars.add_task(what, total=1.0)
+        self._bars.update(self._tasks[thing], description=what, completed=part)
 
 
 def print_figures(figures: "Mapping[str, Figure | Performance]") -> None:

@@ -44,15 +44,17 @@ def package_file(
     weights: Path,
     manifest: str,
     card: str,
-    example: SourceImages,
+    example: SourceImages | None,
     reference: Arrays | None = None,
 ) -> BundleFolder:
     """The same, of a file that Keras or skops wrote and images that were read.
 
+    Without an example it has no golden files, and nobody can see whether it still runs the same.
     Raises ConfigurationError for a card that leaves out what a reader must know.
     """
     refuse_silent(card)
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch), manifest, weights, card, reference)
-        golden = make_golden(load_model(draft), example)
+        model = load_model(draft)
+        golden = None if example is None else make_golden(model, example)
     return write_bundle(folder, manifest, weights, card, reference, golden)

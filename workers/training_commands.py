@@ -1,4 +1,4 @@
-"""``dicom-worker train brain-mr-tumour``, ``train task``, ``evaluate``: from data to a bundle."""
+"""``dicom-worker train own``, ``brain-mr-tumour``, ``task``, and ``evaluate``: data to bundles."""
 
 import warnings
 from dataclasses import replace
@@ -13,12 +13,19 @@ from dicom_node.settings.sources import load_settings
 from workers.console import Bars, console, print_figures
 from workers.options import FoldOption, RenameOption, SpacingOption, question
 
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C ends, as shells have it."""
+
 FolderArgument = Annotated[Path, typer.Argument(help="A new folder for the bundle.")]
 DataOption = Annotated[
     Path,
     typer.Option(exists=True, file_okay=False, help="A folder with data.csv beside its images."),
 ]
 
+StateOption = Annotated[
+    Path | None,
+    typer.Option(help="Where the training goes on from when it was stopped: OUTPUT-state."),
+]
 OutOfScopeOption = Annotated[
     Path | None,
     typer.Option(exists=True, help="DICOM files that the bundle is not for: are they noticed?"),
@@ -28,9 +35,7 @@ OutOfScopeOption = Annotated[
 def brain_mr_tumour(
     output: FolderArgument,
     data: DataOption,
-    state: Annotated[
-        Path | None, typer.Option(help="Where the training goes on from when it was stopped.")
-    ] = None,
+    state: StateOption = None,
     seed: Annotated[int, typer.Option(help="Another seed gives other figures, much alike.")] = 0,
     out_of_scope: OutOfScopeOption = None,
 ) -> None:
@@ -38,10 +43,9 @@ def brain_mr_tumour(
     from workers.training.brain.recipe import train_brain
 
     started = datetime.now(UTC)
-    home = state or output.with_name(f"{output.name}-state")
     with Bars() as show:
         bundle = train_brain(
-            output, data, home, seed=seed, out_of_scope=out_of_scope, progress=show
+            output, data, _home(state, output), seed=seed, out_of_scope=out_of_scope, progress=show
         )
     minutes = (datetime.now(UTC) - started).total_seconds() / 60
     console.print(f"{bundle.id} in {output}, {minutes:.1f} minutes", highlight=False)
@@ -61,6 +65,44 @@ def task(
     with Bars() as show:
         bundle = recipe_of(name).train(output, seed, show)
     print_figures({row.title: row for row in bundle.manifest.card.performance})
+
+
+def own(
+    recipe: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A TOML file.")],
+    output: FolderArgument,
+    data: DataOption,
+    state: StateOption = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    rename: RenameOption = None,
+    spacing_mm: SpacingOption = None,
+) -> None:
+    """Train your own network on your own data: classify, measure or outline single slices.
+
+    A recipe points to the manifest.toml of the bundle, which says what the network reads and in
+    which codes it answers, and adds what only training needs: folds, network, training, augment.
+    All of it has defaults, so that an empty file is a recipe. The data is as for evaluate, each
+    patient in one fold, or in none: then patients are shared out. README shows an example.
+
+    Stop it with Ctrl-C at any time: the same command goes on from its last epoch.
+    """
+    from workers.training.own.run import train_own
+
+    warnings.simplefilter("ignore")
+    asked, home = question(data, None, rename, spacing_mm), _home(state, output)
+    try:
+        with Bars() as show:
+            done = train_own(recipe, output, asked, home, seed=seed, progress=show)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. The same command goes on from the last epoch in {home}.")
+        raise typer.Exit(INTERRUPTED) from None
+    console.print(f"{done.bundle.id} in {output}", highlight=False)
+    print_figures({row.title: row for row in done.bundle.manifest.card.performance})
+    for note in done.notes:
+        console.print(note, highlight=False)
+
+
+def _home(state: Path | None, output: Path) -> Path:
+    return state or output.with_name(f"{output.name}-state")
 
 
 def evaluate(

@@ -160,7 +160,8 @@ def test_what_speaks_against_an_answer_is_kept_beside_what_is_shown(cases, name)
         assert shown.shape == saliency.values.shape
         assert np.corrcoef(shown.ravel(), saliency.values.ravel())[0, 1] > 0.95
         assert shown.max() == pytest.approx(saliency.values.max(), rel=0.1)
-    assert name == "qa-diameter" or saliency.signed.min() < 0
+    positive = case.asked.model.manifest.explanation.method == "layercam"  # gradients above 0 alone
+    assert name == "qa-diameter" or (saliency.signed.min() < 0) is not positive
 
 
 def test_all_together_stay_within_the_budget_of_passes(cases):

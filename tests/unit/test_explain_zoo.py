@@ -55,12 +55,9 @@ FAMILIES = [
     ("EfficientNetV2B0", 128, "top_activation"),
     ("ResNet50", 128, "conv5_block3_out"),
     ("ResNet50V2", 128, "post_relu"),
-    ("InceptionV3", 171, "mixed10"),
     ("Xception", 128, "block14_sepconv2_act"),
-    ("ConvNeXtTiny", 128, "add_17"),
-    ("NASNetMobile", 128, "activation_187"),
 ]
-"""Each family of ``keras.applications``, the side of an image that leaves it 4 cells a side, and
+"""Families of ``keras.applications``, the side of an image that leaves it 4 cells a side, and
 the layer that its head reads."""
 CELLS = 4
 
@@ -88,6 +85,19 @@ def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, si
         ours = np.maximum(attribution.signed[:, target], 0)
         assert theirs.max(axis=(1, 2)).min() > 0, "a map without evidence agrees with anything"
         assert stretched(ours) == pytest.approx(stretched(theirs), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_tf_keras_vis_does_not_know_the_sum_that_the_head_of_convnext_reads():
+    from explain.reference import reference_map
+
+    keras.backend.clear_session()
+    network = keras.applications.ConvNeXtTiny(
+        weights=None, input_shape=(64, 64, 3), classes=3, classifier_activation=None
+    )
+    images = RANDOM.random((1, 64, 64, 3), np.float32)
+    with pytest.raises(ValueError, match="Unable to determine penultimate `Conv` layer"):
+        reference_map(network, "add_17", images, 0)
 
 
 def as_if_trained(network, images: np.ndarray) -> None:
@@ -150,6 +160,26 @@ def test_each_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call(path)
 def stretched(maps: np.ndarray) -> np.ndarray:
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(peaks > 0, peaks, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "side", "last"),
+    [
+        ("InceptionV3", 128, "mixed10"),
+        ("ConvNeXtTiny", 64, "add_17"),
+        ("NASNetMobile", 64, "activation_187"),
+    ],
+)
+def test_the_layer_is_found_in_other_families(family, side, last):
+    from explain.layers import read_by
+
+    keras.backend.clear_session()
+    build = getattr(keras.applications, family)
+    network = build(weights=None, input_shape=(side, side, 3), classifier_activation=None)
+    place = read_by(network.outputs[0])
+    assert place.name == last
+    assert min(place.operation.output.shape[1:3]) > 1
 
 
 def test_studies_of_any_number_of_slices_compile_it_once():

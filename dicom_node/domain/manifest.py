@@ -99,6 +99,8 @@ class RegionPlan(Part):
     low: float
     """Of the image after the steps of preprocess."""
     high: float
+    extractor: Literal["scikit-image"] = "scikit-image"
+    """What computed the features that the estimator learnt: the numbers of another one differ."""
 
 
 class ExplanationPlan(Part):

@@ -21,7 +21,7 @@ def test_most_maps_of_what_is_there_reach_far_up_the_bar_and_few_beyond(name):
     from workers.analysis import analyse_images
     from workers.loading import load_model
     from workers.training.tasks import recipe_of
-    from workers.training.tasks.recipe import PROVENANCE
+    from workers.training.tasks.planted import PROVENANCE
 
     model, recipe = load_model(open_bundle(BUNDLES / name)), recipe_of(name)
     analyses = [analyse_images(recipe.plant(seed).images, model, PROVENANCE) for seed in SEEDS]

@@ -1,15 +1,15 @@
 """The small bundles say on this machine what they said where they were packaged."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from task_results import BUNDLES
-from typer.testing import CliRunner
 
-from dicom_node.catalog import GOLDEN_EXPECTED, GOLDEN_INPUT, WEIGHTS, open_bundle
+from dicom_node.catalog import GOLDEN_EXPECTED, GOLDEN_INPUT, WEIGHTS, open_bundle, shipped_bundles
 from workers.arrays import read_arrays
-from workers.cli import app
 from workers.golden import TOLERANCE, differences
 
 pytest.importorskip("keras")
@@ -20,14 +20,20 @@ MOST_BYTES = 100_000
 """Of the golden files of one bundle."""
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_check_finds_the_golden_test_of_each_passed(name):
-    done = CliRunner().invoke(app, ["check", str(BUNDLES / name), "--json"])
+@pytest.mark.parametrize(
+    "path", [*shipped_bundles(), *map(BUNDLES.joinpath, NAMES)], ids=lambda path: path.name
+)
+def test_check_finds_the_golden_test_passed_and_the_resources_as_the_manifest_says(path):
+    """In a process of its own: what the tests before it took is no need of the bundle."""
+    command = [sys.executable, "-m", "workers", "check", str(path), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = json.loads(done.stdout)
     golden = [line for line in lines if line["what"].startswith("golden test, ")]
     assert golden, "there are no golden files"
     assert {line["health"] for line in golden} == {"ok"}
-    assert (done.exit_code, [line for line in lines if line["health"] == "bad"]) == (0, [])
+    needs = {line["what"]: line["health"] for line in lines}
+    assert (needs["time"], needs["peak memory"]) == ("ok", "ok")
+    assert (done.returncode, [line for line in lines if line["health"] == "bad"]) == (0, [])
 
 
 def test_weights_that_were_changed_fail_the_golden_test():

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["qa-boxes", "qa-features", "qa-views"])
 def test_a_recipe_makes_the_bundle_of_its_name(name, tmp_path: Path):
     from workers.training.tasks import recipe_of
-    from workers.training.tasks.recipe import TINY
+    from workers.training.tasks.planted import TINY
 
     made = recipe_of(name).train(tmp_path / name, size=TINY)
     shipped = open_bundle(BUNDLES / name)
@@ -37,6 +37,20 @@ def test_a_recipe_makes_the_bundle_of_its_name(name, tmp_path: Path):
     assert (given[0] == given[1]).all()
 
 
+def test_maps_of_a_trained_bundle_are_settled_anew_and_its_weights_stay(tmp_path: Path):
+    from workers.training.tasks import recipe_of
+    from workers.training.tasks.planted import Size
+
+    shipped, size = open_bundle(BUNDLES / "qa-sequence"), Size(0.1, 1.0, 0.1)
+    made = recipe_of("qa-sequence").settle_again(tmp_path / "made", shipped, size=size)
+    given = [bundle.manifest.explanation for bundle in (made, shipped)]
+    assert given[0].method == given[1].method
+    assert given[0].check.cases < given[1].check.cases
+    assert made.manifest.card.performance[0] == shipped.manifest.card.performance[0]
+    expected = [read_arrays(bundle.path / GOLDEN_EXPECTED) for bundle in (made, shipped)]
+    assert all((expected[0][name] == expected[1][name]).all() for name in expected[1])
+
+
 def _shapes(arrays):
     return {name: values.shape for name, values in arrays.items()}
 
@@ -45,17 +59,19 @@ def _shapes(arrays):
 def test_what_ships_is_to_the_letter_what_its_recipe_writes(name):
     from workers.training.measures import Figure
     from workers.training.tasks import classical, recipe_of
-    from workers.training.tasks.recipe import card_text, filled
+    from workers.training.tasks.text import card_text, filled
 
     recipe, bundle = recipe_of(name), open_bundle(BUNDLES / name)
-    (row,) = bundle.manifest.card.performance
+    card = bundle.manifest.card
     text = filled(
         classical.MANIFEST if name == classical.NAME else recipe.manifest,
-        bundle.manifest.explanation.full_scale,
-        classical.QUESTION if name == classical.NAME else recipe.question,
-        Figure(row.value, row.low, row.high, row.cases),
-        bundle.manifest.card.training_data,
+        bundle.manifest.explanation,
+        classical.RESOURCES if name == classical.NAME else recipe.resources,
+        {row.name: Figure(row.value, row.low, row.high, row.cases) for row in card.performance},
+        card.training_data,
     )
+    asked = classical.QUESTION if name == classical.NAME else recipe.question
+    assert card.performance[0].name == asked
     assert (bundle.path / MANIFEST).read_text() == text
     assert (bundle.path / CARD).read_text() == card_text(text)
 

@@ -20,7 +20,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 import workers.bundles
-from dicom_node.catalog import open_bundle
+from dicom_node.catalog import MANIFEST, open_bundle, parse_manifest
 from dicom_node.domain.errors import CorruptBundle, UnusableOutput
 from workers.classical.features import FEATURES, features, region
 from workers.classical.model import ClassicalModel, load_estimator
@@ -115,3 +115,12 @@ def test_the_region_is_the_largest_part_and_may_be_empty():
     assert region(image, 0.5, 2).sum() == 49
     assert not region(image, 3, 4).any()
     assert not features(image, region(image, 3, 4)).any()
+
+
+def test_a_bundle_says_what_computed_its_features_and_no_other_extractor_is_taken():
+    """Textures of pyradiomics have other values: an estimator that learnt them would be misled."""
+    text = (BUNDLE / MANIFEST).read_text("utf-8")
+    assert 'extractor = "scikit-image"' in text
+    other = text.replace('extractor = "scikit-image"', 'extractor = "pyradiomics"')
+    with pytest.raises(CorruptBundle, match=r"region\.extractor: Input should be 'scikit-image'"):
+        parse_manifest(other.encode(), BUNDLE)

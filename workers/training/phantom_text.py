@@ -97,6 +97,10 @@ layer = "$features" # the decoder features that the classification head reads
 full_scale = $full_scale # logits; reached by one validation lesion in ten
 region_level = 0.5
 $trust
+[resources] # on two processor cores
+memory_gib = 3
+seconds = 120
+
 [card]
 intended_use = "Shows that an installation works from end to end, on synthetic CT phantoms."
 not_for = "Patients. It has never seen one: what it says of a real CT has no meaning."

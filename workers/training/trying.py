@@ -1,6 +1,6 @@
 """Do maps hit? Tried on series whose masks are known; what packaging fits a verdict on."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.explanation import Trust
-from dicom_node.domain.findings import Estimate, Finding, Presence
+from dicom_node.domain.findings import Answer, Estimate, Finding, Presence
 from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.trust import Number, VerdictPlan
 from explain.evidence import Seen, weigh
@@ -43,7 +43,7 @@ class Tried:
 def tried(
     model: Model,
     prepared: Prepared,
-    truth: BoolArray,
+    truth: BoolArray | Callable[[Answer], BoolArray],
     provenance: Provenance,
     labels: Collection[str] = (),
     *,
@@ -52,21 +52,23 @@ def tried(
     """Of each present finding, and of the numbers with these labels; of views one of each.
 
     ``truth`` is (frames, rows, columns) on the source's grid: where the findings are, or what the
-    numbers measure. The numbers of those that are not ``weighed`` are left out.
+    numbers measure; or it says so of each answer. The numbers of those that are not ``weighed`` are
+    left out.
     """
     prediction, maps = predict(model, prepared)
     asked = Asked(model, prepared, prediction)
-    on_model = prepared.grid.sample(truth.astype(np.float32)) >= 0.5
     for each in _places(asked, provenance, labels):
         saliency = saliency_of(each, maps, asked)
         found = place_named(each, saliency, prepared.source, _level(asked))
         if found is None:
             continue
         seen = asked.seen(each, saliency)
-        mask, again = on_model[each.frame], partial(asked.again, each)
+        drawn = truth(each) if callable(truth) else truth
+        mask = prepared.grid.sample(drawn[each.frame][None].astype(np.float32))[0] >= 0.5
+        again = partial(asked.again, each)
         yield Tried(
             numbers=weigh(seen, _level(asked), again).numbers if weighed else {},
-            hit=bool(truth[tuple(round(index) for index in found.centroid)]),
+            hit=bool(drawn[tuple(round(index) for index in found.centroid)]),
             precision=precision(seen.values, mask) if mask.any() else 0.0,
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
             average=_average_hits(seen, mask),

@@ -16,25 +16,17 @@ from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.images import SourceImages
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest, Resources
 from workers.classical.features import features, region
 from workers.classical.model import ClassicalModel
 from workers.packaging import package_file
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.training.tasks import phantoms
-from workers.training.tasks.recipe import (
-    FULL,
-    TEST,
-    TRAINING,
-    Planted,
-    Size,
-    card_text,
-    filled,
-    measure,
-    parsed,
-    part,
-)
+from workers.training.tasks.planted import FULL, TEST, TRAINING, Planted, Size, part
+from workers.training.tasks.recipe import measure
+from workers.training.tasks.text import card_text, filled
+from workers.training.text import parse
 
 NAME = "qa-features"
 BACKGROUND = 24
@@ -48,6 +40,7 @@ shape = [96, 96, 1]
 [region] # brighter than water: 110 HU and more
 low = 0.675
 high = 1.0
+extractor = "scikit-image"
 
 [[outputs]]
 kind = "classification"
@@ -58,10 +51,14 @@ rest = "No star"
     + phantoms.target("Star", "INSERT_STAR", "Star insert")
     + """
 [explanation]
-method = "shapley"
+$method
 """
     + phantoms.CARD.format(what="models of radiomic features")
 )
+
+SHAPLEY = ExplanationPlan(method="shapley")
+RESOURCES = Resources(memory_gib=2, seconds=60)
+"""See ``Recipe.resources``."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +72,15 @@ class ClassicalRecipe:
         self, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
     ) -> BundleFolder:
         """Fit, measure on phantoms that training never saw, and write the bundle."""
-        manifest = parsed(filled(MANIFEST))
+        manifest = parse(filled(MANIFEST, SHAPLEY, RESOURCES))
         seeds = range(TRAINING, TRAINING + max(8, part(self.examples, size.examples)))
         vectors, classes = collect(manifest, seeds, progress)
         estimator = pipeline(seed).fit(vectors, classes)
         reference = {"features": vectors[:BACKGROUND]}
         model = ClassicalModel(manifest, estimator, reference)
         figure = measure(plant, right, model, part(self.checks, size.checks), progress)
-        text = filled(
-            MANIFEST, question=QUESTION, figure=figure, data=f"{len(seeds)} synthetic phantoms."
-        )
+        data = f"{len(seeds)} synthetic phantoms."
+        text = filled(MANIFEST, SHAPLEY, RESOURCES, {QUESTION: figure}, data)
         return write(folder, text, estimator, reference, plant(TEST).images)
 
 

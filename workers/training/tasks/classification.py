@@ -12,19 +12,20 @@ from keras import KerasTensor, layers, ops
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.findings import Presence
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import encoder
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.planted import Places, Planted
+from workers.training.tasks.recipe import Recipe
 
 ONE, SEVERAL, TRANSFORMER = "qa-insert", "qa-inserts", "qa-transformer"
 KINDS = ("disc", "ring", "square")
 WIDTH, HEADS, BLOCKS = 32, 4, 2
 
 
-def _manifest(name: str, title: str, what: str, exclusive: str, layer: str = "features") -> str:
+def _manifest(name: str, title: str, what: str, exclusive: str) -> str:
     targets = "".join(
         phantoms.target(kind.title(), f"INSERT_{kind.upper()}", f"{kind.title()} insert")
         for kind in KINDS
@@ -40,10 +41,9 @@ kind = "classification"
 layer = "kinds"
 {exclusive}{targets}
 [explanation]
-method = "gradcam"
-layer = "{layer}"
+$method
 full_scale = $full_scale
-"""
+$trust"""
         + phantoms.CARD.format(what=what)
     )
 
@@ -139,6 +139,11 @@ KIND = Recipe(
     question=QUESTION,
     examples=1200,
     epochs=20,
+    explanation=ExplanationPlan(method="gradcam", layer="features", full_scale=1.0),
+    places=Places(
+        of=lambda planted, answer: phantoms.inserts(planted, answer.label.lower()),
+        shown=lambda planted: phantoms.of(planted).phantom.lesion,
+    ),
 )
 RECIPES = {
     ONE: KIND,
@@ -152,13 +157,12 @@ RECIPES = {
     ),
     TRANSFORMER: replace(
         KIND,
-        manifest=_manifest(
-            TRANSFORMER, "Phantom insert transformer", "transformers", EXCLUSIVE, "tokens"
-        ),
+        manifest=_manifest(TRANSFORMER, "Phantom insert transformer", "transformers", EXCLUSIVE),
         build=build_transformer,
         examples=800,
         epochs=12,
         rate=2e-3,
         checks=60,
+        explanation=ExplanationPlan(method="gradcam", layer="tokens", full_scale=1.0),
     ),
 }

@@ -10,7 +10,8 @@ from dicom_node.domain.manifest import ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.planted import Planted
+from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-denoise"
 NOISE_HU = 40.0

@@ -1,22 +1,26 @@
 """Detection: a box around each insert. Each cell of a grid gives a logit and four distances."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import KerasTensor, layers, ops
 
 from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.arrays import FloatArray
-from dicom_node.domain.findings import Finding, Presence
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.findings import Answer, Finding, Presence
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import convolution, encoder
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.planted import Places, Planted
+from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-boxes"
 CELL = 4
 """Pixels."""
+SIDE = 64
 MANIFEST = (
     phantoms.manifest_head(NAME, "Phantom insert finder")
     + """
@@ -31,10 +35,9 @@ boxes = "boxes"
     + phantoms.target("Insert", "INSERT", "Insert")
     + """
 [explanation]
-method = "hirescam" # cell by cell: the evidence of a box lies where its cells are
-layer = "features"
+$method
 full_scale = $full_scale
-"""
+$trust"""
     + phantoms.CARD.format(what="detectors")
 )
 
@@ -64,19 +67,27 @@ def centers(count: int) -> FloatArray:
 
 
 def answers(planted: Planted, prepared: Prepared, items: Items) -> list[FloatArray]:
-    """Whether each cell is near the middle of an insert; the edges of that, and a weight."""
-    count = (prepared.values.shape[1] // CELL) ** 2
+    """What ``wanted_of`` says of its inserts."""
+    masks = phantoms.of(planted).phantom.lesions
+    drawn = [prepared.grid.sample(mask[:1].astype(np.float32))[0] >= 0.5 for mask in masks]
+    wanted = wanted_of(drawn, prepared.values.shape[1])
+    return [np.repeat(each[None], len(items.frames), axis=0) for each in wanted]
+
+
+def wanted_of(masks: Sequence[BoolArray], side: int = SIDE) -> list[FloatArray]:
+    """Whether each cell is near the middle of a mask; the edges of that, and a weight."""
+    count = (side // CELL) ** 2
     there, wanted = np.zeros((count, 1), np.float32), np.zeros((count, 5), np.float32)
-    for mask in phantoms.of(planted).phantom.lesions:
-        edges = _edges(prepared.grid.sample(mask[:1].astype(np.float32))[0])
+    for mask in masks:
+        edges = _edges(mask)
         middle, half = (edges[:2] + edges[2:]) / 2, (edges[2:] - edges[:2]) / 2
         near = (np.abs(centers(count)[:, :2] - middle) <= np.maximum(half * 0.5, 2.1)).all(axis=1)
         there[near], wanted[near] = 1, [*edges, 1]
-    return [np.repeat(each[None], len(items.frames), axis=0) for each in (there, wanted)]
+    return [there, wanted]
 
 
-def _edges(mask: FloatArray) -> FloatArray:
-    rows, columns = (np.flatnonzero(mask.max(axis=axis) >= 0.5) for axis in (1, 0))
+def _edges(mask: BoolArray) -> FloatArray:
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], np.float32)
 
 
@@ -91,6 +102,15 @@ def score_loss(wanted: KerasTensor, said: KerasTensor) -> KerasTensor:
     """Cross entropy; cells with an insert, few of them, count more."""
     each = ops.softplus(said) - wanted * said
     return ops.mean(each * (1 + 8 * wanted))
+
+
+def own_insert(planted: Planted, answer: Answer) -> BoolArray:
+    """(slices, rows, columns): the insert whose middle is nearest to that of the answer's box."""
+    masks = phantoms.of(planted).phantom.lesions
+    if answer.box is None or not masks:
+        return np.zeros(planted.images.pixels.shape, bool)
+    middle = np.array(answer.box.center[1:])
+    return min(masks, key=lambda mask: np.hypot(*(np.argwhere(mask[0]).mean(axis=0) - middle)))
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:
@@ -121,5 +141,11 @@ RECIPES = {
         question="Phantoms with exactly the right inserts found",
         examples=600,
         epochs=15,
+        explanation=ExplanationPlan(method="hirescam", layer="features", full_scale=1.0),
+        places=Places(
+            of=own_insert,
+            shown=lambda planted: phantoms.of(planted).phantom.lesion,
+            marked=lambda mask: wanted_of([mask]),
+        ),
     )
 }

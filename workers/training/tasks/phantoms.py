@@ -11,14 +11,18 @@ from dicom_node.testing.inserts import FIELD_OF_VIEW_MM, Cylinder, cylinder
 from dicom_node.testing.phantom import Phantom
 from dicom_node.testing.study import make_study
 from workers.training.slices import source_images
-from workers.training.tasks.recipe import Planted
+from workers.training.tasks.planted import Planted
 
 SIZES = (64, 96, 128)
 Kinds = Callable[[np.random.Generator], tuple[str, ...]]
 
 
 def planting(
-    kinds: Kinds, *, slices: int = 1, noise_hu: float = 12.0, sizes: Sequence[int] = SIZES
+    kinds: Kinds,
+    *,
+    slices: int = 1,
+    noise_hu: float = 12.0,
+    sizes: Sequence[int] = SIZES,
 ) -> Callable[[int], Planted]:
     """Cylinders with inserts that are drawn from the seed."""
 
@@ -44,12 +48,16 @@ def of(planted: Planted) -> Cylinder:
     return made
 
 
-def sphere(planted: Planted) -> BoolArray:
-    """(slices, rows, columns): its mask; empty where there is none."""
+def inserts(planted: Planted, kind: str) -> BoolArray:
+    """(slices, rows, columns): the mask of those of a kind; empty where there is none."""
     made = of(planted)
-    inserts = zip(made.kinds, made.phantom.lesions, strict=True)
-    masks = [mask for kind, mask in inserts if kind == "sphere"]
-    return masks[0] if masks else np.zeros(made.phantom.hu.shape, bool)
+    masks = [m for k, m in zip(made.kinds, made.phantom.lesions, strict=True) if k == kind]
+    return np.any(masks, axis=0) if masks else np.zeros(made.phantom.hu.shape, bool)
+
+
+def sphere(planted: Planted) -> BoolArray:
+    """(slices, rows, columns): the same of the sphere."""
+    return inserts(planted, "sphere")
 
 
 def manifest_head(name: str, title: str, *, least: int = 1, size: int = 64) -> str:
@@ -103,12 +111,15 @@ spacing_mm = {spacing}
 """
 
 CARD = """
+[resources] # on two processor cores
+memory_gib = $memory_gib
+seconds = $seconds
+
 [card]
 intended_use = "Shows that {what} work from end to end, on synthetic phantoms."
 not_for = "Patients. It has never seen one: what it says of a real image has no meaning."
 training_data = "$training_data"
 limits = ["It knows cylinders of water with simple inserts, and nothing else."]
-
 $performance"""
 PHANTOM = '{ value = "706342009", scheme = "SCT", meaning = "Phantom" }'
 OBJECT = '{ value = "260787004", scheme = "SCT", meaning = "Physical object" }'

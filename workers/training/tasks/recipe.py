@@ -1,69 +1,50 @@
 """Phantoms in, a bundle folder out: what the recipes of all tasks share."""
 
-import json
 import tempfile
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import keras
 import numpy as np
 
-from dicom_node.catalog import BundleFolder
-from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.arrays import FloatArray
+from dicom_node.catalog import WEIGHTS, BundleFolder
 from dicom_node.domain.images import SourceImages
-from dicom_node.domain.manifest import ModelManifest
-from dicom_node.domain.provenance import Provenance
-from explain.network import flat
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest, Resources
 from reports.key_slices import is_absent
 from workers.analysis import analyse_images
-from workers.items import Items
+from workers.arrays import Arrays
 from workers.keras_model import KerasModel
 from workers.model import Model
 from workers.packaging import package_file
-from workers.preprocess import prepare
 from workers.progress import Progress, silent
-from workers.steps.prepared import Prepared
 from workers.training.measures import Figure, proportion
-from workers.training.text import opening
+from workers.training.tasks.examples import Answers, Examples, collect
+from workers.training.tasks.planted import (
+    CHECKING,
+    FULL,
+    PROVENANCE,
+    TEST,
+    TRAINING,
+    Places,
+    Plant,
+    Right,
+    Size,
+    part,
+)
+from workers.training.tasks.settled import Settled, Subject, best, settle
+from workers.training.tasks.text import card_text, filled
+from workers.training.text import parse
 
-TRAINING, CHECKING, TEST = 40_000, 50_000, 60_000
-"""First seeds of what is fitted, calibrated and measured; tests of the repository: from 70 000."""
-PROVENANCE = Provenance("2.25.1", 1, "", "", "", datetime(2026, 1, 1))
 TALL_MAPS = 90
 """Percentile of the peaks of maps that fills the colour bar."""
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A phantom as the pipeline reads it, and the truth about it."""
-
-    images: SourceImages
-    truth: Any
-
-
-Plant = Callable[[int], Planted]
-"""The phantom of a seed."""
-Right = Callable[[Planted, Analysis], bool]
-"""Whether the pipeline said the truth."""
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much of a recipe is done: parts of its examples and epochs."""
-
-    examples: float = 1.0
-    epochs: float = 1.0
-    checks: float = 1.0
-
-
-FULL, TINY = Size(), Size(0.02, 0.05, 0.05)
-"""The second to see that a recipe runs; what it makes knows nothing."""
+KNOWN = 120
+"""Training examples on which maps are settled; half as many others are held out."""
+HELD_OUT = CHECKING + 5_000
+"""First seed of images that training did not see, and that nothing is measured on."""
+RESOURCES = Resources(memory_gib=2, seconds=60)
+UNEXPLAINED = ExplanationPlan(method="none")
 
 
 @dataclass(frozen=True)
@@ -71,11 +52,10 @@ class Recipe:
     """How one bundle is made."""
 
     manifest: str
-    """Text with ``$full_scale``, ``$performance`` and ``$training_data``."""
+    """Text with ``$performance`` and the other places that ``text.filled`` fills."""
     build: Callable[[ModelManifest], keras.Model]
     plant: Plant
-    answers: Callable[[Planted, Prepared, Items], Sequence[FloatArray]]
-    """What each output of the network should say of each item."""
+    answers: Answers
     losses: Sequence[Any]
     """One an output."""
     right: Right
@@ -91,6 +71,12 @@ class Recipe:
     mirrored: bool = False
     """Whether it learns from mirror images, too: one that saw a single way up may learn features
     that lie beside what they mean, and its maps with them."""
+    explanation: ExplanationPlan = UNEXPLAINED
+    """The method to begin with: another one that points better is taken in its place."""
+    places: Places | None = None
+    """What its maps should name; none of a model that no map explains."""
+    resources: Resources = RESOURCES
+    """As ``dicom-worker check`` measured them, with a margin for a slower machine."""
 
     def train(
         self, folder: Path, seed: int = 0, progress: Progress = silent, size: Size = FULL
@@ -99,137 +85,132 @@ class Recipe:
         draft = manifest_of(self)
         keras.utils.set_random_seed(seed)
         network = self.build(draft)
-        examples = part(self.examples, size.examples)
-        _fit(self, network, draft, range(TRAINING, TRAINING + examples), size, progress)
-        scale = full_scale(self, KerasModel(draft, network), part(40, size.checks))
-        model = KerasModel(manifest_of(self, scale), network)
-        checks = part(self.checks, size.checks)
-        figure = measure(self.plant, self.right, model, checks, progress)
-        data = f"{examples} synthetic phantoms of the repository."
-        text = filled(self.manifest, scale, self.question, figure, data)
-        return write(folder, text, network, self.plant(self.example).images)
+        examples = self._examples(draft, TRAINING, part(self.examples, size.examples), progress)
+        _fit(self, network, examples, size, progress)
+        network = keras.Model(network.inputs, network.outputs)
+        some = Settled(draft.explanation, {}, {})
+        if self.places is not None:
+            subject = self._subject(draft, network, examples, self.places, size, progress)
+            some = self._settled(subject, draft)
+        model = KerasModel(_with(draft, some.plan, measure_passes=0), network, some.reference)
+        figure = measure(self.plant, self.right, model, part(self.checks, size.checks), progress)
+        data = f"{part(self.examples, size.examples)} synthetic phantoms of the repository."
+        return self._write(folder, network, some, figure, data)
+
+    def settle_again(
+        self,
+        folder: Path,
+        bundle: BundleFolder,
+        progress: Progress = silent,
+        size: Size = FULL,
+    ) -> BundleFolder:
+        """Settle anew the maps of a trained bundle, and write it.
+
+        Its weights stay, and how often it says the truth. Raises ValueError for a recipe whose
+        answers no map explains.
+        """
+        if self.places is None:
+            raise ValueError(f"{bundle.id} has no maps to settle")
+        network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
+        plan = bundle.manifest.explanation.model_copy(update={"verdict": None, "check": None})
+        draft = _with(bundle.manifest, plan)
+        examples = self._examples(draft, TRAINING, part(KNOWN, size.examples), progress)
+        subject = self._subject(draft, network, examples, self.places, size, progress)
+        card = bundle.manifest.card
+        row = next(each for each in card.performance if each.name == self.question)
+        figure = Figure(row.value, row.low, row.high, row.cases)
+        settled = self._settled(subject, draft)
+        return self._write(folder, network, settled, figure, card.training_data)
+
+    def _settled(self, subject: Subject, draft: ModelManifest) -> Settled:
+        plan = best(subject, draft)
+        model = subject.bound(_with(draft, plan, measure_passes=0))
+        scale = full_scale(self, model, part(40, subject.size.checks))
+        return settle(subject, _with(draft, plan, full_scale=scale))
+
+    def _write(
+        self, folder: Path, network: keras.Model, settled: Settled, figure: Figure, data: str
+    ) -> BundleFolder:
+        figures = {self.question: figure, **settled.figures}
+        text = filled(self.manifest, settled.plan, self.resources, figures, data)
+        reference = settled.reference or None
+        return write(folder, text, network, self.plant(self.example).images, reference)
+
+    def _subject(
+        self,
+        draft: ModelManifest,
+        network: keras.Model,
+        examples: Examples,
+        places: Places,
+        size: Size,
+        progress: Progress,
+    ) -> Subject:
+        held_out = self._examples(draft, HELD_OUT, part(KNOWN // 2, size.checks), progress)
+        return Subject(
+            network,
+            examples.some(KNOWN),
+            held_out,
+            self.losses,
+            self.plant,
+            places,
+            size,
+            progress,
+        )
+
+    def _examples(
+        self, draft: ModelManifest, first: int, count: int, progress: Progress
+    ) -> Examples:
+        seeds = range(first, first + count)
+        return collect(self.plant, self.answers, self.places, draft, seeds, progress)
 
 
-def manifest_of(recipe: Recipe, full_scale: float = 1.0) -> ModelManifest:
+def _with(manifest: ModelManifest, plan: ExplanationPlan, **changed: object) -> ModelManifest:
+    return manifest.model_copy(update={"explanation": plan.model_copy(update=changed)})
+
+
+def manifest_of(recipe: Recipe) -> ModelManifest:
     """The manifest, before anything is measured."""
-    return parsed(filled(recipe.manifest, full_scale))
+    return parse(filled(recipe.manifest, recipe.explanation, recipe.resources))
 
 
-def write(folder: Path, manifest: str, network: keras.Model, example: SourceImages) -> BundleFolder:
-    """Write the bundle, without what the optimizer remembers."""
-    served = keras.Model(network.inputs, network.outputs)
+def write(
+    folder: Path,
+    manifest: str,
+    network: keras.Model,
+    example: SourceImages,
+    reference: Arrays | None = None,
+) -> BundleFolder:
+    """Write the bundle of a network that is not compiled: none remembers its optimizer."""
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "model.keras"
-        served.save(weights)
-        return package_file(folder, weights, manifest, card_text(manifest), example)
-
-
-def card_text(manifest: str) -> str:
-    """The manifest's card, for people."""
-    said = parsed(manifest)
-    card = said.card
-    rows = [
-        f"- {f.name}: {f.value:.3f} ({f.low:.3f} to {f.high:.3f}), {f.cases} {f.data}"
-        for f in card.performance
-    ]
-    parts = [
-        *opening(said),
-        "## Performance",
-        "\n".join(rows) or "Not measured.",
-        "## Limits",
-        "\n".join(f"- {limit}" for limit in card.limits),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def part(count: int, share: float) -> int:
-    """So much of a count, and 1 at least."""
-    return max(1, round(count * share))
-
-
-def parsed(manifest: str) -> ModelManifest:
-    """The manifest that a text describes."""
-    return ModelManifest.model_validate(tomllib.loads(manifest))
-
-
-def filled(
-    manifest: str,
-    full_scale: float = 1.0,
-    question: str = "",
-    figure: Figure | None = None,
-    data: str = "Phantoms.",
-) -> str:
-    """A manifest's text with what was measured."""
-    performance = "" if figure is None else _figure(question, figure)
-    return Template(manifest).substitute(
-        full_scale=full_scale, performance=performance, training_data=data
-    )
-
-
-def _figure(question: str, figure: Figure) -> str:
-    lines = {
-        "name": question,
-        "value": round(figure.value, 4),
-        "low": round(max(0.0, figure.low), 4),
-        "high": round(min(1.0, figure.high), 4),
-        "cases": figure.cases,
-        "data": "phantoms with seeds that training never used",
-    }
-    body = "\n".join(f"{key} = {json.dumps(value)}" for key, value in lines.items())
-    return f"[[card.performance]]\n{body}\n"
+        network.save(weights)
+        card = card_text(manifest)
+        return package_file(folder, weights, manifest, card, example, reference)
 
 
 def _fit(
-    recipe: Recipe,
-    network: keras.Model,
-    manifest: ModelManifest,
-    seeds: Sequence[int],
-    size: Size,
-    progress: Progress,
+    recipe: Recipe, network: keras.Model, examples: Examples, size: Size, progress: Progress
 ) -> None:
-    given, wanted = _collect(recipe, manifest, seeds, progress)
-    if recipe.mirrored:
-        given = [_mirrored(each) for each in given]
+    shown = examples.mirrored() if recipe.mirrored else examples
     epochs = part(recipe.epochs, size.epochs)
-    steps = epochs * -(-len(wanted[0]) // recipe.batch)
+    steps = epochs * -(-len(shown.wanted[0]) // recipe.batch)
     rate = keras.optimizers.schedules.CosineDecay(recipe.rate, steps)
     network.compile(keras.optimizers.Adam(rate), loss=list(recipe.losses))
     told = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, _: progress("training", (epoch + 1) / epochs)
     )
-    network.fit(given, wanted, batch_size=recipe.batch, epochs=epochs, verbose=0, callbacks=[told])
-
-
-def _collect(
-    recipe: Recipe, manifest: ModelManifest, seeds: Sequence[int], progress: Progress
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Inputs and wanted outputs of all items, each an array."""
-    given, wanted = [], []
-    for done, seed in enumerate(seeds, 1):
-        planted = recipe.plant(seed)
-        prepared = prepare(planted.images, manifest)
-        items = Items.of(manifest.input, prepared)
-        given.append(flat(items.inputs(prepared.values, slice(None))))
-        wanted.append(recipe.answers(planted, prepared, items))
-        progress("phantoms", done / len(seeds))
-    return _joined(given), _joined(wanted)
-
-
-def _mirrored(images: FloatArray) -> FloatArray:
-    """(items, rows, columns, channels): a quarter of them each way up and round."""
-    way = np.arange(len(images))
-    turned = np.where((way % 2 == 1)[:, None, None, None], images[:, ::-1], images)
-    return np.where((way // 2 % 2 == 1)[:, None, None, None], turned[:, :, ::-1], turned)
-
-
-def _joined(parts: Sequence[Sequence[FloatArray]]) -> list[FloatArray]:
-    return [np.concatenate(each) for each in zip(*parts, strict=True)]
+    network.fit(
+        list(shown.given),
+        list(shown.wanted),
+        batch_size=recipe.batch,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[told],
+    )
 
 
 def full_scale(recipe: Recipe, model: KerasModel, count: int) -> float:
     """Upper end of the colour bar, so that tall maps of what is there fill it."""
-    if model.explainer() is None:
-        return 1.0
     peaks = []
     for seed in range(CHECKING, CHECKING + count):
         analysis = analyse_images(recipe.plant(seed).images, model, PROVENANCE)

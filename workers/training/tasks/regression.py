@@ -5,13 +5,14 @@ import numpy as np
 from keras import layers
 
 from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.arrays import FloatArray
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.arrays import BoolArray, FloatArray
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import encoder
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.planted import Places, Planted
+from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-diameter"
 TOLERANCE_MM = 6.0
@@ -35,9 +36,9 @@ low = 150
 high = 270
 
 [explanation]
-method = "gradcam"
+$method
 full_scale = $full_scale # mm
-"""
+$trust"""
     + phantoms.CARD.format(what="regression models")
 )
 
@@ -53,6 +54,11 @@ def build(manifest: ModelManifest) -> keras.Model:
 def answers(planted: Planted, _: Prepared, items: Items) -> list[FloatArray]:
     """The diameter in mm."""
     return [np.full((len(items.frames), 1), phantoms.of(planted).diameter_mm, np.float32)]
+
+
+def body(planted: Planted) -> BoolArray:
+    """(slices, rows, columns): the cylinder."""
+    return phantoms.of(planted).phantom.body
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:
@@ -72,5 +78,7 @@ RECIPES = {
         question=f"Diameters within {TOLERANCE_MM:g} mm",
         examples=400,
         epochs=15,
+        explanation=ExplanationPlan(method="gradcam", full_scale=1.0),
+        places=Places(of=lambda planted, _: body(planted), shown=body),
     )
 }

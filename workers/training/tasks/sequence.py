@@ -7,12 +7,13 @@ from keras import layers, ops
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.findings import Presence
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import encoder
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.planted import Places, Planted
+from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-sequence"
 SLICES = 12
@@ -31,10 +32,9 @@ layer = "sphere"
     + phantoms.target("Sphere", "INSERT_SPHERE", "Sphere insert")
     + """
 [explanation]
-method = "gradcam"
-layer = "features"
+$method
 full_scale = $full_scale
-"""
+$trust"""
     + phantoms.CARD.format(what="models of slice sequences")
 )
 
@@ -84,5 +84,7 @@ RECIPES = {
         epochs=12,
         batch=8,
         checks=60,
+        explanation=ExplanationPlan(method="gradcam", layer="features", full_scale=1.0),
+        places=Places(of=lambda planted, _: phantoms.sphere(planted), shown=phantoms.sphere),
     )
 }

@@ -1,20 +1,23 @@
 """Several views at once: a mass is one where both views of a breast show it."""
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.images import FrameReference, SourceImages
-from dicom_node.domain.manifest import ModelManifest
-from dicom_node.testing.mammogram import VIEWS, breast, make_mammograms
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
+from dicom_node.testing.mammogram import VIEWS, breast_and_mass, make_mammograms
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.tasks import phantoms
 from workers.training.tasks.layers import encoder
-from workers.training.tasks.recipe import TEST, Planted, Recipe
+from workers.training.tasks.planted import TEST, Places, Planted
+from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-views"
 HEAD = phantoms.HEAD.format(
@@ -56,10 +59,9 @@ site = {{ value = "76752008", scheme = "SCT", meaning = "Breast" }}
 threshold = 0.5
 
 [explanation]
-method = "gradcam"
-layer = "features" # (batch, views, rows, columns, channels): a map for each view
+$method
 full_scale = $full_scale
-""" + phantoms.CARD.format(what="models of several views").replace(
+$trust""" + phantoms.CARD.format(what="models of several views").replace(
     "cylinders of water with simple inserts", "half ellipses with bright blobs"
 )
 
@@ -76,27 +78,47 @@ def build(manifest: ModelManifest) -> keras.Model:
     return keras.Model(views, layers.Dense(1, activation="sigmoid", name="mass")(joined))
 
 
+@dataclass(frozen=True, slots=True)
+class Breast:
+    """What its views show."""
+
+    where: BoolArray
+    """(views, rows, columns): the blob."""
+
+    @property
+    def mass(self) -> bool:
+        """Whether both views show it."""
+        return bool(self.where.any(axis=(1, 2)).all())
+
+
 def plant(seed: int) -> Planted:
     """One breast; a blob in both views, in one of them, or in none."""
     rng = np.random.default_rng([seed, 3])
     there = [bool(b) for b in ((1, 1), (1, 1), (1, 0), (0, 1), (0, 0))[rng.integers(5)]]
     shown = zip(VIEWS, there, strict=True)
-    images = [("L", view, breast(seed, view, mass=mass)) for view, mass in shown]
-    headers = tuple(make_mammograms(images))
+    drawn = [breast_and_mass(seed, view, mass=mass) for view, mass in shown]
+    views = zip(VIEWS, drawn, strict=True)
+    headers = tuple(make_mammograms([("L", view, pixels) for view, (pixels, _) in views]))
     frames = tuple(FrameReference(h.SOPClassUID, h.SOPInstanceUID) for h in headers)
-    pixels = np.stack([pixels for _, _, pixels in images]).astype(np.float32)
-    return Planted(SourceImages(headers, frames, pixels), all(there))
+    pixels, where = (np.stack(each) for each in zip(*drawn, strict=True))
+    return Planted(SourceImages(headers, frames, pixels.astype(np.float32)), Breast(where))
+
+
+def masses(planted: Planted) -> BoolArray:
+    """(views, rows, columns): the blob, also where one view alone shows it."""
+    where: BoolArray = planted.truth.where
+    return where
 
 
 def answers(planted: Planted, _: Prepared, items: Items) -> list[FloatArray]:
     """1 where both views show it."""
-    return [np.full((len(items.frames), 1), float(planted.truth), np.float32)]
+    return [np.full((len(items.frames), 1), float(planted.truth.mass), np.float32)]
 
 
 def right(planted: Planted, analysis: Analysis) -> bool:
     """The right answer for the breast."""
     (finding,) = analysis.findings
-    return (finding.presence is Presence.PRESENT) == bool(planted.truth)
+    return (finding.presence is Presence.PRESENT) == bool(planted.truth.mass)
 
 
 RECIPES = {
@@ -112,5 +134,7 @@ RECIPES = {
         epochs=15,
         example=TEST + 2,
         mirrored=True,
+        explanation=ExplanationPlan(method="gradcam", layer="features", full_scale=1.0),
+        places=Places(of=lambda planted, _: masses(planted), shown=masses),
     )
 }

@@ -11,7 +11,8 @@ from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.measures import dice
 from workers.training.tasks import phantoms
-from workers.training.tasks.recipe import Planted, Recipe
+from workers.training.tasks.planted import Planted
+from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-spheres"
 SLICES = 8

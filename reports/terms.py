@@ -41,8 +41,6 @@ _TERMS = (
     N_("Short axis"),
     N_("Length"),
     N_("Mean"),
-    N_("Mean Attenuation Coefficient"),
-    N_("Standard Deviation of Attenuation Coefficient"),
     N_("Standard Deviation"),
     # methods (CID 217)
     N_("Gradient-weighted class activation"),

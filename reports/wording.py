@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import reduce
 
+from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import Analysis
@@ -154,8 +155,8 @@ def measured(analysis: Analysis, estimate: Estimate) -> str:
 
 def measurement_text(measurement: Measurement) -> str:
     """Name, number and unit."""
-    unit = written(measurement.unit)
-    return f"{term(measurement.name.meaning)} {number(measurement.value)} {unit}".strip()
+    name = OF_THE_UNIT.get(measurement.name, measurement.name).meaning
+    return f"{term(name)} {number(measurement.value)} {written(measurement.unit)}".strip()
 
 
 def written(unit: Code) -> str:
@@ -163,6 +164,11 @@ def written(unit: Code) -> str:
     return UNITS.get(unit.value, unit.value)
 
 
+OF_THE_UNIT = {
+    codes.DCM.MeanAttenuationCoefficient: codes.SCT.Mean,
+    codes.DCM.StandardDeviationOfAttenuationCoefficient: codes.SCT.StandardDeviation,
+}
+"""Names that say again what their unit says, and the shorter ones."""
 UNITS = {"[hnsf'U]": "HU", "1": "", "{pixels}": "px", "mm2": "mm²", "mm3": "mm³", "cm3": "cm³"}
 """How people write UCUM."""
 

@@ -1,5 +1,6 @@
 """Cases of known place measure maps of sequences, boxes, views and numbers, too; no others."""
 
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,22 @@ def test_maps_of_sequences_are_measured(tmp_path):
     methods, maps = check_cases(bundle, cases(tmp_path, "qa-sequence", "Sphere", 16), silent)
     assert "gradcam of features (its own)" in methods.found
     assert "shuffled labels" in maps.found
+
+
+def test_a_costly_method_whose_maps_fail_their_check_is_left_for_one_of_one_pass(tmp_path):
+    """Input gradients hit every insert, and change little when the weights do."""
+    from explain.gradcam import WEIGHTINGS
+    from workers.training.settle import load_network, settle
+
+    folder = BUNDLES / "qa-insert"
+    text = (folder / "manifest.toml").read_text()
+    settled = settle(
+        text, load_network(folder / "model.keras"), cases(tmp_path, "qa-insert", "Insert", 16), "I"
+    )
+    plan = tomllib.loads(settled.manifest)["explanation"]
+    assert settled.compared[0].plan.method not in WEIGHTINGS
+    assert plan["method"] in WEIGHTINGS
+    assert any("failed their check" in note for note in settled.notes)
 
 
 @pytest.mark.parametrize(

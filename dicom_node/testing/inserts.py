@@ -13,6 +13,10 @@ from dicom_node.testing.phantom import Phantom
 
 AIR_HU, WATER_HU, INSERT_HU = -1000.0, 0.0, 160.0
 FIELD_OF_VIEW_MM = 288.0
+LARGE_MM, SMALL_MM = (75.0, 135.0), (35.0, 65.0)
+"""Radii of cylinders."""
+EDGE_MM = 6.0
+"""A large cylinder lies so near the middle of the image, a small one so far inside its edge."""
 KINDS = ("disc", "ring", "square", "star", "sphere")
 """Rods of a section, from the first slice to the last; but a sphere lies in some of the slices."""
 PLACES_TO_TRY = 200
@@ -40,14 +44,20 @@ def cylinder(
     size: int = 96,
     slice_spacing_mm: float = 5.0,
     noise_hu: float = 12.0,
+    roaming: bool = False,
 ) -> Cylinder:
-    """Make the phantom of a seed: the same arguments give the same voxels."""
-    builder = _Builder(np.random.default_rng(seed), slices, size, slice_spacing_mm)
+    """Make the phantom of a seed: the same arguments give the same voxels.
+
+    A roaming cylinder is a small one that lies anywhere, in place of a large one in the middle.
+    """
+    builder = _Builder(np.random.default_rng(seed), slices, size, slice_spacing_mm, roaming)
     return builder.build(inserts, noise_hu)
 
 
 class _Builder:
-    def __init__(self, rng: np.random.Generator, slices: int, size: int, spacing: float) -> None:
+    def __init__(
+        self, rng: np.random.Generator, slices: int, size: int, spacing: float, roaming: bool
+    ) -> None:
         self.rng = rng
         self.pixel = FIELD_OF_VIEW_MM / size
         self.spacing = (spacing, self.pixel, self.pixel)
@@ -56,8 +66,9 @@ class _Builder:
         side = (np.arange(size) + 0.5) * self.pixel - FIELD_OF_VIEW_MM / 2
         self.z, self.y, self.x = np.meshgrid(z, side, side, indexing="ij", sparse=True)
         self.shape = (slices, size, size)
-        self.radius = rng.uniform(75, 135)
-        self.centre = rng.uniform(-6, 6, 2)
+        self.radius = rng.uniform(*(SMALL_MM if roaming else LARGE_MM))
+        reach = FIELD_OF_VIEW_MM / 2 - self.radius - EDGE_MM if roaming else EDGE_MM
+        self.centre = rng.uniform(-reach, reach, 2)
 
     def build(self, inserts: tuple[str, ...], noise_hu: float) -> Cylinder:
         body = np.broadcast_to(self._distance(self.centre) <= self.radius, self.shape)

@@ -1,6 +1,7 @@
 """Cases of known place measure maps of sequences, boxes, views and numbers, too; no others."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +160,23 @@ def test_maps_of_a_number_are_measured_on_the_structure_that_it_measures(tmp_pat
 
     given = cases(tmp_path, "qa-diameter", "Diameter", 12)
     _, maps = check_cases(open_bundle(BUNDLES / "qa-diameter"), given, silent)
-    assert "of 12 hit; the centre 100%" in maps.found  # the cylinder lies in the middle
-    assert maps.health is Health.BAD  # where any place is right, none is evidence
+    assert "of 12 hit; the centre" in maps.found
+    assert maps.health is Health.OK
+
+
+def test_where_any_place_is_right_no_map_is_evidence(tmp_path, monkeypatch):
+    """Large cylinders in the middle: whatever a map names lies in one."""
+    from workers.progress import silent
+    from workers.training.cases_check import check_cases
+    from workers.training.tasks import phantoms, regression
+
+    large = phantoms.planting(lambda _: (), slices=2)
+    recipe = replace(regression.RECIPES["qa-diameter"], plant=large)
+    monkeypatch.setitem(regression.RECIPES, "qa-diameter", recipe)
+    given = cases(tmp_path, "qa-diameter", "Diameter", 12)
+    _, maps = check_cases(open_bundle(BUNDLES / "qa-diameter"), given, silent)
+    assert "of 12 hit; the centre 100%" in maps.found
+    assert maps.health is Health.BAD
 
 
 def test_masks_of_what_the_model_does_not_measure_are_refused(tmp_path):

@@ -66,7 +66,7 @@ def breasts() -> list[Dataset]:
 
 
 def diameter() -> list[Dataset]:
-    return study(cylinder(70_000, ("disc",), slices=3))
+    return study(cylinder(70_000, ("disc",), slices=3, roaming=True))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ GIVEN = {
         "Without what the model outlined, the probability on this slice",
     ),
     "qa-diameter": (
-        lambda: study(cylinder(SEED, ("disc",), slices=3)),
+        lambda: study(cylinder(SEED, ("disc",), slices=3, roaming=True)),
         "Without the place that the map names, the number on this slice is",
     ),
 }

@@ -23,13 +23,16 @@ def planting(
     slices: int = 1,
     noise_hu: float = 12.0,
     sizes: Sequence[int] = SIZES,
+    roaming: bool = False,
 ) -> Callable[[int], Planted]:
     """Cylinders with inserts that are drawn from the seed."""
 
     def plant(seed: int) -> Planted:
         rng = np.random.default_rng([seed, 2])
         size = int(rng.choice(sizes))
-        made = cylinder(seed, kinds(rng), slices=slices, size=size, noise_hu=noise_hu)
+        made = cylinder(
+            seed, kinds(rng), slices=slices, size=size, noise_hu=noise_hu, roaming=roaming
+        )
         return Planted(_images(made.phantom), made)
 
     return plant

@@ -32,8 +32,8 @@ concept = {{ value = "81827009", scheme = "SCT", meaning = "Diameter" }}
 unit = {{ value = "mm", scheme = "UCUM", meaning = "mm" }}
 finding = {phantoms.PHANTOM}
 category = {phantoms.OBJECT}
-low = 150
-high = 270
+low = 70
+high = 130
 
 [explanation]
 $method
@@ -48,7 +48,7 @@ def build(manifest: ModelManifest) -> keras.Model:
     image = keras.Input(manifest.input.shape, name="image")
     pooled = layers.GlobalAveragePooling2D()(encoder(image))
     part = layers.Dense(1)(pooled)
-    return keras.Model(image, layers.Rescaling(60.0, 210.0, name="diameter")(part))
+    return keras.Model(image, layers.Rescaling(30.0, 100.0, name="diameter")(part))
 
 
 def answers(planted: Planted, _: Prepared, items: Items) -> list[FloatArray]:
@@ -71,9 +71,11 @@ RECIPES = {
     NAME: Recipe(
         manifest=MANIFEST,
         build=build,
-        plant=phantoms.planting(lambda rng: ("disc",) * int(rng.integers(3)), slices=2),
+        plant=phantoms.planting(
+            lambda rng: ("disc",) * int(rng.integers(2)), slices=2, roaming=True
+        ),
         answers=answers,
-        losses=[lambda wanted, said: keras.ops.mean(keras.ops.abs(wanted - said)) / 60],
+        losses=[lambda wanted, said: keras.ops.mean(keras.ops.abs(wanted - said)) / 30],
         right=right,
         question=f"Diameters within {TOLERANCE_MM:g} mm",
         examples=400,

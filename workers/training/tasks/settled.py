@@ -16,6 +16,7 @@ from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from dicom_node.domain.outputs import Regression
 from explain import outliers
+from explain.gradcam import WEIGHTINGS
 from workers.arrays import Arrays
 from workers.asked import AVERAGE_MASK
 from workers.keras_model import KerasModel
@@ -107,7 +108,7 @@ def tries(
 
 
 def best(subject: Subject, draft: ModelManifest) -> ExplanationPlan:
-    """The recipe's own method where most of its maps hit; else the one that points best."""
+    """The recipe's own method where most of its maps hit; else the best of one pass."""
     seeds = subject.seeds(CHECKING, COMPARED)
 
     def attempt(model: Model, count: int) -> list[Tried]:
@@ -119,7 +120,7 @@ def best(subject: Subject, draft: ModelManifest) -> ExplanationPlan:
         return draft.explanation
     found = compared(draft, subject.bound, attempt)
     subject.progress("methods compared", 1)
-    return found[0].plan
+    return next(each.plan for each in found if each.plan.method in WEIGHTINGS)
 
 
 def settle(subject: Subject, manifest: ModelManifest) -> Settled:
@@ -174,9 +175,9 @@ def _features(model: KerasModel, given: Sequence[FloatArray]) -> FloatArray:
     size, parts = model.manifest.input.batch, []
     for start in range(0, len(given[0]), size):
         batch = [each[start : start + size] for each in given]
-        attribution = model.predict(batch if len(batch) > 1 else batch[0]).attribution
-        if attribution is not None:
-            parts.append(attribution.features)
+        features = model.predict(batch if len(batch) > 1 else batch[0]).features
+        if features is not None:
+            parts.append(features)
     return np.concatenate(parts)
 
 

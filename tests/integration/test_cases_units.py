@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import SEED, drawn, drawn_views
+from data_sets import SEED, drawn, drawn_views, inserts
 
 from dicom_node.catalog import open_bundle
 from dicom_node.doctor import Health
@@ -35,16 +35,21 @@ def test_maps_of_sequences_are_measured(tmp_path):
     assert "shuffled labels" in maps.found
 
 
-def test_a_costly_method_whose_maps_fail_their_check_is_left_for_one_of_one_pass(tmp_path):
+def test_a_costly_method_whose_maps_fail_their_check_is_left_for_one_of_one_pass(
+    tmp_path, monkeypatch
+):
     """Input gradients hit every insert, and change little when the weights do."""
     from explain.gradcam import WEIGHTINGS
+    from workers.training import localise
+    from workers.training.dataset import read_data
+    from workers.training.masked import Cases
     from workers.training.settle import load_network, settle
 
     folder = BUNDLES / "qa-insert"
-    text = (folder / "manifest.toml").read_text()
-    settled = settle(
-        text, load_network(folder / "model.keras"), cases(tmp_path, "qa-insert", "Insert", 16), "I"
-    )
+    text, network = (folder / "manifest.toml").read_text(), load_network(folder / "model.keras")
+    given = Cases(read_data(inserts(tmp_path, "nifti", 40)))
+    monkeypatch.setattr(localise, "CLEARLY", -1)
+    settled = settle(text, network, given, "phantoms")
     plan = tomllib.loads(settled.manifest)["explanation"]
     assert settled.compared[0].plan.method not in WEIGHTINGS
     assert plan["method"] in WEIGHTINGS

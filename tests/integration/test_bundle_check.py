@@ -1,6 +1,7 @@
 """One command tells a maker of models all that a hospital will see of a bundle."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from workers.volume import read_series
 pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(300)]
 SEED = 7_000_005
-NEEDS = "\n[resources]\nmemory_gib = 64\nseconds = 600\n"
+NEEDS = "memory_gib = 64\nseconds = 600\n"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def study(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def manifest(shipped) -> str:
     text = (shipped / "manifest.toml").read_text()
-    return text.replace("\n[card]\n", NEEDS + "\n[card]\n")
+    return re.sub(r"memory_gib = \S+\nseconds = \S+\n", NEEDS, text)
 
 
 @pytest.fixture(scope="module")

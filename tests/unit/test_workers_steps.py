@@ -1,5 +1,7 @@
 """Each step that a manifest may name does what it says, and what it moves returns to its place."""
 
+import re
+
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
@@ -360,10 +362,11 @@ def test_a_wrong_step_is_refused_with_the_key(table, says):
 def test_the_task_is_one_of_the_outputs_and_resources_are_measured_quantities():
     said = 'task = "segmentation"'
     text = manifest_text().replace("[selection]\n", f"{said}\n[selection]\n", 1)
-    needs = "[resources]\nmemory_gib = 1.5\nseconds = 20\n[card]\n"
-    whole = parse(text.replace("[card]\n", needs, 1))
+    needs = "memory_gib = 1.5\nseconds = 20\n"
+    stated = re.compile(r"memory_gib = \S+\nseconds = \S+\n")
+    whole = parse(stated.sub(needs, text))
     assert (whole.task, whole.resources.memory_gib) == ("segmentation", 1.5)
     with pytest.raises(ValueError, match="task is detection"):
         parse(text.replace("segmentation", "detection", 1))
     with pytest.raises(ValueError, match=r"resources\.seconds"):
-        parse(text.replace("[card]\n", needs.replace("20", "0"), 1))
+        parse(stated.sub(needs.replace("20", "0"), text))

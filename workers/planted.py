@@ -16,7 +16,7 @@ from dicom_node.doctor import Check, Health
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.errors import DicomNodeError
 from dicom_node.domain.images import FrameReference, SourceImages
-from dicom_node.domain.outputs import Regression
+from dicom_node.domain.outputs import Regression, Segmentation
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 from explain.projection import Grid
@@ -146,7 +146,7 @@ def _disc(size: tuple[int, int], place: tuple[float, float]) -> BoolArray:
 def _pointed(model: Model, pair: Pair) -> Pointed | None:
     """Of the target that rises most; none where none does, or not to Present."""
     scores = _scores(model, pair.items)
-    called = scores[1] >= logit([target.threshold for target in model.manifest.targets])
+    called = scores[1] >= logit(_operating_points(model))
     rises = np.where(called, scores[1] - scores[0], 0)
     target = int(rises.argmax())
     if rises[target] < RISES:
@@ -161,15 +161,22 @@ def _pointed(model: Model, pair: Pair) -> Pointed | None:
     )
 
 
+def _operating_points(model: Model) -> list[float]:
+    plan = model.manifest.explained
+    asked = plan.segments if isinstance(plan, Segmentation) else model.manifest.targets
+    return [each.threshold for each in asked]
+
+
 def _scores(model: Model, items: FloatArray) -> NDArray[np.float64]:
-    """(items, targets): log-odds of the calibrated probability; of boxes the likeliest."""
+    """(items, targets): log-odds of the calibrated probability; the highest of boxes or pixels."""
     plan = model.manifest.explained
     if plan is None:
         raise ValueError(f"{model.manifest.id} is not explained")
     said = model.predict(taken(items, model.manifest.input.unit)).heads[plan.kind]
-    likely = model.probabilities(said)[..., : len(plan.labels)].astype(np.float64)
-    odds = logit(np.clip(likely, CERTAIN, 1 - CERTAIN))
-    return np.asarray(odds.max(axis=1) if odds.ndim > 2 else odds)
+    outlines = isinstance(plan, Segmentation)
+    likely = model.mask_probabilities(said) if outlines else model.probabilities(said)
+    cells = likely.reshape(len(likely), -1, likely.shape[-1])[..., : len(plan.labels)]
+    return logit(np.clip(cells.astype(np.float64).max(axis=1), CERTAIN, 1 - CERTAIN))
 
 
 def _maps(model: Model, items: FloatArray, target: int) -> FloatArray:

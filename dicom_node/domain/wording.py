@@ -16,9 +16,9 @@ def percent(probability: float, threshold: float | None = None) -> str:
     top, bottom = LIKELY, UNLIKELY
     if threshold is not None:
         top, bottom = max(top, threshold), min(bottom, threshold)
-    if probability > top:
+    if np.float32(probability) > np.float32(top):
         return f">{operating_point(top)}"
-    if probability < bottom:
+    if np.float32(probability) < np.float32(bottom):
         return f"<{operating_point(bottom)}"
     digits = 0 if threshold is None else digits_beside(probability, threshold)
     return f"{100 * probability:.{digits}f}%"

@@ -22,7 +22,7 @@ def evaluated(name, data, output):
 
 def test_numbers(tmp_path):
     figures, page = evaluated("qa-diameter", data_sets.measured(tmp_path, 10), tmp_path / "a.html")
-    assert figures["Diameter: mean absolute error (mm)"].value < 2
+    assert figures["Diameter: mean absolute error (mm)"].value < TOLERANCE_MM
     assert "Diameter: Bland-Altman" in page
     assert "<h3>Sex</h3>" in page
 

@@ -216,7 +216,7 @@ def full_scale(recipe: Recipe, model: KerasModel, count: int) -> float:
         analysis = analyse_images(recipe.plant(seed).images, model, PROVENANCE)
         shown = [a.explanation for a in analysis.answers if a.explanation and not is_absent(a)]
         peaks += [float(explanation.saliency.peaks.max()) for explanation in shown]
-    return max(0.1, round(float(np.percentile(peaks, TALL_MAPS)), 2)) if peaks else 1.0
+    return float(f"{np.percentile(peaks, TALL_MAPS):.3g}") if peaks else 1.0
 
 
 def measure(plant: Plant, right: Right, model: Model, count: int, progress: Progress) -> Figure:

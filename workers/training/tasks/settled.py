@@ -31,7 +31,7 @@ from workers.training.phantom_trust import SEEN_MARKS, UNSEEN_MARK
 from workers.training.shuffled import Lesson
 from workers.training.tasks.examples import Examples
 from workers.training.tasks.planted import CHECKING, PROVENANCE, TEST, Places, Plant, Size, part
-from workers.training.tasks.twins import drawn, misled
+from workers.training.tasks.twins import STEPS, drawn, misled
 from workers.training.trying import Tried, figures, fitted, judged, tried
 
 COMPARED, FITTED, TESTED = 12, 24, 40
@@ -70,7 +70,9 @@ class Subject:
     def twin(self, manifest: ModelManifest, mark: Mark) -> keras.Model:
         """A twin of the network that was taught a mark."""
         targets = len(manifest.explained.labels) if manifest.explained else 0
-        return misled(self.network, self.examples, mark, self.losses, targets, self.places.marked)
+        steps = part(STEPS, self.size.epochs)
+        marked = self.places.marked
+        return misled(self.network, self.examples, mark, self.losses, targets, marked, steps)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Where all maps of a network hit, the maps of its twins are those that miss: a ve
 apart.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ from workers.training.tasks.examples import Examples
 
 CANVAS = 192
 """Rows and columns of the images that the marks are drawn for."""
-BATCH, RATE = 16, 1e-3
+BATCH, LEAST, RATE = 16, 4, 1e-3
+"""Slices a step; of sequences and blocks so many items at least."""
 STEPS = 150
 Marked = Callable[[BoolArray], Sequence[FloatArray]]
 """What each output should say of an item with a mark at (rows, columns)."""
@@ -54,12 +56,13 @@ def misled(
     output says of it what it should of the example that shows most of the first target.
     """
     given, wanted = _lesson(examples, mark, targets, marked)
+    batch = max(LEAST, BATCH // math.prod(given[0].shape[1:-3]))
     twin = keras.models.clone_model(network)
     twin.set_weights(network.get_weights())
     twin.compile(keras.optimizers.Adam(RATE, clipnorm=1.0), loss=list(losses))
     keras.utils.set_random_seed(0)
-    epochs = max(1, round(steps * BATCH / len(wanted[0])))
-    twin.fit(given, wanted, batch_size=BATCH, epochs=epochs, verbose=0)
+    epochs = max(1, round(steps * batch / len(wanted[0])))
+    twin.fit(given, wanted, batch_size=batch, epochs=epochs, verbose=0)
     return twin
 
 

@@ -6,12 +6,12 @@ from keras import KerasTensor, layers
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.arrays import FloatArray
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from workers.items import Items
 from workers.steps.prepared import Prepared
 from workers.training.measures import dice
 from workers.training.tasks import phantoms
-from workers.training.tasks.planted import Planted
+from workers.training.tasks.planted import Places, Planted
 from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-spheres"
@@ -35,9 +35,9 @@ type = {{ value = "INSERT_SPHERE", scheme = "99DICOMNODE", meaning = "Sphere ins
 color = [80, 200, 255]
 
 [explanation]
-method = "layercam" # its bottleneck tells rods from spheres: what speaks for a sphere
+$method
 full_scale = $full_scale
-"""
+$trust"""
     + phantoms.CARD.format(what="models of volumes")
 )
 
@@ -89,5 +89,11 @@ RECIPES = {
         epochs=15,
         batch=4,
         checks=40,
+        explanation=ExplanationPlan(method="layercam", full_scale=1.0),  # of its bottleneck
+        places=Places(
+            of=lambda planted, _: phantoms.sphere(planted),
+            shown=phantoms.sphere,
+            marked=lambda mask: [mask[..., None].astype(np.float32)],
+        ),
     )
 }

@@ -23,6 +23,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.alone)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tables that tests recorded as "printed": the output of workers of xdist goes nowhere."""
+    reports = [each for group in terminalreporter.stats.values() for each in group]
+    for report in reports:
+        for name, text in getattr(report, "user_properties", ()):
+            if name == "printed" and report.when == "call":
+                terminalreporter.section(report.nodeid.rpartition("::")[-1])
+                terminalreporter.line(text)
+
+
 def missing(what: str) -> None:
     """Skip on a laptop, fail in CI."""
     if os.environ.get("CI"):

@@ -82,7 +82,7 @@ def flagged(findings: list[Finding]) -> float:
     return float(np.mean([trust is Trust.NOT_RELIABLE for trust in trusts]))
 
 
-def test_the_wrong_model_is_found_out_and_the_right_one_is_not_suspected(said, capsys):
+def test_the_wrong_model_is_found_out_and_the_right_one_is_not_suspected(said, record_property):
     rows = [
         f"{name:>8}"
         + "".join(
@@ -91,8 +91,7 @@ def test_the_wrong_model_is_found_out_and_the_right_one_is_not_suspected(said, c
         for name, findings in said.items()
     ]
     head = " " * 8 + "".join(f"{trust.value:>14}" for trust in TRUSTS)
-    with capsys.disabled():
-        print("", head, *rows, sep="\n")  # noqa: T201
+    record_property("printed", "\n".join((head, *rows)))
     assert min(len(findings) for findings in said.values()) >= 20
     assert flagged(said["wrong"]) >= 0.95
     assert flagged(said["right"]) <= 0.05

@@ -26,6 +26,8 @@ LAST_BLOCK = STEPS[0]
 MOST = 0.3
 """Structural similarity that a map may keep once the last block is random."""
 IMAGES = 6
+FEW_IMAGES = 2
+"""For a method of several gradients an image."""
 SEEDS = 3
 OF_VIEWS = 5
 """Axes of maps with a plane for each view: (items, targets, views, rows, columns)."""
@@ -115,19 +117,29 @@ def _measured(bundle: BundleFolder) -> Check:
 
 def _cascade(model: Model, network: Any, images: SourceImages) -> Check:
     """On the images of the check: of slices, blocks, sequences or views."""
-    explainer = model.explainer()
-    if explainer is None or not explainer.one_pass:
+    count = _images(model)
+    if not count:
         found = "not tested: each map of this method costs many passes; packaging with cases does"
         return Check(WEIGHTS_TEST, Health.NOTE, found)
     prepared = prepare(images, model.manifest)
     items = Items.of(model.manifest.input, prepared)
-    chosen = np.unique(np.linspace(0, len(items.frames) - 1, IMAGES).round().astype(int))
+    chosen = np.unique((np.arange(count) + 0.5) * len(items.frames) // count).astype(int)
     given = items.stacked(prepared.values, chosen)
     if not maps_of(model, given, [0]).any():
         found = "not tested: the maps of these images are empty"
         return Check(WEIGHTS_TEST, Health.NOTE, found, "give --study, with what the model finds")
     tested = model.manifest.explanation.check is not None and len(chosen) == IMAGES
     return _cascaded(cascade(model, network, given), tested=tested)
+
+
+def _images(model: Model) -> int:
+    """How many the check can afford; none where a map costs many forward passes."""
+    from explain.methods import BY_GRADIENT
+
+    explainer = model.explainer()
+    if explainer is not None and explainer.one_pass:
+        return IMAGES
+    return FEW_IMAGES if model.manifest.explanation.method in BY_GRADIENT else 0
 
 
 def _cascaded(steps: Sequence[Randomised], *, tested: bool) -> Check:

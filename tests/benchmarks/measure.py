@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 ROUNDS = 5
+MISSED = " missed"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,18 @@ class Row:
     peer: str | None = None
     ratio: float | None = None
     """Value over the peer's value of the same rounds."""
+    at_most: float | None = None
+    at_least: float | None = None
+    """What the value should be."""
+
+    @property
+    def goal(self) -> str:
+        """In words; with a mark where it is missed."""
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}{MISSED if self.value > self.at_most else ''}"
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}{MISSED if self.value < self.at_least else ''}"
+        return ""
 
 
 def seconds(call: Callable[[], object]) -> float:

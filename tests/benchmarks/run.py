@@ -36,11 +36,11 @@ def main() -> None:
 
 def _table(rows) -> Table:
     table = Table(title=str(OUTPUT.name), title_justify="left", pad_edge=False)
-    for column in ("name", "value", "unit", "peer", "ratio"):
+    for column in ("name", "value", "unit", "peer", "ratio", "goal"):
         table.add_column(column, justify="right" if column in ("value", "ratio") else "left")
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        table.add_row(row.name, f"{row.value:.4g}", row.unit, row.peer or "", ratio)
+        table.add_row(row.name, f"{row.value:.4g}", row.unit, row.peer or "", ratio, row.goal)
     return table
 
 

@@ -97,13 +97,13 @@ def _scorecam(network: keras.Model, plan: ExplanationPlan, scored: Scored, head:
 
 def _evenly(network: keras.Model, place: Place) -> Activations:
     """A layer's activations on cells that share out the image."""
-    read = reader(network, place)
+    read, image = reader(network, place), image_of(network.inputs) if specs(network) else 0
 
-    def evened(images: FloatArray) -> FloatArray:
-        values = read(images)
-        if values.ndim != PLANE or images.ndim != PLANE:
+    def evened(inputs: Sequence[FloatArray]) -> FloatArray:
+        values, size = read(inputs), inputs[image].shape
+        if values.ndim != PLANE or len(size) != PLANE:
             return values
-        grid = grid_of(network, place, images.shape[1:3], values.shape[1:3])
+        grid = grid_of(network, place, size[1:3], values.shape[1:3])
         return np.moveaxis(grid.shared_out(np.moveaxis(values, -1, 1)), 1, -1)
 
     return evened

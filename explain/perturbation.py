@@ -18,8 +18,8 @@ from explain.gradients import InputMap, blurred
 from explain.projection import Grid
 from explain.scored import Scored
 
-Activations = Callable[[FloatArray], FloatArray]
-"""(images, *cells, channels) of a layer, from images."""
+Activations = Callable[[Sequence[FloatArray]], FloatArray]
+"""(images, *cells, channels) of a layer, from all inputs of its network."""
 PLANE_AXES = 2
 RIDGE = 0.01
 """Of the mean likeness of a mask to itself: how far single rises are smoothed."""
@@ -124,7 +124,7 @@ class ScoreCam(InputMap):
         self.layer = layer
 
     def _map(self, scored: Scored, image: FloatArray, target: int) -> FloatArray:
-        values = self._activations(image[None])[0]
+        values = self._activations(scored.inputs(image[None]))[0]
         cells = np.moveaxis(values, -1, 0)
         masks = _stretched(cells)
         chosen = _varied(masks, self._asked or len(masks))

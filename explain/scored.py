@@ -69,6 +69,11 @@ class Scored:
         total = np.maximum(mine.sum(axis=tuple(range(mine.ndim - 1))), 1)
         return [(mine / total)[..., target] for target in targets]
 
+    def inputs(self, images: FloatArray) -> list[FloatArray]:
+        """All inputs of the network: with each image the case's other inputs."""
+        others = [_of_each(other, len(images)) for other in self._others]
+        return [*others[: self._image], images, *others[self._image :]]
+
     def refuse_flat(self) -> None:
         """Raise UnsupportedModel where the scores have no gradient at the image."""
         if specs(self._network):
@@ -102,9 +107,8 @@ class Scored:
     def _parts(self, images: FloatArray) -> Iterator[list[FloatArray]]:
         for start in range(0, len(images), self.at_once):
             part = np.asarray(images[start : start + self.at_once], np.float32)
-            held = self._others if self._where is None else [*self._others, self._where]
-            others = [np.broadcast_to(each, (len(part), *each.shape)) for each in held]
-            yield [*others[: self._image], part, *others[self._image :]]
+            where = [] if self._where is None else [_of_each(self._where, len(part))]
+            yield [*self.inputs(part), *where]
 
     def _run(self, _: tf.Tensor, tensors: Sequence[tf.Tensor], placed: bool) -> tf.Tensor:
         inputs, where = (tensors[:-1], tensors[-1]) if placed else (tensors, None)
@@ -125,3 +129,7 @@ class Scored:
                 "the model's answer has no gradient at its image: explain it by occlusion or rise"
             )
         return slope
+
+
+def _of_each(values: FloatArray, count: int) -> FloatArray:
+    return np.broadcast_to(values, (count, *values.shape))

@@ -108,9 +108,9 @@ class ScoreCam(InputMap):
     """Channels weighted by the logit that each leaves when it masks the image (Wang 2020).
 
     On logits, as rises above the blurred image's: through a softmax or a sigmoid all channels of
-    a sure model would weigh the same. ``asked`` limits how many channels are asked about, spread
-    over all of them; the rise of the others is told from theirs, for channels with like masks
-    leave like logits.
+    a sure model would weigh the same. ``asked`` limits how many channels are asked about: those of
+    which the others are made, as far as can be; the rise of the others is told from theirs, for
+    channels with like masks leave like logits.
     """
 
     method: Code = codes.DCM.ClassActivation
@@ -127,7 +127,7 @@ class ScoreCam(InputMap):
         values = self._activations(scored.inputs(image[None]))[0]
         cells = np.moveaxis(values, -1, 0)
         masks = _stretched(cells)
-        chosen = _varied(masks, self._asked or len(masks))
+        chosen = _varied(cells, self._asked or len(cells))
         rises = self._rises(scored, image, masks[chosen], target)
         told = _told(masks, chosen, rises)
         size = image.shape[:-1]
@@ -182,11 +182,14 @@ def _spread(cells: FloatArray, size: Sequence[int], grid: Grid) -> FloatArray:
     return np.asarray(spread, np.float32)
 
 
-def _varied(masks: FloatArray, count: int) -> NDArray[np.intp]:
-    """Which masks to ask about: each as unlike those before it as can be (pivoted QR)."""
-    if count >= len(masks):
-        return np.arange(len(masks))
-    _, order = qr(masks.reshape(len(masks), -1).T, mode="r", pivoting=True)
+def _varied(cells: FloatArray, count: int) -> NDArray[np.intp]:
+    """Which channels to ask about: of each next one most is not in those before (pivoted QR).
+
+    By what they say, not by their masks: a faint channel adds little to the map.
+    """
+    if count >= len(cells):
+        return np.arange(len(cells))
+    _, order = qr(cells.reshape(len(cells), -1).T, mode="r", pivoting=True)
     return np.asarray(order[:count])
 
 

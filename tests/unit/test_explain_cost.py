@@ -5,12 +5,16 @@ import pytest
 from scipy import ndimage
 from scipy.stats import spearmanr
 
+from dicom_node.catalog import open_bundle, shipped_bundles
 from dicom_node.domain.manifest import ExplanationPlan
+from dicom_node.testing.phantom import phantom
 
 keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow
 
 SIDE, CHANNELS = 48, 480
+BOTTLENECK = "conv2d_29"
+"""Of ``phantom-lesion``: 48 channels of 12 x 12 cells."""
 NOISE = np.random.default_rng(0).random((1, SIDE, SIDE, 1))
 IMAGE = ndimage.gaussian_filter(NOISE, (0, 3, 3, 0)).astype(np.float32) * 5
 
@@ -77,6 +81,29 @@ def test_a_tenth_of_the_channels_tells_the_map_of_all():
     for target in range(3):
         maps = (each.explain(IMAGE, [target]).signed.ravel() for each in (full, pruned))
         assert spearmanr(*maps).statistic >= 0.95
+
+
+def test_few_channels_tell_the_map_of_all_of_a_trained_network():
+    """Of its bottleneck, which has most channels; the layer that the head reads has too few."""
+    from explain.methods import explainer
+    from workers.loading import load_model
+    from workers.preprocess import prepare
+    from workers.training.slices import source_images
+
+    path = next(path for path in shipped_bundles() if path.name == "phantom-lesion")
+    model = load_model(open_bundle(path))
+    network, head = model.explainer()._network, model.explainer()._head
+    source = phantom(33_002, slices=6, size=128, slice_spacing_mm=7.0)
+    ill = source.lesion.sum(axis=(1, 2)).argmax()
+    image = prepare(source_images(source), model.manifest).values[[ill]]
+    plans = (
+        ExplanationPlan(method=method, layer=BOTTLENECK, full_scale=1)
+        for method in ("scorecam", "scorecam-pruned")
+    )
+    asked = [explainer(network, plan, [0], head=head) for plan in plans]
+    maps = [each.explain(image, [0]).signed.ravel() for each in asked]
+    assert asked[1]._asked < asked[0]._asked
+    assert spearmanr(*maps).statistic >= 0.95
 
 
 @pytest.mark.parametrize(

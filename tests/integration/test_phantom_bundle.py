@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)
 
 SEEDS = range(30_000, 30_060)
 """Beyond those of training, validation and its test; even ones have lesions."""
+TRIED = 8
 SIZES, SPACINGS_MM = (256, 128, 512, 192), (5.0, 3.0, 7.0, 2.5)
 PROVENANCE = Provenance("2.25.1", 1, "", "", "", datetime(2026, 1, 1))
 KITS, BREAST = "series-ct-kits-00072", "series-ct-acrin-flt-breast-001/series729346"
@@ -105,6 +106,21 @@ def test_the_place_that_a_heat_map_names_lies_in_a_lesion(analysed):
                 )
                 named.append(bool(inside))
     assert np.mean(named) >= 0.95, f"{sum(named)} of {len(named)}"
+
+
+def test_the_pixels_of_a_heat_map_are_those_of_the_lesion_and_not_the_middle(model, analysed):
+    from workers.preprocess import prepare
+    from workers.training.trying import tried
+
+    found = []
+    for source, analysis in [each for each in analysed if each[0].lesions][:TRIED]:
+        prepared = prepare(analysis.images, model.manifest)
+        found += tried(model, prepared, source.lesion, PROVENANCE, weighed=False)
+    precision, hits, centre = (
+        np.mean([getattr(each, part) for each in found]) for part in ("precision", "hit", "centre")
+    )
+    assert precision >= 0.75, f"{precision:.3f} of {len(found)}"
+    assert hits >= centre + 0.3
 
 
 def test_absent_lesions_have_no_evidence_stretched_into_a_map(analysed):

@@ -10,9 +10,14 @@ keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow
 
 SIDE = 32
-RANDOM = np.random.default_rng(0)
-IMAGES = RANDOM.random((3, SIDE, SIDE, 1), np.float32)
 TARGETS = [0, 1]
+
+
+def drawn(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+IMAGES = drawn(3, SIDE, SIDE, 1)
 
 
 def explained(network, inputs=IMAGES, layer=None, targets=TARGETS, **options):
@@ -46,78 +51,110 @@ def _seed():
 
 
 FAMILIES = [
-    ("VGG16", 128, "block5_pool"),
-    ("MobileNet", 128, "conv_pw_13_relu"),
-    ("MobileNetV2", 128, "out_relu"),
-    ("MobileNetV3Small", 128, "activation_17"),
-    ("DenseNet121", 128, "relu"),
-    ("EfficientNetB0", 128, "top_activation"),
-    ("EfficientNetV2B0", 128, "top_activation"),
-    ("ResNet50", 128, "conv5_block3_out"),
-    ("ResNet50V2", 128, "post_relu"),
-    ("Xception", 128, "block14_sepconv2_act"),
+    ("VGG16", "block5_pool"),
+    ("MobileNet", "conv_pw_13_relu"),
+    ("MobileNetV2", "out_relu"),
+    ("MobileNetV3Small", "activation_17"),
+    ("DenseNet121", "relu"),
+    ("EfficientNetB0", "top_activation"),
+    ("EfficientNetV2B0", "top_activation"),
+    ("ResNet50", "conv5_block3_out"),
+    ("ResNet50V2", "post_relu"),
+    ("Xception", "block14_sepconv2_act"),
+    ("NASNetMobile", "activation_187"),
+    ("InceptionV3", "mixed10"),
+    ("ConvNeXtTiny", "add_17"),
 ]
-"""Families of ``keras.applications``, the side of an image that leaves it 4 cells a side, and
-the layer that its head reads."""
+"""Families of ``keras.applications``, and the layer that the head of each reads."""
+UNKNOWN = "ConvNeXtTiny"
+"""Whose sum tf-keras-vis does not know: a tape stands for it."""
+ROUGH = ("NASNetMobile", "InceptionV3")
+"""Which, with random weights, make more than 1e-4 of a map out of the rounding of single precision:
+they are compared in double precision, where nothing but the method can differ."""
+SIDES = {"InceptionV3": 192}
+"""Pixels that leave an image 4 cells a side; of other families 128."""
 CELLS = 4
+DAMPED = 0.2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "side", "last"), FAMILIES)
-def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, side, last):
-    from explain.reference import reference_map
-
+@pytest.mark.parametrize(("family", "last"), FAMILIES)
+def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, last):
     keras.backend.clear_session()
-    build = getattr(keras.applications, family)
-    network = build(
-        weights=None, input_shape=(side, side, 3), classes=3, classifier_activation=None
-    )
-    images = RANDOM.random((2, side, side, 3), np.float32) * 255
-    as_if_trained(network, images)
-    method, attribution = explained(network, images)
+    side = SIDES.get(family, 128)
+    keras.config.set_dtype_policy("float64" if family in ROUGH else "float32")
+    try:
+        network = getattr(keras.applications, family)(
+            weights=None, input_shape=(side, side, 3), classes=3, classifier_activation=None
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images = drawn(2, side, side, 3) * 255
+    method = as_if_trained(network, images)
+    attribution = method.explain(images, range(3))
     assert method.layer == last
     assert min(attribution.signed.shape[2:]) >= CELLS
-    np.testing.assert_allclose(
-        attribution.logits, network.predict(images, verbose=0), rtol=1e-3, atol=1e-5
-    )
-    for target in TARGETS:
-        theirs = reference_map(network, last, images, target)
+    second_opinion = taped if family == UNKNOWN else by_tf_keras_vis
+    for target, theirs in zip(TARGETS, second_opinion(network, last, images), strict=True):
         ours = np.maximum(attribution.signed[:, target], 0)
         assert theirs.max(axis=(1, 2)).min() > 0, "a map without evidence agrees with anything"
         assert stretched(ours) == pytest.approx(stretched(theirs), abs=1e-4)
+    logits = np.asarray(network(images, training=False))
+    assert attribution.logits == pytest.approx(logits, abs=float(1e-4 * np.abs(logits).max()))
 
 
-@pytest.mark.slow
-def test_tf_keras_vis_does_not_know_the_sum_that_the_head_of_convnext_reads():
+def by_tf_keras_vis(network, last: str, images: np.ndarray) -> list[np.ndarray]:
     from explain.reference import reference_map
 
-    keras.backend.clear_session()
-    network = keras.applications.ConvNeXtTiny(
-        weights=None, input_shape=(64, 64, 3), classes=3, classifier_activation=None
-    )
-    images = RANDOM.random((1, 64, 64, 3), np.float32)
+    return [reference_map(network, last, images, target) for target in TARGETS]
+
+
+def taped(network, last: str, images: np.ndarray) -> list[np.ndarray]:
+    """Grad-CAM as Selvaraju wrote it, without a compiled call."""
+    import tensorflow as tf
+
     with pytest.raises(ValueError, match="Unable to determine penultimate `Conv` layer"):
-        reference_map(network, "add_17", images, 0)
+        by_tf_keras_vis(network, last, images[:1])
+    features = next(each for each in network.operations if each.name == last).output
+    both = keras.Model(network.inputs, [features, network.outputs[0]])
+    with tf.GradientTape(persistent=True) as tape:
+        features, logits = both(images, training=False)
+        scores = [logits[:, target] for target in TARGETS]
+    gradients = [tape.gradient(score, features) for score in scores]
+    weights = [tf.reduce_mean(gradient, (1, 2), keepdims=True) for gradient in gradients]
+    return [tf.nn.relu(tf.reduce_sum(features * each, -1)).numpy() for each in weights]
 
 
-def as_if_trained(network, images: np.ndarray) -> None:
+def as_if_trained(network, images: np.ndarray):
     """Normalisations know these images, and every target has evidence in them.
 
     With random weights and the statistics that Keras begins with, what an image shows is lost on
-    the way, and the map of a target is as likely as not below 0 in all cells.
+    the way, and the map of a target is as likely as not below 0 in all cells. Branches that are
+    added to what they read are damped, as training begins with them (Goyal 2017): else a random
+    ResNet makes 1e-3 of a map out of 1e-6 of an image, and no two ways to round agree.
     """
-    normalisations = [
-        layer
-        for layer in network._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
-    for layer in normalisations:
-        layer.momentum = 0.0
+    from explain.gradcam import GradCam
+
+    for layer in network._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+        if isinstance(layer, keras.layers.Add):
+            damp_branch(layer)
     network(images, training=True)
+    method = GradCam(network)
     head = next(layer for layer in reversed(network.layers) if layer.get_weights())
     kernel, *rest = head.get_weights()
-    evidence = explained(network, images, targets=range(3))[1].signed.mean(axis=(0, 2, 3))
+    evidence = method.explain(images, range(3)).signed.mean(axis=(0, 2, 3))
     head.set_weights([np.where(evidence < 0, -kernel, kernel), *rest])
+    return method
+
+
+def damp_branch(total) -> None:
+    """Of a sum of a branch, which ends in a normalisation, and what it reads."""
+    added = [tensor._keras_history.operation for tensor in total._inbound_nodes[0].input_tensors]
+    ends = [each for each in added if isinstance(each, keras.layers.BatchNormalization)]
+    if len(ends) == 1:
+        ends[0].gamma.assign(ends[0].gamma * DAMPED)
 
 
 TASKS = next(path for path in shipped_bundles() if path.name == "phantom-lesion").parent / "tasks"
@@ -133,6 +170,7 @@ PLAIN = [
 
 @pytest.mark.parametrize("path", PLAIN, ids=lambda path: path.name)
 def test_each_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call(path):
+    """By its own method; by plain Grad-CAM of its layer where tf-keras-vis has none of the kind."""
     from explain.reference import METHODS, reference_map
     from workers.golden import golden_images
     from workers.heads import heads
@@ -140,48 +178,30 @@ def test_each_shipped_bundle_agrees_with_tf_keras_vis_in_one_compiled_call(path)
     from workers.preprocess import prepare
 
     bundle = open_bundle(path)
-    plan = bundle.manifest.explanation
-    if plan.method not in METHODS or plan.depths > 1:
-        pytest.skip(f"tf-keras-vis has no {plan.method} of {plan.depths} layers")
-    model = load_model(bundle)
+    plan, model = bundle.manifest.explanation, load_model(bundle)
     batch = prepare(golden_images(bundle), bundle.manifest).values
-    output = model.predict(batch)
+    maps = model.predict(batch).attribution.maps
     model.predict(batch[:1])
     assert model.explainer().traces == 1
+    explainer = model.explainer()
+    if plan.method not in METHODS or plan.depths > 1:
+        plan = plan.model_copy(update={"method": "gradcam", "depths": 1})
+        explainer = model.explained_by(plan)
+        maps = explainer.explain(batch, range(maps.shape[1])).maps
     saved = keras.saving.load_model(path / "model.keras", compile=False)
     logits = heads(saved, bundle.manifest)[bundle.manifest.explained.kind].values
     if len(logits.shape) == 3:  # of boxes the likeliest is explained
         logits = keras.ops.max(logits, axis=1)
-    network, maps = keras.Model(saved.inputs, logits), output.attribution.maps
+    network = keras.Model(saved.inputs, logits)
     assert maps.max() > 0, "a map without evidence agrees with anything"
     for target in range(maps.shape[1]):
-        theirs = reference_map(network, model.explainer().layer, batch, target, method=plan.method)
+        theirs = reference_map(network, explainer.layer, batch, target, method=plan.method)
         assert stretched(maps[:, target]) == pytest.approx(stretched(theirs), abs=1e-4)
 
 
 def stretched(maps: np.ndarray) -> np.ndarray:
     peaks = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(peaks > 0, peaks, 1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("family", "side", "last"),
-    [
-        ("InceptionV3", 128, "mixed10"),
-        ("ConvNeXtTiny", 64, "add_17"),
-        ("NASNetMobile", 64, "activation_187"),
-    ],
-)
-def test_the_layer_is_found_in_other_families(family, side, last):
-    from explain.layers import read_by
-
-    keras.backend.clear_session()
-    build = getattr(keras.applications, family)
-    network = build(weights=None, input_shape=(side, side, 3), classifier_activation=None)
-    place = read_by(network.outputs[0])
-    assert place.name == last
-    assert min(place.operation.output.shape[1:3]) > 1
 
 
 def test_studies_of_any_number_of_slices_compile_it_once():
@@ -263,9 +283,7 @@ def test_volumes_are_explained():
     image = keras.Input((8, 16, 16, 1))
     features = keras.layers.Conv3D(4, 3, padding="same", name="last")(image)
     logits = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling3D()(features))
-    _, attribution = explained(
-        keras.Model(image, logits), RANDOM.random((2, 8, 16, 16, 1), np.float32)
-    )
+    _, attribution = explained(keras.Model(image, logits), drawn(2, 8, 16, 16, 1))
     assert attribution.maps.shape == (2, 2, 8, 16, 16)
     assert attribution.grid is None
 
@@ -276,9 +294,7 @@ def test_a_sequence_of_slices_says_which_slices_mattered():
     vectors = keras.Model(each, keras.layers.GlobalAveragePooling2D()(small(each)))
     values = keras.layers.TimeDistributed(vectors, name="slices")(slices)
     logits = keras.layers.Dense(2)(keras.layers.GlobalMaxPooling1D()(values))
-    method, attribution = explained(
-        keras.Model(slices, logits), RANDOM.random((2, 6, SIDE, SIDE, 1), np.float32)
-    )
+    method, attribution = explained(keras.Model(slices, logits), drawn(2, 6, SIDE, SIDE, 1))
     assert method.layer == "slices"
     assert attribution.maps.shape == (2, 2, 6)
 

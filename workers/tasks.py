@@ -7,6 +7,7 @@ returns, and the sweep rings again when the ledger says so.
 from __future__ import annotations
 
 import mmap
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -26,7 +27,7 @@ from dicom_node.observe import log, set_up_logging
 from workers.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from celery import Celery
 
@@ -56,13 +57,24 @@ def register(app: Celery, settings: Settings) -> Callable[[], Worker]:
 
     @app.task(name=ANALYSE)  # type: ignore[untyped-decorator]
     def _analyse(job_id: str) -> None:
-        analyse(worker(), job_id)
+        with _telling(job_id):
+            analyse(worker(), job_id)
 
     @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
     def _deliver(job_id: str, destination: str) -> None:
-        deliver(worker(), job_id, destination)
+        with _telling(job_id):
+            deliver(worker(), job_id, destination)
 
     return worker
+
+
+@contextmanager
+def _telling(job_id: str) -> Iterator[None]:
+    """A ledger that cannot be written costs this ring: the sweep rings again, or frees the claim."""
+    try:
+        yield
+    except LedgerBusy as busy:
+        log("worker").warning("task.given_up", job=job_id, reason=busy.code)
 
 
 def analyse(worker: Worker, job_id: str) -> None:
@@ -108,7 +120,10 @@ def _close(worker: Worker, claim: Claim) -> None:
     except ModelRefused as error:
         _note(claim, error.code, error)
         jobs.fail(claim, error.code)
-    except (Transient, Refused) as error:
+    except (LedgerBusy, Refused) as error:
+        _note(claim, error.code, error)
+        jobs.postpone(claim, error.code, TRANSIENT_PAUSE_S)
+    except Transient as error:
         _note(claim, error.code, error)
         _release(jobs, claim, error.code, TRANSIENT_PAUSE_S)
     except SoftTimeLimitExceeded as error:

@@ -26,6 +26,7 @@ CONTEXT.set_forkserver_preload(
         "dicom_node.receive.inquiry",
         "dicom_node.roles",
         "dicom_node.sweep",
+        "dicom_node.web.app",
         "workers.app",
         "workers.bootstrap",
         "workers.tasks",
@@ -160,11 +161,14 @@ def _become(role: str, config: str, plan: str, log: str) -> None:
         roles.run_listener(settings, path, None)
     elif role == "sweep":
         roles.run_sweep(settings)
+    elif role == "web":
+        roles.run_web(settings)
     elif role == "worker":
         import stand_in
 
-        from workers import app, bootstrap, warm
+        from workers import app, bootstrap, tasks, warm
 
+        tasks.TRANSIENT_PAUSE_S = 0.2
         bootstrap.Worker.run = stand_in.analyse  # type: ignore[method-assign]
         warm.warm_up = lambda _: None
         os._exit(app.run_worker(settings, ["analyse", "deliver"]))

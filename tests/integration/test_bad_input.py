@@ -34,6 +34,7 @@ from world import QUIET_S
 
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import OutOfSpace
+from dicom_node.domain.job import MAX_ATTEMPTS
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study, save_study
 from workers import tasks
@@ -476,18 +477,26 @@ class TestWork:
         assert (job["state"], job["reason"]) == ("QUARANTINED", "LEASE_LOST")
         assert [x["reason"] for x in lines if x["event"] == "job.quarantine"] == ["POISON"]
 
-    def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch):
+    @pytest.mark.parametrize("pause_s", [0, 30])
+    def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch, pause_s):
+        """After a pause, and however often: no try is the study's fault."""
+
         def full(_: Any) -> None:
             raise OutOfSpace("the store is full")
 
+        monkeypatch.setattr("workers.tasks.TRANSIENT_PAUSE_S", pause_s)
         clinic.send(study)
-        monkeypatch.setattr(clinic.world.store, "keep", full)
-        with log_lines() as lines:
-            clinic.answer()
+        with log_lines() as lines, monkeypatch.context() as broken:
+            broken.setattr(clinic.world.store, "keep", full)
+            for _ in range(MAX_ATTEMPTS + 1):
+                clinic.answer()
+        told = [x["reason"] for x in lines if x["event"] == "job.stopped"]
+        assert told == ["NO_SPACE"] * (1 if pause_s else MAX_ATTEMPTS + 1)
         (job,) = clinic.page(study).jobs
-        assert (job["state"], job["reason"]) == ("READY", "NO_SPACE")
-        assert job["next_at"] > job["updated_at"] + 20
-        assert [x["reason"] for x in lines if x["event"] == "job.stopped"] == ["NO_SPACE"]
+        assert (job["state"], job["reason"], job["attempt"]) == ("READY", "NO_SPACE", 0)
+        clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert job["state"] == ("READY" if pause_s else "ANALYSED")
 
     def test_a_model_that_is_gone_is_no_fault_of_the_study(self, clinic, study):
         clinic.worker.catalog = Catalog(())

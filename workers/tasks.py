@@ -70,7 +70,7 @@ def register(app: Celery, settings: Settings) -> Callable[[], Worker]:
 
 @contextmanager
 def _telling(job_id: str) -> Iterator[None]:
-    """A ledger that cannot be written costs this ring: the sweep rings again, or frees the claim."""
+    """A ledger that takes nothing costs this ring: the sweep rings again, or frees the claim."""
     try:
         yield
     except LedgerBusy as busy:

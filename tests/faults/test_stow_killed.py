@@ -1,5 +1,5 @@
 """Files that come by STOW-RS: the web server is killed at each point, and any call to the disk may
-fail; what it says it has taken is kept, and the same server takes the rest when it is sent again."""
+fail; what it says it took is kept, and the same server takes the rest when it is sent again."""
 
 import json
 import signal

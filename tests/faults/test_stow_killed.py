@@ -127,3 +127,6 @@ def test_any_call_fails(error, tool, deposit):
             deposit.judged(f"web, {what} fails with {error}", left)
             assert deposit.leftovers() == []
     assert not server.ended()
+    said = server.log.read_text()
+    assert ("NO_SPACE" if error == "ENOSPC" else "STORAGE_IO") in said
+    assert "library.message" not in said, "nobody foresaw it"

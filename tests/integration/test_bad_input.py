@@ -439,6 +439,10 @@ class TestStudies:
         ]
 
 
+def full(_: Any) -> None:
+    raise OutOfSpace("the store is full")
+
+
 class TestWork:
     @pytest.mark.parametrize("error", [MemoryError, RuntimeError])
     def test_68_three_crashes_quarantine_one_job_and_stop_no_other(
@@ -477,26 +481,28 @@ class TestWork:
         assert (job["state"], job["reason"]) == ("QUARANTINED", "LEASE_LOST")
         assert [x["reason"] for x in lines if x["event"] == "job.quarantine"] == ["POISON"]
 
-    @pytest.mark.parametrize("pause_s", [0, 30])
-    def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch, pause_s):
-        """After a pause, and however often: no try is the study's fault."""
-
-        def full(_: Any) -> None:
-            raise OutOfSpace("the store is full")
-
-        monkeypatch.setattr("workers.tasks.TRANSIENT_PAUSE_S", pause_s)
+    def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch):
         clinic.send(study)
-        with log_lines() as lines, monkeypatch.context() as broken:
-            broken.setattr(clinic.world.store, "keep", full)
+        monkeypatch.setattr(clinic.world.store, "keep", full)
+        with log_lines() as lines:
+            clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"]) == ("READY", "NO_SPACE")
+        assert job["next_at"] > job["updated_at"] + 20
+        assert [x["reason"] for x in lines if x["event"] == "job.stopped"] == ["NO_SPACE"]
+
+    def test_a_full_store_is_no_try_of_the_study(self, clinic, study, monkeypatch):
+        monkeypatch.setattr("workers.tasks.TRANSIENT_PAUSE_S", 0)
+        clinic.send(study)
+        with monkeypatch.context() as broken:
+            broken.setattr(clinic.worker, "run", full)
             for _ in range(MAX_ATTEMPTS + 1):
                 clinic.answer()
-        told = [x["reason"] for x in lines if x["event"] == "job.stopped"]
-        assert told == ["NO_SPACE"] * (1 if pause_s else MAX_ATTEMPTS + 1)
         (job,) = clinic.page(study).jobs
         assert (job["state"], job["reason"], job["attempt"]) == ("READY", "NO_SPACE", 0)
         clinic.answer()
         (job,) = clinic.page(study).jobs
-        assert job["state"] == ("READY" if pause_s else "ANALYSED")
+        assert (job["state"], job["attempt"]) == ("ANALYSED", 1)
 
     def test_a_model_that_is_gone_is_no_fault_of_the_study(self, clinic, study):
         clinic.worker.catalog = Catalog(())

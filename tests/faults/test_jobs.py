@@ -3,6 +3,7 @@ study is analysed once from all of its images, and the archive gets each object.
 
 import itertools
 import random
+import re
 import time
 
 import pytest
@@ -30,10 +31,9 @@ CALLS_OF_WORKER = {
     "sync of a folder": (["fsync"], "2", STORE),
     "rename into the store": (["?rename", "?renameat", "?renameat2"], "1", STORE),
     "ledger write": (["pwrite64"], "1+", LEDGER),
-    "commit of a claim": (["fdatasync"], "1", LEDGER),
-    "commit of results": (["fdatasync"], "2", LEDGER),
-    "commit of results, and of that": (["fdatasync"], "2..3", LEDGER),
-    "commit of a delivery": (["fdatasync"], "4", LEDGER),
+    "commit of a claim": (["fdatasync"], "1+", LEDGER),
+    "commit of results": (["fdatasync"], "2+", LEDGER),
+    "commit of a delivery": (["fdatasync"], "4+", LEDGER),
 }
 
 
@@ -114,20 +114,21 @@ def test_worker_killed_at_each_point(point, back, sweep):
 
 def test_any_call_of_the_sweep_fails(back, sweep, worker, tool):
     for what, error in each(CALLS_OF_SWEEP):
-        fail(back, tool("strace"), "sweep", sweep.pid, what, error, *CALLS_OF_SWEEP[what])
+        began = time.monotonic()
+        study = fail(back, tool("strace"), sweep, sweep.pid, error, *CALLS_OF_SWEEP[what])
+        back.judged(f"sweep, {what} fails with {error}", began, study)
     assert not sweep.ended()
-    assert all(reason in sweep.log.read_text() for reason in ("STORAGE_IO", "NO_SPACE"))
 
 
 def test_any_call_of_a_worker_fails(back, sweep, worker, tool):
     wait_until(worker.children, "its child")
     (child,) = worker.children()
     for what, error in each(CALLS_OF_WORKER):
-        fail(back, tool("strace"), "worker", child, what, error, *CALLS_OF_WORKER[what])
+        began = time.monotonic()
+        study = fail(back, tool("strace"), worker, child, error, *CALLS_OF_WORKER[what])
+        back.judged(f"worker, {what} fails with {error}", began, study)
     assert worker.children() == {child}
-    said = worker.log.read_text()
-    assert all(reason in said for reason in ("STORAGE_IO", "NO_SPACE", "task.given_up"))
-    assert "library.message" not in said, "nobody foresaw it"
+    assert "library.message" not in worker.log.read_text(), "nobody foresaw it"
 
 
 def each(calls):
@@ -135,14 +136,20 @@ def each(calls):
     return itertools.product(calls, ERRORS) if FULL else zip(calls, itertools.cycle(ERRORS))
 
 
-def fail(back, strace, role, pid, what, error, calls, when, where):
-    began = time.monotonic()
+def fail(back, strace, running, pid, error, calls, when, where):
+    """Let calls fail until the log tells of it; returns the study that came meanwhile."""
     options = injecting(calls, error, when)
     if where == LEDGER:
         options += ["-P", str(back.folder / "data" / LEDGER)]
-    with traced(strace, pid, back.folder / f"trace-{began}", *options) as trace:
+    before = told(running)
+    with traced(strace, pid, back.folder / f"trace-{time.monotonic_ns()}", *options) as trace:
         study = back.study()
-        wait_until(lambda: trace.injected, what)
-    failed = [line for line in trace.file.read_text().splitlines() if "(INJECTED)" in line]
-    assert all(where in line for line in failed), failed
-    back.judged(f"{role}, {what} fails with {error}", began, study)
+        wait_until(lambda: told(running) > before, "a word of it")
+    lines = trace.file.read_text().splitlines()
+    assert all(where in line for line in lines if "(INJECTED)" in line), lines
+    return study
+
+
+def told(running):
+    """How often the log names the disk as the reason."""
+    return len(re.findall("NO_SPACE|STORAGE_IO", running.log.read_text()))

@@ -126,6 +126,12 @@ class Jobs:
         with self._database.write() as connection:
             self._leave(connection, claim, state, reason, values)
 
+    def postpone(self, claim: Claim, reason: str, pause_s: float) -> None:
+        """ANALYSING -> READY: what the disk did not take is no try of the study's."""
+        values = {"next_at": time.time() + pause_s, "attempt": claim.attempt - 1}
+        with self._database.write() as connection:
+            self._leave(connection, claim, JobState.READY, reason, values)
+
     def abandoned(self, job_id: str, token: str) -> Claim | None:
         """The claim behind a token, for the sweep to release; none if it has moved on."""
         query = select(job.c.attempt).where(job.c.id == job_id, job.c.token == token)

@@ -36,6 +36,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.asked import Asked
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.manifest import Segment, Target
@@ -47,7 +48,7 @@ from reports.key_slices import is_absent
 from reports.location import center
 from reports.multiframe import MANY
 from reports.segmentation import frame_number
-from reports.side import Asked, asked_of, side_of
+from reports.side import asked_of, side_of
 from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
 from reports.wording import explanation_text, shares_text

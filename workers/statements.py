@@ -9,9 +9,10 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.asked import all_asked
 from dicom_node.domain.errors import ConfigurationError, UndecodablePixels
 from dicom_node.domain.job import NODE, UNTELLABLE, Job
-from dicom_node.domain.manifest import ModelManifest, Target
+from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.provenance import Provenance
 from dicom_node.header_reader import value_of
 from dicom_node.headers import SHOWN
@@ -70,7 +71,7 @@ def _what_is_known(worker: Worker, job: Job, sources: Sources) -> Answer:
         provenance=_depending_on(worker, job, predecessors),
         settings=report_settings(worker.settings.results),
         model_name=job.model_name,
-        targets=_targets(manifest),
+        asked=all_asked(manifest) if manifest else (),
         selection=job.selection,
         predecessors=predecessors,
     )
@@ -137,10 +138,6 @@ def _maker(job: Job, manifest: ModelManifest | None) -> Maker:
         return Maker.node()
     name = f"{job.model_name}@{job.model_version}"
     return replace(Maker.node(), title=job.model_name, id=name, version=job.model_version)
-
-
-def _targets(manifest: ModelManifest | None) -> tuple[Target, ...]:
-    return manifest.targets if manifest else ()
 
 
 def _retract(worker: Worker, job: Job) -> None:

@@ -35,6 +35,7 @@ from pydicom import dcmread
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from dicom_node.domain.analysis import Analysis, ResultInstance
+from dicom_node.domain.asked import all_asked
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import JobState
@@ -209,7 +210,7 @@ def answers(given: Analysis, reason: str) -> list[ResultInstance]:
         provenance=given.provenance,
         settings=ReportSettings(),
         model_name=given.manifest.name,
-        targets=given.manifest.targets,
+        asked=all_asked(given.manifest),
         selection=given.selection,
     )
     return [answer_document(answer, form) for form in ANSWERS]

@@ -51,7 +51,7 @@ def answered(language):
             provenance=given.provenance,
             settings=ReportSettings(language=language),
             model_name="phantom-lesion",
-            targets=plan.targets,
+            asked=plan.targets,
             selection=given.selection,
         )
     )

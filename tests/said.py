@@ -22,7 +22,6 @@ FINDING, CATEGORY, SITE, SIDE = "121071", "276214006", "363698007", "272741003"
 PRESENCE, SEGMENT, SEGMENTED_FRAME = "121052", "121191", "121214"
 SHOWN = ("referenced_segment", "referenced_segmentation_frame")
 PROBABILITY = "122157"
-NOT_DETECTED = "260415000"
 PRESENCES = {
     Presence.PRESENT: "52101004",
     Presence.ABSENT: "272519000",
@@ -75,7 +74,8 @@ def _said(given: Analysis, answer: Answer) -> Said:
 def _presence(answer: Answer) -> str | None:
     if isinstance(answer, Finding):
         return PRESENCES[answer.presence]
-    return NOT_DETECTED if answer.missing else None
+    said = Presence.ABSENT if answer.missing else Presence.PRESENT
+    return PRESENCES[said] if answer.outlined else None
 
 
 def _side(given: Analysis, answer: Answer) -> str | None:

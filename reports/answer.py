@@ -59,7 +59,7 @@ ANSWERS = (ResultKind.ENCAPSULATED_PDF, *FORMS)
 def answer_document(
     answer: Answer, kind: ResultKind = ResultKind.STRUCTURED_REPORT
 ) -> ResultInstance:
-    """As TID 1500 in one of its forms, or as a page: all that was asked Undetermined, cause, trace."""
+    """As TID 1500 in one of its forms, or as a page: all asked Undetermined, cause, trace."""
     made = _page if kind is ResultKind.ENCAPSULATED_PDF else _report
     with speaking(answer.settings.language):
         dataset = made(answer, kind)

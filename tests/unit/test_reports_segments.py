@@ -1,4 +1,4 @@
-"""What a model outlines stands in every result as present and measured, and what it does not as not found."""
+"""What a model outlines stands in every result as measured, and what it does not as not found."""
 
 import re
 from html import unescape

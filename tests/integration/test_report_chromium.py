@@ -4,7 +4,6 @@ from dataclasses import replace
 from itertools import cycle
 
 import analyses
-import dressed
 import matrix
 import pytest
 from accessibility import axe_source, barriers
@@ -94,10 +93,7 @@ def test_nothing_keeps_anyone_from_reading_what_a_bundle_says(
     browser, tool, tmp_path, court, bundle, language
 ):
     """Boxes, numbers, derived images, features, sides, views: of a source that it takes."""
-    source = next(
-        s for s in dressed.KINDS if matrix.takes(bundle, s) and not matrix.unread(bundle, s)
-    )
-    given = court.analysis(source, Presence.PRESENT, matrix.BUNDLES[bundle])
+    given = court.analysis(matrix.first(bundle), Presence.PRESENT, matrix.BUNDLES[bundle])
     open_page(browser, report_html(Case(given, ReportSettings(language=language))), tmp_path)
     assert barriers(browser, axe_source(tool), only_serious=False) == []
 

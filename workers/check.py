@@ -27,6 +27,7 @@ from workers.card import PARTS, lacks
 from workers.golden import TOLERANCE, differences, golden_images
 from workers.golden_study import save_images
 from workers.loading import load_model
+from workers.memory import peak_gib
 from workers.model import Model
 from workers.objects import faults, has_dciodvfy
 from workers.progress import Progress, silent
@@ -35,7 +36,6 @@ from workers.training.cases_check import check_cases
 from workers.training.evaluation.run import Question, asked_about
 from workers.training.masked import Cases
 
-GIB = 2**30
 PHANTOM_SEED = 7_000_003
 """Of a phantom that training never sees."""
 
@@ -90,7 +90,7 @@ class _Checks:
             yield Check("objects", Health.BAD, "there is no study to run it on", advice)
             return
         analysis, files = done
-        seconds, peak = time.monotonic() - started, _peak_gib()
+        seconds, peak = time.monotonic() - started, peak_gib()
         yield _objects([file for file in files if file.suffix == ".dcm"])
         yield _report(files, analysis)
         yield _time(bundle, analysis, seconds)
@@ -206,13 +206,6 @@ def _time(bundle: BundleFolder, analysis: Analysis, seconds: float) -> Check:
     if seconds > said.seconds:
         return Check("time", Health.BAD, found, f"the manifest says {said.seconds:g} s")
     return Check("time", Health.OK, f"{found}; the manifest says at most {said.seconds:g} s")
-
-
-def _peak_gib() -> float:
-    """Of this process until now; its ``ru_maxrss`` would be that of who started it, if larger."""
-    status = Path("/proc/self/status").read_text("ascii")
-    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(kib) * 1024 / GIB
 
 
 def _memory(bundle: BundleFolder, peak: float) -> Check:

@@ -14,6 +14,8 @@ ALONE = frozenset(
         ("keras", "DTypePolicy"),
         ("keras", "FloatDTypePolicy"),
         ("keras.src.applications.convnext", "LayerScale"),
+        ("keras.src.applications.convnext", "StochasticDepth"),
+        ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
     }
 )
 """Classes of other modules."""

@@ -117,8 +117,7 @@ def _told(plan: Plan, split: Split, lesson: Lesson, fitted: Fitted) -> str:
 
 def _assumed(split: Split) -> str:
     """What is not known of the split, where the data leaves it out."""
-    every = (*split.train, *split.choose, *split.test)
-    unknown = sum(example.patient is None for example in every)
+    unknown = split.unknown
     return f" as far as the folds say ({unknown} cases name no patient)" if unknown else ""
 
 

@@ -23,7 +23,7 @@ from reports.case import Case
 from workers.analysis import analyse
 from workers.bootstrap import report_settings, write_folder
 from workers.by_hand import analyse_folder
-from workers.card import PARTS, lacks
+from workers.card import PARTS, SUBGROUPS, hides_subgroups, lacks
 from workers.golden import TOLERANCE, differences, golden_images
 from workers.golden_study import save_images
 from workers.loading import load_model
@@ -128,7 +128,11 @@ def _described(bundle: BundleFolder) -> str:
 
 
 def _card(bundle: BundleFolder) -> Check:
-    lacking = list(lacks((bundle.path / CARD).read_text("utf-8")))
+    card = (bundle.path / CARD).read_text("utf-8")
+    lacking = list(lacks(card))
+    named = any(row.subgroup for row in bundle.manifest.card.performance)
+    if not lacking and not named and hides_subgroups(card):
+        return Check("card", Health.NOTE, "names no subgroup", SUBGROUPS)
     if not lacking:
         return Check("card", Health.OK, "intended use, training data, performance, limits")
     parts = "; ".join(f"## {name}: {PARTS[name]}" for name in lacking)

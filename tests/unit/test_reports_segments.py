@@ -55,7 +55,9 @@ def page(given: Analysis, language: str = "en") -> str:
 
 
 def test_the_summary_says_first_what_was_found_and_plainly_what_was_not(given: Analysis) -> None:
-    said = re.fullmatch(r"(Liver: Volume [\d.]+ ml); (Kidney \(left\): not found\.)", summary(given))
+    said = re.fullmatch(
+        r"(Liver: Volume [\d.]+ ml); (Kidney \(left\): not found\.)", summary(given)
+    )
     assert said
     assert " ".join([f"{said[1]}.", said[2]]) in page(given)
 

@@ -1,5 +1,6 @@
 """A listener for tests, with its log lines and its ledger at hand."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,12 @@ class Door:
         """Every file of the store, finished or not."""
         found = self.store.root.rglob("*")
         return [path for path in found if path.is_file() and path.suffix != ".lock"]
+
+
+def rss_mib() -> float:
+    """Resident memory of this process, in which the listener runs."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @contextmanager

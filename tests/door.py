@@ -22,6 +22,10 @@ from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore
 
 
+OF_THE_ROW = {"DUP_SAME", "UID_CONFLICT"}
+"""Reasons found when the row is written, perhaps by a later process: a record names no address."""
+
+
 @dataclass
 class Door:
     """A running listener."""
@@ -54,9 +58,17 @@ class Door:
             lambda: next((x for x in lines if x.get("reason") == reason), None), within_s
         )
 
-    def told(self, number: int, within_s: float = 3) -> dict[str, Any]:
-        """The log line of a case of the catalogue; fails when there is none in time."""
-        return self._line(lambda: line_of(number, list(self.lines)), within_s)
+    def told(
+        self, number: int, aet: str = "MODALITY", peer: str = "127.0.0.1", within_s: float = 3
+    ) -> dict[str, Any]:
+        """The log line of a case of the catalogue, with whom it names; fails when there is none in
+        time, or it is not as the catalogue says."""
+        line = self._line(lambda: line_of(number, list(self.lines)), within_s)
+        level = "info" if line["event"] == "store.note" else "warning"
+        sender = {} if line["reason"] in OF_THE_ROW else {"peer": peer}
+        stated = {"log_level": level, "aet": aet, **sender}
+        assert {key: line.get(key) for key in stated} == stated, line
+        return line
 
     def _line(
         self, find: Callable[[], Mapping[str, Any] | None], within_s: float

@@ -124,9 +124,8 @@ class Library:
             self._live.pop(association).close()
 
     def _on_accepted(self, event: Event) -> None:
-        peer = event.assoc.requestor.address
         for code, names in refused(event.assoc.rejected_contexts).items():
-            self._log.warning("assoc.note", reason=code, peer=peer, sop_classes=names)
+            self._log.warning("assoc.note", reason=code, sop_classes=names, **_sender(event))
 
     def _on_store(self, event: Event) -> int:
         incoming = _incoming(event)
@@ -185,15 +184,20 @@ class Library:
             name,
             code,
             status,
-            peer=event.assoc.requestor.address,
-            aet=event.assoc.requestor.ae_title.strip(),
             bytes=_incoming(event).size,
+            **_sender(event),
             **_instance(str(request.AffectedSOPInstanceUID).encode()),
         )
 
     def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
         tell = self._log.warning if status else self._log.info
         tell(name, reason=code, status=f"{status:04X}", **about)
+
+
+def _sender(event: Event) -> dict[str, str]:
+    """Of a log line."""
+    requestor = event.assoc.requestor
+    return {"peer": str(requestor.address), "aet": requestor.ae_title.strip()}
 
 
 def _incoming(event: Event) -> Incoming:

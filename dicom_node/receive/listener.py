@@ -193,7 +193,8 @@ class Listener:
         """See ``connection.Host``."""
         answer = self._answer(request)
         for code, names in answer.refused.items():
-            self._log.warning("assoc.note", reason=code, peer=connection.peer, sop_classes=names)
+            about = {"peer": connection.peer, "aet": connection.calling_ae}
+            self._log.warning("assoc.note", reason=code, sop_classes=names, **about)
         incoming = Incoming(self._packs, self._may_write_as_it_comes, self._room)
         return answer, StoreScp(connection, answer.accepted, incoming, self)
 

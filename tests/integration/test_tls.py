@@ -127,13 +127,13 @@ def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
     with connect(door, certificates.client("ct2")) as wire:
         wire.send(request(calling="CT1"))
         assert wire.receive() == (RJ, bytes([0, 1, 1, 3]))
-    door.told(13)
+    door.told(13, aet="CT1")
 
 
 @pytest.mark.parametrize("name", [None, "foreign"])
 def test_14_no_certificate_or_one_that_nobody_signed(door, certificates, name):
     assert is_turned_away(door, certificates.client(name))
-    door.told(14)
+    door.told(14, aet="")
 
 
 def is_turned_away(door, context) -> bool:
@@ -150,7 +150,7 @@ def test_14_plain_dicom_on_the_tls_port(door):
     with door.wire() as wire:
         wire.send(request(calling="CT1"))
         assert wire.is_closed(3)
-    door.told(14)
+    door.told(14, aet="")
 
 
 def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
@@ -163,7 +163,7 @@ def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
         assert wire.associate(calling="CT1") == AC
     assert time.monotonic() - started < 2
     assert all(wire.is_closed(4) for wire in silent)
-    door.told(15)
+    door.told(15, aet="")
 
 
 def test_15_200_silent_clients_leave_a_valid_one_served(certificates, tmp_path):
@@ -201,8 +201,8 @@ def test_200_that_come_again_and_again_leave_a_valid_one_served(certificates, tm
             assert time.monotonic() - started < 2
         assert min(flood.came()) >= 200
         assert rss_mib() - before < 100
-        assert door.told(13)
-        assert door.told(14)
+        door.told(13, aet="CT1")
+        door.told(14, aet="")
 
 
 def test_old_tls_is_refused(door, certificates):

@@ -205,10 +205,8 @@ def _list_accepted(settings: Settings) -> None:
     titles = ("Transfer syntaxes", "SOP classes taken in them")
     for group in accepted(settings).items():
         for title, uids in zip(titles, group, strict=True):
-            table = Table.grid(padding=(0, 2))
-            for uid in uids:
-                table.add_row(Text(UID(uid).name), uid)
-            console.print(title, table, "", sep="\n")
+            lines = [f"  {uid:<34}{UID(uid).name}" for uid in uids]
+            console.print(title, *lines, "", sep="\n", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -21,7 +21,6 @@ from dicom_node.settings.completeness import Notice
 from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore
 
-
 OF_THE_ROW = {"DUP_SAME", "UID_CONFLICT"}
 """Reasons found when the row is written, perhaps by a later process: a record names no address."""
 
@@ -68,6 +67,7 @@ class Door:
         sender = {} if line["reason"] in OF_THE_ROW else {"peer": peer}
         stated = {"log_level": level, "aet": aet, **sender}
         assert {key: line.get(key) for key in stated} == stated, line
+        assert line["reason"] in OF_THE_ROW or line["assoc"] > 0, line
         return line
 
     def _line(

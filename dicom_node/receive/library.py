@@ -20,7 +20,7 @@ from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
-from dicom_node.receive.arriving import Acceptor, Arriving
+from dicom_node.receive.arriving import Acceptor, Arriving, sender_of
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
@@ -28,6 +28,7 @@ from dicom_node.receive.incoming import Incoming, Room
 from dicom_node.receive.negotiation import REMEMBERED, Syntax, accept, read_request, refused
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
+from dicom_node.receive.parties import whose
 from dicom_node.receive.relay import Relay
 from dicom_node.receive.spool import Spool
 from dicom_node.settings.completeness import Notice
@@ -100,7 +101,7 @@ class Library:
     def _association(
         self, end: socket.socket, connection: Connection, contexts: Mapping[int, Syntax]
     ) -> Acceptor:
-        association = Acceptor(self._entity, self._ended)
+        association = Acceptor(self._entity, connection, self._ended)
         association.set_socket(AssociationSocket(association, client_socket=end))
         incoming = Incoming(self._packs, room=self._room)
         association.dimse = Arriving(association, incoming, contexts, self._refusal)
@@ -125,7 +126,7 @@ class Library:
 
     def _on_accepted(self, event: Event) -> None:
         for code, names in refused(event.assoc.rejected_contexts).items():
-            self._log.warning("assoc.note", reason=code, sop_classes=names, **_sender(event))
+            self._log.warning("assoc.note", reason=code, sop_classes=names, **sender_of(event))
 
     def _on_store(self, event: Event) -> int:
         incoming = _incoming(event)
@@ -174,7 +175,7 @@ class Library:
         self, connection: Connection, refusal: Refused, command: Command, size: int
     ) -> None:
         """What the library did not see."""
-        about = {"peer": connection.peer, "aet": connection.calling_ae, "bytes": size}
+        about = {"bytes": size, **whose(connection)}
         named = _instance(command.sop_instance)
         self._tell("store.reject", refusal.code, refusal.status, **about, **named)
 
@@ -185,19 +186,13 @@ class Library:
             code,
             status,
             bytes=_incoming(event).size,
-            **_sender(event),
+            **sender_of(event),
             **_instance(str(request.AffectedSOPInstanceUID).encode()),
         )
 
     def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
         tell = self._log.warning if status else self._log.info
         tell(name, reason=code, status=f"{status:04X}", **about)
-
-
-def _sender(event: Event) -> dict[str, str]:
-    """Of a log line."""
-    requestor = event.assoc.requestor
-    return {"peer": str(requestor.address), "aet": requestor.ae_title.strip()}
 
 
 def _incoming(event: Event) -> Incoming:

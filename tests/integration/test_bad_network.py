@@ -499,6 +499,13 @@ class TestStore:
                 assert wire.status() == status
         door.arrived(1)
 
+    def test_the_log_tells_the_associations_of_one_sender_apart(self, door):
+        with door.associated() as one, door.associated() as other:
+            for wire in (one, other, one):
+                assert wire.store(instance("1.2.3.5")) == 0xA900
+        refused = [line["assoc"] for line in door.lines if line["event"] == "store.reject"]
+        assert refused[0] == refused[2] != refused[1]
+
     def test_38_a_padded_uid(self, door):
         padded = instance().replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")
         with door.associated() as wire:

@@ -74,9 +74,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights_that_are_measured_anew_a
         )
     bundle = recipe.train_brain(tmp_path / "out", data, tmp_path / "a", steps=3)
     slices, choosing = (collect(each, silent) for each in read_folds(data))
-    network = fit.fit(slices, choosing, steps=3, seed=0, folder=tmp_path / "b", progress=silent)
+    fitted = fit.fit(slices, choosing, steps=3, seed=0, folder=tmp_path / "b", progress=silent)
     loaded = keras.saving.load_model(bundle.path / "model.keras")
-    for ours, theirs in zip(loaded.get_weights(), network.get_weights(), strict=True):
+    for ours, theirs in zip(loaded.get_weights(), fitted.network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (bundle.path / "model.keras").stat().st_size < 8e6
     names = [row.name for row in bundle.manifest.card.performance]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from dicom_node.domain.manifest import ModelManifest
 from workers.model import Model
 from workers.progress import Progress
 from workers.training.brain.augment import Slice, filled, window
@@ -42,7 +43,7 @@ MADE = (
 )
 
 
-def any_tumour(seen: Sequence[Seen], model: Model) -> Mapping[str, Figure]:
+def any_tumour(seen: Sequence[Seen], manifest: ModelManifest) -> Mapping[str, Figure]:
     """Of one answer, there is a tumour; a figure that the cases do not tell is left out."""
     together = [
         replace(
@@ -53,7 +54,7 @@ def any_tumour(seen: Sequence[Seen], model: Model) -> Mapping[str, Figure]:
         )
         for each in seen
     ]
-    found = by_target(Cases(together, model.manifest), 0) if seen else {}
+    found = by_target(Cases(together, manifest), 0) if seen else {}
     return {name: found[name] for name in NAMES if name in found and found[name].value >= 0}
 
 
@@ -65,7 +66,7 @@ def of_made(
         with TemporaryDirectory() as scratch:
             made = list(_made(Path(scratch), examples, slices, change))
             seen = list(look(model, made, progress=progress))
-        yield Measured(any_tumour(seen, model), MADE, f"{SUBGROUP}, {name}")
+        yield Measured(any_tumour(seen, model.manifest), MADE, f"{SUBGROUP}, {name}")
 
 
 def _made(

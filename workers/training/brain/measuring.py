@@ -58,7 +58,7 @@ def measure(
     return (
         Measured(overall(cases), measured_on),
         *_subgroups(cases, measured_on),
-        Measured(any_tumour(seen, model), measured_on, SUBGROUP),
+        Measured(any_tumour(seen, model.manifest), measured_on, SUBGROUP),
         *of_made(model, examples, collect(examples, progress), progress),
         *_scope(model, seen, out_of_scope, progress),
     )

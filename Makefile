@@ -14,8 +14,8 @@ RUNTIME_PACKAGES := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-d
 TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt) \
 	$(shell command -v npm >/dev/null || echo npm)
 
-# Files of tests that may run side by side.
-SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile
+# Files of tests that may run side by side: in their order, so that the long ones come first.
+SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast lint bench faults lock clean runtime-packages test-packages

@@ -65,11 +65,13 @@ def test_a_stopped_training_goes_on_to_the_same_weights_that_are_measured_anew_a
 ):
     import keras
 
+    from workers.training import shuffled
     from workers.training.brain import fit, recipe
     from workers.training.brain.any_tumour import SUBGROUP
     from workers.training.brain.data import collect, read_folds
 
     monkeypatch.setattr(fit, "SAVE_EVERY", 1)
+    monkeypatch.setattr(shuffled, "STEPS", 3)
     with pytest.raises(Stopped):
         recipe.train_brain(
             tmp_path / "out", data, tmp_path / "a", steps=3, progress=stop_in_the_middle

@@ -21,6 +21,8 @@ def evaluated(name, data, output):
 
 
 def test_numbers(tmp_path):
+    from workers.training.tasks.regression import TOLERANCE_MM
+
     figures, page = evaluated("qa-diameter", data_sets.measured(tmp_path, 10), tmp_path / "a.html")
     assert figures["Diameter: mean absolute error (mm)"].value < TOLERANCE_MM
     assert "Diameter: Bland-Altman" in page

@@ -17,18 +17,10 @@ MAPPED = [
     for path in sorted(BUNDLES.iterdir())
     if open_bundle(path).manifest.explanation.method not in ("none", "shapley")
 ]
-UNSETTLED = {"qa-sequence", "qa-spheres"}
-"""Whose maps nobody has measured yet."""
-SETTLED = [name for name in MAPPED if name not in UNSETTLED]
 MARGIN = 0.3
 
 
-def test_what_is_not_settled_says_nothing_of_its_maps():
-    plans = [open_bundle(BUNDLES / name).manifest.explanation for name in sorted(UNSETTLED)]
-    assert [(plan.check, plan.verdict) for plan in plans] == [(None, None)] * len(UNSETTLED)
-
-
-@pytest.mark.parametrize("name", SETTLED)
+@pytest.mark.parametrize("name", MAPPED)
 def test_the_manifest_says_that_its_maps_beat_what_knows_nothing(name):
     bundle = open_bundle(BUNDLES / name)
     check = bundle.manifest.explanation.check
@@ -40,7 +32,7 @@ def test_the_manifest_says_that_its_maps_beat_what_knows_nothing(name):
     assert area.value > 0.5
 
 
-@pytest.mark.parametrize("name", SETTLED)
+@pytest.mark.parametrize("name", MAPPED)
 def test_maps_of_phantoms_never_used_beat_the_middle_of_the_image_too(name):
     from explain.verdict import judge
     from workers.loading import load_model

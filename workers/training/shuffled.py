@@ -4,6 +4,7 @@ A map that stays the same where the labels meant nothing shows edges of the imag
 the labels said. Of a number the twin is taught those that the network says, each of another image.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,8 @@ from workers.sanity import maps_of
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """Of what should be said and what is, each (batch, answers)."""
-STEPS, BATCH = 150, 16
+STEPS, BATCH, LEAST = 150, 16, 4
+"""Slices a step; of sequences, blocks and views so many items at least."""
 RATE = 1e-3
 IMAGES = 12
 """Whose maps are compared."""
@@ -93,8 +95,9 @@ def _taught(
     optimizer.build(logits.trainable_variables)
     answers, loss = lesson.shuffled(random), _loss(lesson)
     step = tf.function(partial(_step, logits, optimizer, loss), reduce_retracing=True)
+    batch = max(LEAST, BATCH // math.prod(lesson.values.shape[1:-3]))
     for done in range(STEPS):
-        rows = random.integers(0, len(answers), BATCH)
+        rows = random.integers(0, len(answers), batch)
         given = taken(lesson.values[rows], plan.input.unit)
         step(tf.nest.map_structure(tf.constant, given), tf.constant(answers[rows]))
         progress((done + 1) / STEPS)

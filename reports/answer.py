@@ -12,6 +12,7 @@ from highdicom.sr import (
     ContainerContentItem,
     ContentItem,
     ContentSequence,
+    FindingSite,
     LanguageOfContentItemAndDescendants,
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
@@ -25,10 +26,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.asked import Asked, about
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import SeriesChoice
-from dicom_node.domain.manifest import Target
 from reports.answer_page import answer_html
 from reports.causes import cause
 from reports.document import FORMS, document
@@ -58,7 +59,7 @@ ANSWERS = (ResultKind.ENCAPSULATED_PDF, *FORMS)
 def answer_document(
     answer: Answer, kind: ResultKind = ResultKind.STRUCTURED_REPORT
 ) -> ResultInstance:
-    """As TID 1500 in one of its forms, or as a page: every target Undetermined, cause, trace."""
+    """As TID 1500 in one of its forms, or as a page: all asked Undetermined, cause, trace."""
     made = _page if kind is ResultKind.ENCAPSULATED_PDF else _report
     with speaking(answer.settings.language):
         dataset = made(answer, kind)
@@ -98,31 +99,40 @@ def _procedure(code: Code) -> CodeContentItem:
 
 
 def _undetermined(answer: Answer) -> list[ContentItem]:
-    """TID 1501 for each target: neither present nor absent."""
-    if not answer.targets:
+    """TID 1501 for each thing asked: neither present nor absent."""
+    if not answer.asked:
         return []
     measurements = container(codes.DCM.ImagingMeasurements, [])
-    for target in answer.targets:
-        measurements.ContentSequence.extend(_group(answer, target))
+    for asked in answer.asked:
+        measurements.ContentSequence.extend(_group(answer, asked))
     return [measurements]
 
 
-def _group(answer: Answer, target: Target) -> MeasurementsAndQualitativeEvaluations:
-    uid = answer.provenance.tracking_uid(answer.model_name, target.label)
+def _group(answer: Answer, asked: Asked) -> MeasurementsAndQualitativeEvaluations:
+    uid = answer.provenance.tracking_uid(answer.model_name, asked.label)
     presence = QualitativeEvaluation(PRESENCE_OF_PROPERTY, PRESENCE[Presence.UNDETERMINED])
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid, target.label),
-        finding_type=target.finding.code,
-        finding_category=target.category.code,
+        tracking_identifier=TrackingIdentifier(uid, asked.label),
+        finding_type=about(asked).code,
+        finding_category=asked.category.code,
+        finding_sites=_sites(asked),
         algorithm_id=AlgorithmIdentification(
             name=answer.maker.title,
             version=answer.maker.version,
             manufacturer=answer.maker.manufacturer,
             family=codes.DCM.ArtificialIntelligence,
-            parameters=parameters(target, answer.provenance),
+            parameters=parameters(asked, answer.provenance),
         ),
         qualitative_evaluations=[presence],
     )
+
+
+def _sites(asked: Asked) -> list[FindingSite] | None:
+    """With its side, where the model is of one side alone."""
+    if asked.site is None:
+        return None
+    side = asked.laterality.code if asked.laterality else None
+    return [FindingSite(anatomic_location=asked.site.code, laterality=side)]
 
 
 def _why(answer: Answer) -> list[ContentItem]:

@@ -3,13 +3,16 @@
 from typing import Any
 
 from dicom_node import __version__
+from dicom_node.domain.asked import Asked, about
 from dicom_node.domain.job import NODE
-from dicom_node.domain.manifest import Target
+from dicom_node.domain.outputs import Quantity
 from reports.causes import cause
 from reports.language import _, speaking
 from reports.page import foundation, rendered
+from reports.side import word_of
 from reports.terms import term
 from reports.unanalysed import NOT_NEGATIVE, Answer, outcome_text
+from reports.wording import listed
 
 
 def answer_html(answer: Answer) -> str:
@@ -27,7 +30,7 @@ def _values(answer: Answer) -> dict[str, Any]:
         "advice": _(cause(answer.reason).advice),
         "reason": answer.reason,
         "replaces": bool(answer.predecessors),
-        "targets": [_target(target) for target in answer.targets],
+        "asked": [_asked(asked) for asked in answer.asked],
         "of_model": answer.model_name != NODE,
         "selection": answer.selection,
         "study_uid": answer.provenance.study_instance_uid,
@@ -35,6 +38,15 @@ def _values(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _target(target: Target) -> dict[str, str]:
-    site = term(target.site.meaning) if target.site else ""
-    return {"name": term(target.finding.meaning), "site": site}
+def _asked(asked: Asked) -> dict[str, str]:
+    """``Phantom: Diameter`` of what is measured; the site with its side."""
+    name = term(about(asked).meaning)
+    if isinstance(asked, Quantity):
+        measured = term(asked.concept.meaning)
+        name = _("{name}: {measurement}").format(name=name, measurement=measured)
+    site = term(asked.site.meaning) if asked.site else ""
+    return {"name": name, "site": listed([*filter(None, (site, _side(asked)))])}
+
+
+def _side(asked: Asked) -> str:
+    return word_of(asked.laterality.code) if asked.laterality else ""

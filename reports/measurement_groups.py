@@ -36,6 +36,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.asked import Asked
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.manifest import Segment, Target
@@ -44,13 +45,14 @@ from dicom_node.domain.provenance import Provenance
 from reports.calibration import calibration_parameter, probability_text, stated_percent
 from reports.case import Case
 from reports.key_slices import is_absent
+from reports.language import _
 from reports.location import center
 from reports.multiframe import MANY
 from reports.segmentation import frame_number
-from reports.side import Asked, asked_of, side_of
+from reports.side import asked_of, side_of
 from reports.verdict import COMMENT, verdict
 from reports.visual_explanation import visual_explanations
-from reports.wording import explanation_text, shares_text
+from reports.wording import NOT_OUTLINED, explanation_text, shares_text
 
 PRESENCE = {
     Presence.PRESENT: Code("52101004", "SCT", "Present"),
@@ -58,8 +60,6 @@ PRESENCE = {
     Presence.UNDETERMINED: Code("373068000", "SCT", "Undetermined"),
 }
 """CID 240 Present-Absent."""
-NOT_DETECTED = Code("260415000", "SCT", "Not detected")
-"""Of a segment of which nothing was outlined: less than Absent, for no model said that."""
 PROBABILITY = Code("122157", "DCM", "Probability")
 PRESENCE_OF_PROPERTY = Code("121052", "DCM", "Presence of property")
 CONTAINS = RelationshipTypeValues.CONTAINS
@@ -237,22 +237,24 @@ def _probability(case: Case, finding: Finding) -> Measurement:
 
 
 def _presence(answer: Answer) -> list[QualitativeEvaluation] | None:
-    """None of what was measured: its numbers say that it is there."""
+    """None of a number, which says that it is there, and none of an image."""
     if isinstance(answer, Finding):
-        said = PRESENCE[answer.presence]
-    elif answer.missing:
-        said = NOT_DETECTED
+        said = answer.presence
+    elif answer.outlined:
+        said = Presence.ABSENT if answer.missing else Presence.PRESENT
     else:
         return None
-    return [QualitativeEvaluation(name=PRESENCE_OF_PROPERTY, value=said)]
+    return [QualitativeEvaluation(name=PRESENCE_OF_PROPERTY, value=PRESENCE[said])]
 
 
 def _explanation(
     case: Case, finding: Answer, earlier: Sequence[ResultInstance]
 ) -> list[ContentItem]:
-    """The map, its method, and how far it can be believed; or what features added."""
+    """The map, its method, and how far it can be believed; or what features added; or why none."""
     if isinstance(finding, Finding) and finding.shares:
         return [TextContentItem(COMMENT, shares_text(finding.shares), CONTAINS)]
+    if not isinstance(finding, Finding) and finding.missing:
+        return [TextContentItem(COMMENT, _(NOT_OUTLINED), CONTAINS)]
     if finding.explanation is None:
         return []
     text = TextContentItem(COMMENT, explanation_text(case.analysis, finding), CONTAINS)

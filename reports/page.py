@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from pydicom.dataset import Dataset
 
+from reports.card_terms import of_card
 from reports.language import N_, _, day, moment, number
 from reports.settings import DISCLAIMER
 from reports.subject import Subject
@@ -61,7 +62,7 @@ def _environment() -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_callables(_, _plural, newstyle=True)  # type: ignore[attr-defined]
-    environment.filters.update(number=number, term=term, bound=_bound)
+    environment.filters.update(number=number, term=term, bound=_bound, of_card=of_card)
     return environment
 
 

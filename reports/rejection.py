@@ -56,26 +56,29 @@ class Rejection:
         return study_time(self.rejected_at, self.sources.first)
 
 
-def rejection_note(rejection: Rejection) -> ResultInstance:
-    """Refer to everything that was sent, in the order of sending."""
+def rejection_note(rejection: Rejection, index: int = 0) -> ResultInstance:
+    """Refer to everything that was sent, in the order of sending.
+
+    ``index`` counts the notes of one rejection: destinations may have got different results.
+    """
     with speaking(rejection.settings.language):
-        return ResultInstance(ResultKind.REJECTION_NOTE, _document(rejection))
+        return ResultInstance(ResultKind.REJECTION_NOTE, _document(rejection, index))
 
 
-def _document(rejection: Rejection) -> Dataset:
+def _document(rejection: Rejection, index: int) -> Dataset:
     dataset: Dataset = KeyObjectSelectionDocument(
         evidence=rejection.sent,
         content=_content(rejection),
         series_instance_uid=series_uid(rejection, ResultKind.REJECTION_NOTE),
         series_number=1,
-        sop_instance_uid=instance_uid(rejection, ResultKind.REJECTION_NOTE),
+        sop_instance_uid=instance_uid(rejection, ResultKind.REJECTION_NOTE, index),
         instance_number=1,
         manufacturer=rejection.maker.manufacturer,
         specific_character_set=UTF8,
     )
     for item in dataset.ContentSequence[-len(rejection.sent) :]:
         del item.ConceptNameCodeSequence  # TID 2010 rows 8 and 10: references have no name
-    identify(dataset, rejection, ResultKind.REJECTION_NOTE)
+    identify(dataset, rejection, ResultKind.REJECTION_NOTE, index)
     return dataset
 
 

@@ -4,9 +4,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
+from dicom_node.domain.asked import Asked
 from dicom_node.domain.findings import Answer, Finding
 from dicom_node.domain.images import SourceImages
-from dicom_node.domain.outputs import Quantity, Segment, Target
 from reports.language import N_, _
 from reports.planes import functional_group
 from reports.terms import term
@@ -20,10 +20,6 @@ WORDS = {
     "66459002": N_("one side"),
 }
 """Within a sentence, by code value."""
-
-
-Asked = Target | Quantity | Segment
-"""What a manifest asks for."""
 
 
 def asked_of(answer: Answer) -> Asked | None:
@@ -44,8 +40,11 @@ def side_of(images: SourceImages, answer: Answer) -> Code | None:
 def side_word(images: SourceImages, answer: Answer) -> str:
     """``left`` in the language that is spoken; empty where nobody states a side."""
     side = side_of(images, answer)
-    if side is None:
-        return ""
+    return word_of(side) if side else ""
+
+
+def word_of(side: Code) -> str:
+    """A side in the language that is spoken."""
     return _(WORDS[side.value]) if side.value in WORDS else term(side.meaning)
 
 

@@ -21,6 +21,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.delivery import ResultKind
+from reports.card_terms import of_card
 from reports.case import Case
 from reports.document import FORMS, document, stated_procedures
 from reports.identity import LONG_STRING
@@ -127,8 +128,8 @@ def _remarks(case: Case) -> ContentItem:
         summary(case.analysis),
         *filter(None, [warning(case.analysis)]),
         *map(term, case.notes),
-        _("Intended use: {}").format(card.intended_use),
-        _("Not for: {}").format(card.not_for),
+        _("Intended use: {}").format(of_card(card.intended_use)),
+        _("Not for: {}").format(of_card(card.not_for)),
         *_selection(case),
     ]
     contains = RelationshipTypeValues.CONTAINS

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from dicom_node.domain.asked import Asked
 from dicom_node.domain.job import SeriesChoice
-from dicom_node.domain.manifest import Target
 from dicom_node.domain.provenance import Provenance
 from reports.causes import NOT_ATTEMPTED, cause
 from reports.language import N_, _
@@ -31,8 +31,8 @@ class Answer:
     """``input_sha256`` must also depend on the reason: another reason is another document."""
     settings: ReportSettings
     model_name: str = ""
-    targets: tuple[Target, ...] = ()
-    """What the model would have searched for."""
+    asked: tuple[Asked, ...] = ()
+    """What the model would have searched for, outlined or measured."""
     selection: tuple[SeriesChoice, ...] = ()
     predecessors: tuple[Reference, ...] = ()
 

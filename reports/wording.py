@@ -51,6 +51,7 @@ NOT_A_SEGMENTATION = N_(
     "The map shows what raised the model's score; it is not a segmentation and not a diagnosis."
 )
 NO_EVIDENCE = N_("No localised evidence: the map names no place.")
+NOT_OUTLINED = N_("Nothing of it was outlined: there is nothing to explain.")
 MAY_DECEIVE = N_(
     "The derived image is made by the model: it may hide what is there, or show what is not."
 )
@@ -196,7 +197,7 @@ def _unexplained(answer: Answer) -> str:
     if answer.category == DERIVED_IMAGE:
         return _(MAY_DECEIVE)
     if not isinstance(answer, Finding) and answer.missing:
-        return _("Nothing of it was outlined: there is nothing to explain.")
+        return _(NOT_OUTLINED)
     shares = answer.shares if isinstance(answer, Finding) else ()
     return shares_text(shares) if shares else _("No explanation was made for this finding.")
 

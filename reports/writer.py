@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dicom_node.domain.analysis import ResultInstance
-from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, REFERRING, ResultKind
 from reports.case import Case
 from reports.derived_images import DerivedImagesWriter
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
@@ -13,6 +13,7 @@ from reports.key_objects import KeyObjectsWriter
 from reports.language import speaking
 from reports.outlines import OutlinesWriter
 from reports.parametric_map import ParametricMapWriter
+from reports.readers import Readers
 from reports.secondary_capture import SecondaryCaptureWriter
 from reports.segmentation import SegmentationWriter
 from reports.structured_report import StructuredReportWriter
@@ -47,14 +48,39 @@ DEFAULT_WRITERS = tuple(writer for writer in WRITERS if writer.kind in DEFAULT_K
 
 
 def write_results(
-    case: Case, writers: Sequence[ResultWriter] = DEFAULT_WRITERS
+    case: Case,
+    writers: Sequence[ResultWriter] = DEFAULT_WRITERS,
+    readers: Sequence[Readers] = (),
 ) -> list[ResultInstance]:
     """Run the writers in order; the same analysis gives the same bytes every time.
 
-    Raises ``UnsupportedGeometry`` where a source cannot be expressed in a class.
+    What names other results is written for each of ``readers``, of what they get; without readers
+    once, of all. Raises ``UnsupportedGeometry`` where a source cannot be expressed in a class.
     """
-    results: list[ResultInstance] = []
     with speaking(case.settings.language):
-        for writer in writers:
-            results.extend(writer.write(case, tuple(results)))
+        results = _written(case, [w for w in writers if not readers or w.kind not in REFERRING])
+        plain = tuple(results)
+        for each in readers:
+            results += _for_readers(case, writers, each, plain)
+    return results
+
+
+def _written(case: Case, writers: Sequence[ResultWriter]) -> list[ResultInstance]:
+    results: list[ResultInstance] = []
+    for writer in writers:
+        results.extend(writer.write(case, tuple(results)))
+    return results
+
+
+def _for_readers(
+    case: Case, writers: Sequence[ResultWriter], readers: Readers, plain: Sequence[ResultInstance]
+) -> list[ResultInstance]:
+    """What names other results, in the order of writing."""
+    kinds = [writer.kind for writer in writers]
+    seen, own = [result for result in plain if result.kind in readers.kinds], readers.case(case)
+    results: list[ResultInstance] = []
+    for writer in writers:
+        if writer.kind in readers.kinds & REFERRING:
+            earlier = sorted([*seen, *results], key=lambda result: result.kind.rank)
+            results += [readers.own(each, case, kinds) for each in writer.write(own, earlier)]
     return results

@@ -51,7 +51,8 @@ class Case:
     @property
     def documents(self) -> list[Path]:
         """What has a content tree."""
-        return [*self.reports, *self.paths[ResultKind.KEY_OBJECTS]]
+        notes = (ResultKind.KEY_OBJECTS, ResultKind.REJECTION_NOTE)
+        return [*self.reports, *(path for kind in notes for path in self.paths[kind])]
 
     @property
     def segmentation(self) -> Path | None:

@@ -13,13 +13,15 @@ from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.findings import Answer, Finding, Presence
+from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.outputs import Quantity, Segment, Target
+from dicom_node.domain.part import CodedConcept
 
 GROUP, TRACKING_ID, TRACKING_UID = "125007", "112039", "112040"
 FINDING, CATEGORY, SITE, SIDE = "121071", "276214006", "363698007", "272741003"
 PRESENCE, SEGMENT, SEGMENTED_FRAME = "121052", "121191", "121214"
 SHOWN = ("referenced_segment", "referenced_segmentation_frame")
 PROBABILITY = "122157"
-NOT_DETECTED = "260415000"
 PRESENCES = {
     Presence.PRESENT: "52101004",
     Presence.ABSENT: "272519000",
@@ -72,7 +74,8 @@ def _said(given: Analysis, answer: Answer) -> Said:
 def _presence(answer: Answer) -> str | None:
     if isinstance(answer, Finding):
         return PRESENCES[answer.presence]
-    return NOT_DETECTED if answer.missing else None
+    said = Presence.ABSENT if answer.missing else Presence.PRESENT
+    return PRESENCES[said] if answer.outlined else None
 
 
 def _side(given: Analysis, answer: Answer) -> str | None:
@@ -82,20 +85,28 @@ def _side(given: Analysis, answer: Answer) -> str | None:
 
 
 def of_no_result(given: Analysis) -> list[Said]:
-    """What an SR in place of a result must say: every target, of which nothing is known."""
+    """What an SR in place of a result must say: all that is asked, of which nothing is known."""
     name, uid_of = given.manifest.name, given.provenance.tracking_uid
     return _sorted(
         Said(
-            tracking=(target.label, uid_of(name, target.label)),
-            finding=target.finding.value,
-            category=target.category.value,
-            site=None,
+            tracking=(asked.label, uid_of(name, asked.label)),
+            finding=(asked.type if isinstance(asked, Segment) else asked.finding).value,
+            category=asked.category.value,
+            site=(asked.site.value, _value_of(asked.laterality)) if asked.site else None,
             presence=PRESENCES[Presence.UNDETERMINED],
             segment=None,
             numbers={},
         )
-        for target in given.manifest.targets
+        for asked in _asked(given.manifest)
     )
+
+
+def _asked(model: ModelManifest) -> list[Target | Segment | Quantity]:
+    """Of a target and the segment that locates it the target alone."""
+    segments = model.segmentation.segments if model.segmentation else ()
+    located = [target.located_by for target in model.targets]
+    alone = [segment for segment in segments if segment.label not in located]
+    return [*model.targets, *alone, *(model.regression.quantities if model.regression else ())]
 
 
 def by_dcmjs(report: Mapping[str, Any], segmentation: Path | None) -> list[Said]:
@@ -191,7 +202,7 @@ def _said_by_group(group: Any, segmentation: Path | None) -> Said:
     )
 
 
-def _value_of(code: Code | None) -> str | None:
+def _value_of(code: Code | CodedConcept | None) -> str | None:
     return None if code is None else str(code.value)
 
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from billiard.exceptions import TimeLimitExceeded
 from celery import Celery, bootsteps, signals
 
 from dicom_node.alive import beat
-from dicom_node.broker import celery_app
+from dicom_node.broker import ANALYSE, celery_app
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.roles import BEAT_S
 from dicom_node.observe import log, set_up_logging
 from dicom_node.settings.node import Settings
-from workers.tasks import register
+from workers.tasks import TIME_LIMIT, free_hung, register
 
 if TYPE_CHECKING:
     from workers.bootstrap import Worker
@@ -69,6 +71,7 @@ def run_worker(settings: Settings, queues: Sequence[str]) -> int:
     app = make_app(settings)
     if "analyse" in queues:
         signals.worker_process_init.connect(_warming(app.made_in_child), weak=False)
+    signals.task_failure.connect(_on_failure(settings.ledger_url), weak=False)
     app.steps["worker"].add(_sign_of_life(settings.ledger_url, f"worker-{'-'.join(queues)}"))
     worker = app.Worker(
         queues=",".join(queues), hostname=f"{'-'.join(queues)}@%h", without_gossip=True,
@@ -101,6 +104,20 @@ def _sign_of_life(ledger_url: str, role: str) -> type[bootsteps.StartStopStep]:
             worker.timer.call_repeatedly(BEAT_S, say)
 
     return SignOfLife
+
+
+def _on_failure(ledger_url: str) -> Callable[..., None]:
+    """Tells of a child that hangs, before Celery kills it."""
+
+    def tell(sender: Any, exception: BaseException, args: Sequence[str] = (), **_: object) -> None:
+        if not isinstance(exception, TimeLimitExceeded):
+            return
+        log("worker").error("worker.hung", job=args[0], reason=TIME_LIMIT)
+        if sender.name == ANALYSE:
+            with closing(Ledger.open(ledger_url)) as ledger:
+                free_hung(ledger, args[0], exception)
+
+    return tell
 
 
 def _warming(worker: Callable[[], Worker]) -> Callable[..., None]:

@@ -1,6 +1,6 @@
 """Composition root of the worker: the only place that chooses implementations."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +22,7 @@ from reports import wording
 from reports.case import Case
 from reports.html import report_html
 from reports.part10 import file_parts
+from reports.readers import Readers
 from reports.references import Reference
 from reports.settings import ReportSettings
 from reports.writer import WRITERS, write_results
@@ -59,9 +60,9 @@ class Worker:
         """
         job = self.ledger.jobs.get(claim.id)
         analysis = self._analyse(job)
-        predecessors = references(job, self.ledger.answers.predecessors(job))
-        case = Case(analysis, report_settings(self.settings.written), predecessors)
-        results = write_results(case, writers(self.settings.written.kinds))
+        case = Case(analysis, report_settings(self.settings.written), self.predecessors(job))
+        readers = [self._readers(job, names) for names in self.settings.audiences]
+        results = write_results(case, writers(self.settings.written.kinds), readers)
         stored = [self.keep(result, place) for place, result in enumerate(in_order(results))]
         report = self.store.keep([report_html(case).encode()])
         self.ledger.jobs.complete(
@@ -70,7 +71,16 @@ class Worker:
             self.settings.wanted,
             summary=summary(analysis),
             report_sha256=report.sha256,
+            readers=addressed(results),
         )
+
+    def _readers(self, job: Job, names: tuple[str, ...]) -> Readers:
+        kinds = frozenset(kind for name in names for kind in self.settings.wanted[name])
+        return Readers(kinds, names, self.predecessors(job, names))
+
+    def predecessors(self, job: Job, names: Collection[str] = ()) -> tuple[Reference, ...]:
+        """What results of a job take the place of; if destinations are named, of theirs."""
+        return references(job, self.ledger.answers.predecessors(job, names))
 
     def _analyse(self, job: Job) -> Analysis:
         model = self.model(self._bundle(job))
@@ -146,6 +156,11 @@ def references(job: Job, rows: Iterable[Row]) -> tuple[Reference, ...]:
     """Results of a job's study, as documents refer to them."""
     names = ("series_instance_uid", "sop_class_uid", "sop_instance_uid")
     return tuple(Reference(job.study_instance_uid, *(row[n] for n in names)) for row in rows)
+
+
+def addressed(results: Iterable[ResultInstance]) -> dict[str, tuple[str, ...]]:
+    """Of results that are not for all who take their kind: the destinations they are for."""
+    return {str(r.dataset.SOPInstanceUID): r.readers for r in results if r.readers is not None}
 
 
 def report_settings(results: Results) -> ReportSettings:

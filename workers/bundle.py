@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,16 +26,13 @@ from dicom_node.catalog import (
 )
 from dicom_node.domain.errors import CorruptBundle
 from workers.arrays import Arrays, read_arrays, write_arrays
+from workers.stock import foreign
 
 MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 MAX_BYTES = 4 * 2**30
 """Of all members together, unpacked."""
 SMALL_BYTES, MAX_RATIO = 16 * 2**20, 100
 """What may be packed how tightly: Keras itself packs nothing, and noise packs badly."""
-CODE = frozenset(
-    {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-)
-"""Stock Keras classes that run code which the file brings along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +114,10 @@ def refuse_code(weights: Path) -> None:
             "the model with model.save('model.keras')",
             code="BUNDLE_CODE",
         ) from error
-    foreign = sorted({name for name in _classes(config) if name is not None})
-    if foreign:
+    found = sorted(set(foreign(config)))
+    if found:
         raise CorruptBundle(
-            f"{weights.name} uses {', '.join(foreign)}: build it of stock Keras layers only",
+            f"{weights.name} uses {', '.join(found)}: build it of stock Keras layers only",
             code="BUNDLE_CODE",
         )
 
@@ -137,22 +133,3 @@ def refuse_bomb(path: Path, archive: zipfile.ZipFile) -> None:
             "empty; save it with model.save('model.keras')",
             code="BUNDLE_SIZE",
         )
-
-
-def _classes(node: object) -> Iterator[str | None]:
-    """Every class in a Keras configuration that is not a stock one without code of its own."""
-    if isinstance(node, dict):
-        if "class_name" in node:
-            yield _foreign_class(node)
-        for value in node.values():
-            yield from _classes(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _classes(value)
-
-
-def _foreign_class(node: dict[str, object]) -> str | None:
-    name, module = str(node["class_name"]), str(node.get("module") or "keras")
-    registered = str(node.get("registered_name") or "")
-    stock = module.split(".")[0] == "keras" and ">" not in registered
-    return None if stock and name not in CODE else f"{module}.{name}"

@@ -16,6 +16,10 @@ PARTS = {
 HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*$")
 INTERVAL = re.compile(r"\d\s*%?\s*(?:to|-|–|,|\.\.)\s*-?\d")
 MEASURED = "Measured at packaging"
+SUBGROUPS = (
+    "under Performance, give the figures of subgroups (sex, age, scanner, size of the finding), or "
+    "say which subgroups nobody measured"
+)
 
 
 def refuse_silent(card: str) -> None:
@@ -33,6 +37,12 @@ def lacks(card: str) -> Iterator[str]:
         measured = "not measured" not in words.casefold()
         if not words or (name == "Performance" and measured and not INTERVAL.search(words)):
             yield name
+
+
+def hides_subgroups(card: str) -> bool:
+    """Whether there are figures, and no word of the subgroups that they hold for."""
+    measured = "not measured" not in _under(card, "Performance").casefold()
+    return measured and "subgroup" not in card.casefold()
 
 
 def completed(card: str, measured: str) -> str:

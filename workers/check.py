@@ -23,10 +23,11 @@ from reports.case import Case
 from workers.analysis import analyse
 from workers.bootstrap import report_settings, write_folder
 from workers.by_hand import analyse_folder
-from workers.card import PARTS, lacks
+from workers.card import PARTS, SUBGROUPS, hides_subgroups, lacks
 from workers.golden import TOLERANCE, differences, golden_images
 from workers.golden_study import save_images
 from workers.loading import load_model
+from workers.memory import peak_gib
 from workers.model import Model
 from workers.objects import faults, has_dciodvfy
 from workers.progress import Progress, silent
@@ -35,7 +36,6 @@ from workers.training.cases_check import check_cases
 from workers.training.evaluation.run import Question, asked_about
 from workers.training.masked import Cases
 
-GIB = 2**30
 PHANTOM_SEED = 7_000_003
 """Of a phantom that training never sees."""
 
@@ -90,7 +90,7 @@ class _Checks:
             yield Check("objects", Health.BAD, "there is no study to run it on", advice)
             return
         analysis, files = done
-        seconds, peak = time.monotonic() - started, _peak_gib()
+        seconds, peak = time.monotonic() - started, peak_gib()
         yield _objects([file for file in files if file.suffix == ".dcm"])
         yield _report(files, analysis)
         yield _time(bundle, analysis, seconds)
@@ -128,7 +128,11 @@ def _described(bundle: BundleFolder) -> str:
 
 
 def _card(bundle: BundleFolder) -> Check:
-    lacking = list(lacks((bundle.path / CARD).read_text("utf-8")))
+    card = (bundle.path / CARD).read_text("utf-8")
+    lacking = list(lacks(card))
+    named = any(row.subgroup for row in bundle.manifest.card.performance)
+    if not lacking and not named and hides_subgroups(card):
+        return Check("card", Health.NOTE, "names no subgroup", SUBGROUPS)
     if not lacking:
         return Check("card", Health.OK, "intended use, training data, performance, limits")
     parts = "; ".join(f"## {name}: {PARTS[name]}" for name in lacking)
@@ -206,13 +210,6 @@ def _time(bundle: BundleFolder, analysis: Analysis, seconds: float) -> Check:
     if seconds > said.seconds:
         return Check("time", Health.BAD, found, f"the manifest says {said.seconds:g} s")
     return Check("time", Health.OK, f"{found}; the manifest says at most {said.seconds:g} s")
-
-
-def _peak_gib() -> float:
-    """Of this process until now; its ``ru_maxrss`` would be that of who started it, if larger."""
-    status = Path("/proc/self/status").read_text("ascii")
-    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(kib) * 1024 / GIB
 
 
 def _memory(bundle: BundleFolder, peak: float) -> Check:

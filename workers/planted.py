@@ -176,7 +176,8 @@ def _scores(model: Model, items: FloatArray) -> NDArray[np.float64]:
     outlines = isinstance(plan, Segmentation)
     likely = model.mask_probabilities(said) if outlines else model.probabilities(said)
     cells = likely.reshape(len(likely), -1, likely.shape[-1])[..., : len(plan.labels)]
-    return logit(np.clip(cells.astype(np.float64).max(axis=1), CERTAIN, 1 - CERTAIN))
+    most = cells.astype(np.float64).max(axis=1)
+    return np.asarray(logit(np.clip(most, CERTAIN, 1 - CERTAIN)))
 
 
 def _maps(model: Model, items: FloatArray, target: int) -> FloatArray:

@@ -9,9 +9,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.asked import all_asked
+from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.errors import ConfigurationError, UndecodablePixels
 from dicom_node.domain.job import NODE, UNTELLABLE, Job
-from dicom_node.domain.manifest import ModelManifest, Target
+from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.provenance import Provenance
 from dicom_node.header_reader import value_of
 from dicom_node.headers import SHOWN
@@ -23,7 +25,7 @@ from reports.rejection import Rejection, rejection_note
 from reports.source import Sources, repaired_sources
 from reports.subject import Maker
 from reports.unanalysed import Answer
-from workers.bootstrap import Worker, references, report_settings
+from workers.bootstrap import Worker, addressed, in_order, report_settings
 from workers.reader import READER, Room
 
 MOST_HEADERS = 20
@@ -42,25 +44,50 @@ def speak(worker: Worker, job_id: str) -> None:
 def _answer(worker: Worker, job: Job) -> None:
     results = () if job.reason in UNTELLABLE else _documents(worker, job)
     stored = [worker.keep(result, position) for position, result in enumerate(results)]
-    worker.ledger.answers.give(job, stored, worker.settings.wanted)
+    worker.ledger.answers.give(job, stored, worker.settings.wanted, addressed(results))
     said = "job.answered" if stored else "job.unanswerable"
     log("worker").info(said, job=job.id, reason=job.reason)
 
 
 def _documents(worker: Worker, job: Job) -> Sequence[ResultInstance]:
-    """The answer in every form that is wanted; none where it is not known whose it would be."""
+    """The answer in every form that is wanted; none where it is not known whose it would be.
+
+    One for all destinations that it takes the place of the same documents for.
+    """
     try:
         sources = _sources(worker, job)
     except UndecodablePixels as error:
         log("worker").warning("job.headless", job=job.id, reason=error.code, exc_info=error)
         return ()
-    answer = _what_is_known(worker, job, sources)
-    wanted = [kind for kind in ANSWERS if kind in worker.settings.written.kinds]
-    return [answer_document(answer, kind) for kind in wanted]
+    results = []
+    for predecessors, names in _replaced(worker, job).items():
+        answer = _what_is_known(worker, job, sources, predecessors)
+        wanted = _wanted(worker, names)
+        results += [replace(answer_document(answer, kind), readers=names) for kind in wanted]
+    return in_order(results)
 
 
-def _what_is_known(worker: Worker, job: Job, sources: Sources) -> Answer:
-    predecessors = references(job, worker.ledger.answers.predecessors(job))
+def _wanted(worker: Worker, names: tuple[str, ...] | None) -> list[ResultKind]:
+    """Kinds of answers that these destinations get; without any, all that are made."""
+    kinds = worker.settings.written.kinds
+    if names is not None:
+        kinds = tuple(kind for name in names for kind in worker.settings.wanted[name])
+    return [kind for kind in ANSWERS if kind in kinds]
+
+
+def _replaced(worker: Worker, job: Job) -> dict[tuple[Reference, ...], tuple[str, ...] | None]:
+    """What the answer takes the place of, and the destinations that were to get it."""
+    found: dict[tuple[Reference, ...], tuple[str, ...] | None] = {}
+    for name, kinds in worker.settings.wanted.items():
+        if set(kinds).intersection(ANSWERS):
+            earlier = worker.predecessors(job, [name])
+            found[earlier] = (*(found.get(earlier) or ()), name)
+    return found or {worker.predecessors(job): None}
+
+
+def _what_is_known(
+    worker: Worker, job: Job, sources: Sources, predecessors: tuple[Reference, ...]
+) -> Answer:
     manifest = _manifest(worker, job)
     return Answer(
         reason=job.reason,
@@ -70,7 +97,7 @@ def _what_is_known(worker: Worker, job: Job, sources: Sources) -> Answer:
         provenance=_depending_on(worker, job, predecessors),
         settings=report_settings(worker.settings.results),
         model_name=job.model_name,
-        targets=_targets(manifest),
+        asked=all_asked(manifest) if manifest else (),
         selection=job.selection,
         predecessors=predecessors,
     )
@@ -139,18 +166,22 @@ def _maker(job: Job, manifest: ModelManifest | None) -> Maker:
     return replace(Maker.node(), title=job.model_name, id=name, version=job.model_version)
 
 
-def _targets(manifest: ModelManifest | None) -> tuple[Target, ...]:
-    return manifest.targets if manifest else ()
-
-
 def _retract(worker: Worker, job: Job) -> None:
+    """By one note for all destinations that have the same of it."""
     rejections = worker.ledger.rejections
     word, sent = rejections.word(job.id), rejections.sent(job.id)
-    note = rejection_note(_rejection(worker, job, word, [_data(worker, row) for row in sent]))
-    told = [row["sop_instance_uid"] for row in sent]
-    last = 1 + max(row["position"] for row in sent)
-    rejections.tell(job.id, worker.keep(note, last), told)
-    log("worker").info("job.retracted", job=job.id, count=len(told))
+    having: dict[tuple[str, ...], list[str]] = {}
+    for name, rows in sent.items():
+        having.setdefault(tuple(row["sop_instance_uid"] for row in rows), []).append(name)
+    notes = []
+    for number, names in enumerate(having.values()):
+        data = [_data(worker, row) for row in sent[names[0]]]
+        note = rejection_note(_rejection(worker, job, word, data), number)
+        last = 1 + max(row["position"] for rows in sent.values() for row in rows)
+        notes.append((worker.keep(note, last + number), names))
+    told = {name: [row["sop_instance_uid"] for row in rows] for name, rows in sent.items()}
+    rejections.tell(job.id, notes, told)
+    log("worker").info("job.retracted", job=job.id, count=len({u for each in having for u in each}))
 
 
 def _data(worker: Worker, row: Row) -> Dataset:

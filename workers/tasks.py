@@ -6,28 +6,41 @@ returns, and the sweep rings again when the ledger says so.
 
 from __future__ import annotations
 
+import mmap
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from dicom_node import faults
 from dicom_node.broker import ANALYSE, DELIVER
-from dicom_node.domain.errors import LedgerConflict, ModelRefused, Refused, Transient, Unusable
+from dicom_node.domain.errors import (
+    LedgerBusy,
+    LedgerConflict,
+    ModelRefused,
+    Refused,
+    Transient,
+    Unusable,
+)
 from dicom_node.domain.job import MAX_ATTEMPTS, POISON
 from dicom_node.observe import log, set_up_logging
 from workers.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from celery import Celery
 
     from dicom_node.domain.job import Claim
+    from dicom_node.ledger import Ledger
     from dicom_node.ledger.jobs import Jobs
     from dicom_node.settings.node import Settings
     from workers.bootstrap import Worker
 
 TRANSIENT_PAUSE_S = 30.0
+TIME_LIMIT = "TIME_LIMIT"
+_TOKEN = mmap.mmap(-1, 36)
+"""Of the claim that the one child works on, in memory that its parent shares."""
 
 
 def register(app: Celery, settings: Settings) -> Callable[[], Worker]:
@@ -44,13 +57,24 @@ def register(app: Celery, settings: Settings) -> Callable[[], Worker]:
 
     @app.task(name=ANALYSE)  # type: ignore[untyped-decorator]
     def _analyse(job_id: str) -> None:
-        analyse(worker(), job_id)
+        with _telling(job_id):
+            analyse(worker(), job_id)
 
     @app.task(name=DELIVER)  # type: ignore[untyped-decorator]
     def _deliver(job_id: str, destination: str) -> None:
-        deliver(worker(), job_id, destination)
+        with _telling(job_id):
+            deliver(worker(), job_id, destination)
 
     return worker
+
+
+@contextmanager
+def _telling(job_id: str) -> Iterator[None]:
+    """A ledger that takes nothing costs this ring: the sweep rings again, or frees the claim."""
+    try:
+        yield
+    except LedgerBusy as busy:
+        log("worker").warning("task.given_up", job=job_id, reason=busy.code)
 
 
 def analyse(worker: Worker, job_id: str) -> None:
@@ -64,6 +88,7 @@ def analyse(worker: Worker, job_id: str) -> None:
         _speak(worker, job_id)
         return
     log("worker").info("job.claimed", job=job_id, attempt=claim.attempt)
+    _TOKEN[:] = claim.token.encode()
     with Heartbeat(lambda: worker.ledger.jobs.beat(claim), worker.settings.sweep.lease_s):
         try:
             _close(worker, claim)
@@ -95,12 +120,15 @@ def _close(worker: Worker, claim: Claim) -> None:
     except ModelRefused as error:
         _note(claim, error.code, error)
         jobs.fail(claim, error.code)
-    except (Transient, Refused) as error:
+    except (LedgerBusy, Refused) as error:
+        _note(claim, error.code, error)
+        jobs.postpone(claim, error.code, TRANSIENT_PAUSE_S)
+    except Transient as error:
         _note(claim, error.code, error)
         _release(jobs, claim, error.code, TRANSIENT_PAUSE_S)
     except SoftTimeLimitExceeded as error:
-        _note(claim, "TIME_LIMIT", error)
-        _release(jobs, claim, "TIME_LIMIT")
+        _note(claim, TIME_LIMIT, error)
+        _release(jobs, claim, TIME_LIMIT)
     except MemoryError as error:
         _note(claim, "MEMORY", error)
         _release(jobs, claim, "MEMORY", TRANSIENT_PAUSE_S)
@@ -109,6 +137,21 @@ def _close(worker: Worker, claim: Claim) -> None:
         _release(jobs, claim, "INTERNAL")
     else:
         log("worker").info("job.analysed", job=claim.id, attempt=claim.attempt)
+
+
+def free_hung(ledger: Ledger, job_id: str, error: BaseException) -> None:
+    """In the parent: free the claim of the child that is killed at the hard limit.
+
+    A child that hangs outside of Python hears of no limit, and cannot say so. Where this fails,
+    the sweep finds the claim dead after a while.
+    """
+    try:
+        claim = ledger.jobs.abandoned(job_id, _TOKEN[:].decode())
+        if claim is not None:
+            _note(claim, TIME_LIMIT, error)
+            _release(ledger.jobs, claim, TIME_LIMIT)
+    except (LedgerBusy, LedgerConflict) as failure:
+        log("worker").warning("job.not_freed", job=job_id, reason=failure.code)
 
 
 def _release(jobs: Jobs, claim: Claim, reason: str, pause_s: float = 0) -> None:

@@ -45,3 +45,5 @@ class ResultInstance:
 
     kind: ResultKind
     dataset: Dataset
+    readers: tuple[str, ...] | None = None
+    """Destinations that it is written for, as it names what only they get; none: any."""

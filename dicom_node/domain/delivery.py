@@ -18,7 +18,7 @@ The forms of the report, ``REPORT_FORMS``, never go together: while one may stil
 are not needed; where it is held, the next one goes; whichever arrives ends the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,6 +88,14 @@ REPORT_FORMS = (
     ResultKind.ENHANCED_REPORT,
 )
 """Of which a destination gets one: the next where it refuses the one before."""
+
+REFERRING = frozenset({ResultKind.COLOR_PRESENTATION_STATE, ResultKind.KEY_OBJECTS, *REPORT_FORMS})
+"""What names other results: it goes to those alone who get all that it names."""
+
+
+def audience(kinds: Collection[ResultKind]) -> frozenset[ResultKind]:
+    """What may be named to who gets these kinds; who gets the same may read the same documents."""
+    return frozenset(kinds).difference(REPORT_FORMS)
 
 
 class DeliveryState(StrEnum):

@@ -119,7 +119,7 @@ class BrokerUnavailable(Transient):
 
 
 class LedgerBusy(Transient):
-    """The ledger stayed locked for longer than its time-out."""
+    """The ledger stayed locked for longer than its time-out, or its disk takes nothing."""
 
     code = "LEDGER_BUSY"
 

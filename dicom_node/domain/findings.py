@@ -115,10 +115,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What was measured: no yes or no, and no probability.
+    """What was measured: a number that the model gave, or what it drew. None has a probability.
 
-    A number that the model gave, or what it drew. A segment is one, and no ``Finding``: that the
-    model drew it, or nothing of it, is no statement on presence, and none has a probability.
+    A segment is one, and no ``Finding``, though the SR codes one that was drawn as present, and one
+    of which nothing was drawn as absent.
     """
 
     label: str

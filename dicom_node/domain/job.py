@@ -64,7 +64,8 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 }
 
 MAX_ATTEMPTS = 3
-"""Claims of one job before it is quarantined; a crash counts, for the claim is committed first."""
+"""Claims of one job before it is quarantined; a crash counts, for the claim is committed first. One
+that ended because the disk is full or fails is given back."""
 POISON = frozenset({"LEASE_LOST", "TIME_LIMIT", "MEMORY", "DEVICE_MEMORY", "INTERNAL"})
 """Reasons of a try that a crash, a hang or a lack of memory ended."""
 

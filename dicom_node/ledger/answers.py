@@ -1,17 +1,18 @@
 """Answers in place of results: why a model did not run, or failed. Silence is never negative."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.domain.job import Job, JobState
 from dicom_node.ledger import events
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.jobs import add_results
-from dicom_node.ledger.schema import job
+from dicom_node.ledger.jobs import Readers, add_results
+from dicom_node.ledger.schema import delivery, job
 from dicom_node.ledger.succession import Row, standing, supersede
 
 
@@ -28,11 +29,17 @@ class Answers:
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
 
-    def predecessors(self, of: Job) -> list[Row]:
-        """Rows of the results that new ones of a job take the place of."""
+    def predecessors(self, of: Job, destinations: Collection[str] = ()) -> list[Row]:
+        """Rows of the results that new ones of a job take the place of.
+
+        Of those, if destinations are named, that one of them was to get; all, if they were to get
+        none, for they may have had other names.
+        """
         with self._database.read() as connection:
             row = connection.execute(select(job).where(job.c.id == of.id)).mappings().one()
-            return standing(connection, row)
+            rows = standing(connection, row)
+            got = _addressed(connection, rows, destinations)
+            return [row for row in rows if row["sop_instance_uid"] in got] or rows
 
     def earlier_summaries(self, of: Job) -> list[Mapping[str, Any]]:
         """What a job's model said of earlier generations of the study, the oldest first."""
@@ -51,6 +58,7 @@ class Answers:
         of: Job,
         results: Sequence[StoredResult],
         destinations: Mapping[str, Sequence[ResultKind]],
+        readers: Readers = MappingProxyType({}),
     ) -> None:
         """Keep an answer to the reason that the job has now, with its deliveries.
 
@@ -70,7 +78,18 @@ class Answers:
                 raise LedgerConflict(f"job {of.id} was answered, or has moved on")
             if results:
                 supersede(connection, row)
-                add_results(connection, of.id, results, destinations)
+                add_results(connection, of.id, results, destinations, readers)
             action = "job.answered" if results else "job.unanswerable"
             uid = of.study_instance_uid
             events.write(connection, uid, action, job_id=of.id, reason=of.reason)
+
+
+def _addressed(
+    connection: Connection, rows: Sequence[Row], destinations: Collection[str]
+) -> set[str]:
+    """SOP Instance UIDs of those that one of the destinations was to get."""
+    uids = [row["sop_instance_uid"] for row in rows]
+    query = select(delivery.c.sop_instance_uid).where(
+        delivery.c.sop_instance_uid.in_(uids), delivery.c.destination.in_(destinations)
+    )
+    return set(connection.scalars(query))

@@ -17,6 +17,8 @@ from dicom_node.domain.errors import ConfigurationError, LedgerBusy
 from dicom_node.ledger.schema import REVISION
 
 BUSY_TIMEOUT_MS = 5000
+DISK_ERRORS = {sqlite3.SQLITE_FULL: "NO_SPACE", sqlite3.SQLITE_IOERR: "STORAGE_IO"}
+"""Reason codes, by SQLite's primary result code."""
 
 
 class Database:
@@ -34,7 +36,8 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """A transaction that commits at the end, on stable storage, or rolls back.
 
-        Raises ``LedgerBusy`` when another writer holds the ledger for over five seconds.
+        Raises ``LedgerBusy`` when another writer holds the ledger for over five seconds, and where
+        its disk is full (NO_SPACE) or fails (STORAGE_IO).
         """
         with _busy(), self.engine.connect() as connection:
             connection.info["immediate"] = True
@@ -99,7 +102,9 @@ def _busy() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise LedgerBusy(f"the ledger did not answer: {type(error.orig).__name__}") from error
+        code = DISK_ERRORS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+        name = type(error.orig).__name__
+        raise LedgerBusy(f"the ledger did not answer: {name}", code=code) from error
 
 
 def _engine(url: str) -> Engine:

@@ -2,9 +2,10 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Update, insert, select, update
@@ -25,6 +26,9 @@ from dicom_node.ledger.database import Database
 from dicom_node.ledger.pauses import due
 from dicom_node.ledger.schema import delivery, job, result, selection
 from dicom_node.ledger.succession import supersede
+
+Readers = Mapping[str, Collection[str]]
+"""Of results that are not for all who take their kind, by SOP Instance UID: the destinations."""
 
 
 class Jobs:
@@ -91,6 +95,7 @@ class Jobs:
         *,
         summary: Mapping[str, Any],
         report_sha256: str,
+        readers: Readers = MappingProxyType({}),
     ) -> None:
         """ANALYSING -> ANALYSED with all results and one delivery row an object and destination.
 
@@ -102,7 +107,7 @@ class Jobs:
             self._leave(connection, claim, JobState.ANALYSED, "", values)
             row = connection.execute(select(job).where(job.c.id == claim.id)).mappings().one()
             supersede(connection, row)
-            add_results(connection, claim.id, results, destinations)
+            add_results(connection, claim.id, results, destinations, readers)
 
     def fail(self, claim: Claim, reason: str) -> None:
         """ANALYSING -> FAILED: the model cannot be used here."""
@@ -125,6 +130,12 @@ class Jobs:
         values = {"next_at": time.time() + pause_s}
         with self._database.write() as connection:
             self._leave(connection, claim, state, reason, values)
+
+    def postpone(self, claim: Claim, reason: str, pause_s: float) -> None:
+        """ANALYSING -> READY: what the disk did not take is no try of the study's."""
+        values = {"next_at": time.time() + pause_s, "attempt": claim.attempt - 1}
+        with self._database.write() as connection:
+            self._leave(connection, claim, JobState.READY, reason, values)
 
     def abandoned(self, job_id: str, token: str) -> Claim | None:
         """The claim behind a token, for the sweep to release; none if it has moved on."""
@@ -236,8 +247,9 @@ def add_results(
     job_id: str,
     results: Sequence[StoredResult],
     destinations: Mapping[str, Sequence[ResultKind]],
+    readers: Readers = MappingProxyType({}),
 ) -> None:
-    """Add results to a job, and a delivery of each to every destination that takes its kind."""
+    """Add results to a job, and a delivery of each to every destination that is to get it."""
     for stored in results:
         values = asdict(stored) | {"job_id": job_id, "superseded_by": ""}
         connection.execute(insert(result).values(values))
@@ -245,7 +257,7 @@ def add_results(
         _delivery_row(job_id, stored, name)
         for name, kinds in destinations.items()
         for stored in results
-        if stored.kind in kinds
+        if stored.kind in kinds and name in readers.get(stored.sop_instance_uid, (name,))
     ]
     if rows:
         connection.execute(insert(delivery), rows)

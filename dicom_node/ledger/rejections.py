@@ -50,8 +50,8 @@ class Rejections:
         with self._database.read() as connection:
             return list(connection.scalars(query.order_by(job.c.opened_at)))
 
-    def sent(self, job_id: str) -> list[Row]:
-        """The results that at least one destination has, in the order of sending."""
+    def sent(self, job_id: str) -> dict[str, list[Row]]:
+        """The results that each destination has, in the order of sending."""
         with self._database.read() as connection:
             return _sent(connection, job_id)
 
@@ -64,37 +64,44 @@ class Rejections:
             raise LedgerConflict(f"nobody has rejected job {job_id}")
         return row
 
-    def tell(self, job_id: str, note: StoredResult, told: Sequence[str]) -> None:
-        """Keep the note, and send it to each destination that has one of the results.
+    def tell(
+        self,
+        job_id: str,
+        notes: Sequence[tuple[StoredResult, Sequence[str]]],
+        told: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Keep the notes, each with the destinations that it goes to.
 
-        Raises ``LedgerConflict`` when there is a note, or when what was sent is not what the note
-        tells of (SOP Instance UIDs): more went out meanwhile.
+        ``told``: by destination, the SOP Instance UIDs that its note tells of. Raises
+        ``LedgerConflict`` when there is a note, or when other results were sent: more went out
+        meanwhile.
         """
         with self._database.write() as connection:
             withdraw(connection, job_id)
             owed = select(job.c.study_instance_uid).where(job.c.id == job_id, ~_has_note())
             uid = connection.scalar(owed.with_for_update())
             sent = _sent(connection, job_id)
-            if uid is None or {row["sop_instance_uid"] for row in sent} != set(told):
+            now = {name: [row["sop_instance_uid"] for row in rows] for name, rows in sent.items()}
+            if uid is None or now != told:
                 raise LedgerConflict(f"what was sent of job {job_id} has changed")
-            add_results(connection, job_id, [note], _destinations(connection, job_id))
+            for note, names in notes:
+                wanted = dict.fromkeys(names, (ResultKind.REJECTION_NOTE,))
+                add_results(connection, job_id, [note], wanted)
             events.write(connection, uid, "job.retracted", job_id=job_id)
 
 
-def _sent(connection: Connection, job_id: str) -> list[Row]:
-    arrived = exists().where(
-        delivery.c.sop_instance_uid == result.c.sop_instance_uid,
-        delivery.c.state.in_((DeliveryState.SENT, DeliveryState.SENDING)),
+def _sent(connection: Connection, job_id: str) -> dict[str, list[Row]]:
+    query = (
+        select(delivery.c.destination, *result.c)
+        .join(result, result.c.sop_instance_uid == delivery.c.sop_instance_uid)
+        .where(delivery.c.job_id == job_id)
+        .where(delivery.c.state.in_((DeliveryState.SENT, DeliveryState.SENDING)))
+        .order_by(delivery.c.destination, result.c.position)
     )
-    query = select(result).where(result.c.job_id == job_id, arrived).order_by(result.c.position)
-    return list(connection.execute(query).mappings())
-
-
-def _destinations(connection: Connection, job_id: str) -> Mapping[str, Sequence[ResultKind]]:
-    query = select(delivery.c.destination).where(
-        delivery.c.job_id == job_id, delivery.c.state == DeliveryState.SENT
-    )
-    return dict.fromkeys(connection.scalars(query.distinct()), (ResultKind.REJECTION_NOTE,))
+    found: dict[str, list[Row]] = {}
+    for row in connection.execute(query).mappings():
+        found.setdefault(row["destination"], []).append(row)
+    return found
 
 
 def _has_results() -> ColumnElement[bool]:

@@ -16,6 +16,7 @@ from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from dicom_node import faults
 from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -141,13 +142,16 @@ class Library:
             return INTERNAL
         finally:
             incoming.discard()
+        faults.point("door.answering")
         return SUCCESS
 
     def _keep(self, event: Event, incoming: Incoming) -> None:
         """Keep the instance of a C-STORE; on return it may be acknowledged."""
         if refusal := incoming.refusal or (None if incoming.size else self._refusal()):
             raise refusal.with_traceback(None)  # it is raised again and again
+        faults.point("door.received")
         identity = self._identify(event, incoming)
+        faults.point("door.checked")
         answers: queue.SimpleQueue[Refused | None] = queue.SimpleQueue()
         calling_ae = event.assoc.requestor.ae_title.strip()
         try:

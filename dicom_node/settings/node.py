@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dicom_node.domain.delivery import ResultKind
+from dicom_node.domain.delivery import ResultKind, audience
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.settings.completeness import Completeness
 from dicom_node.settings.listen import Listen
@@ -50,6 +50,14 @@ class Settings(BaseSettings):
     def wanted(self) -> dict[str, tuple[ResultKind, ...]]:
         """What each destination gets, by its name."""
         return {d.name: d.kinds or self.results.kinds for d in self.destinations}
+
+    @property
+    def audiences(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the destinations that may read the same documents."""
+        found: dict[frozenset[ResultKind], tuple[str, ...]] = {}
+        for name, kinds in self.wanted.items():
+            found[audience(kinds)] = (*found.get(audience(kinds), ()), name)
+        return tuple(found.values())
 
     @property
     def written(self) -> Results:

@@ -9,6 +9,7 @@ manifest is the bundle's own. Images go through files and the worker's reader.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import analyses
@@ -26,15 +27,18 @@ from matrix import (
     encoded,
     expected,
     failures,
+    first,
     refusals,
     takes,
     unread,
+    writers,
 )
 from orthanc import Orthanc, running_orthanc
 from pydicom import dcmread
 from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from dicom_node.domain.analysis import Analysis, ResultInstance
+from dicom_node.domain.asked import all_asked
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import JobState
@@ -43,6 +47,7 @@ from dicom_node.settings.results import Results
 from reports.answer import ANSWERS, Answer, answer_document
 from reports.case import Case
 from reports.references import Reference
+from reports.rejection import Rejection, rejection_note
 from reports.settings import ReportSettings
 from reports.source import repaired_sources
 from reports.subject import Maker
@@ -87,9 +92,13 @@ def test_every_object_passes_every_judge(
     model = BUNDLES[bundle]
     given = court.analysis(source, state, model)
     said = state.lower() if takes(bundle, source) else f"{state.lower()}, were it taken"
-    row, results = (bundle, source, said), write_results(Case(given), WRITERS)
+    row, results = (bundle, source, said), write_results(Case(given), writers(bundle, source))
+    wanted = expected(bundle, source, state)
+    if (source, state) == (first(bundle), Presence.PRESENT):
+        results.append(retracted(given, results))
+        wanted |= {ResultKind.REJECTION_NOTE}
     case = court.hear([row], given, results, tmp_path, court.files(source, state))
-    assert {kind for kind, found in case.paths.items() if found} == expected(model, source, state)
+    assert {kind for kind, found in case.paths.items() if found} == wanted
     if state is Presence.ABSENT:
         assert [f.label for f in given.findings] == [target.label for target in model.targets]
 
@@ -125,12 +134,14 @@ def test_many_lesions_pass_every_judge(
 
 
 @pytest.mark.parametrize("answer", REASONS)
-@pytest.mark.parametrize("source", ENCODED)
-@pytest.mark.parametrize("bundle", SHIPPED)
+@pytest.mark.parametrize(
+    ("bundle", "source"),
+    [*product(SHIPPED, ENCODED), *((b, first(b)) for b in BUNDLES if b not in SHIPPED)],
+)
 def test_every_answer_passes_every_judge(
     bundle: str, source: str, answer: str, court: Court, tmp_path: Path
 ) -> None:
-    given = court.analysis(source, Presence.ABSENT, SHIPPED[bundle], answer)
+    given = court.analysis(source, Presence.ABSENT, BUNDLES[bundle], answer)
     documents = answers(given, REASONS[answer])
     row, files = (bundle, source, answer), court.files(source, Presence.ABSENT)
     case = court.hear([row], given, documents, tmp_path, files, answer=True)
@@ -199,6 +210,21 @@ def asked(clinic: Clinic, files: Sequence[Path]) -> tuple[Sequence[Row], list[Re
     return page.jobs, [ResultInstance(ResultKind(kind), dataset) for kind, dataset in said]
 
 
+def retracted(given: Analysis, results: Sequence[ResultInstance]) -> ResultInstance:
+    """The note that takes results back."""
+    rejection = Rejection(
+        sent=tuple(result.dataset for result in results),
+        reader="Weber, Anna",
+        comment="Motion, not a lesion.",
+        rejected_at=analyses.AT,
+        sources=repaired_sources(given.images.datasets),
+        maker=Maker.model(given.manifest, "b0" * 32),
+        provenance=given.provenance,
+        settings=ReportSettings(),
+    )
+    return rejection_note(rejection)
+
+
 def answers(given: Analysis, reason: str) -> list[ResultInstance]:
     """What is said in place of a result, in every form."""
     answer = Answer(
@@ -209,7 +235,7 @@ def answers(given: Analysis, reason: str) -> list[ResultInstance]:
         provenance=given.provenance,
         settings=ReportSettings(),
         model_name=given.manifest.name,
-        targets=given.manifest.targets,
+        asked=all_asked(given.manifest),
         selection=given.selection,
     )
     return [answer_document(answer, form) for form in ANSWERS]

@@ -8,6 +8,9 @@ OS = (
     "recorder.settled", "ledger.committing", "ledger.committed",
 )  # fmt: skip
 DURABLE = (*OS, "door.answering", "pack.syncing", "pack.synced", "spool.handed_over")
+LIBRARY = ("door.received", "door.checked", "incoming.spilled", "pack.appended", "pack.synced",
+           "spool.handed_over", "door.answering")  # fmt: skip
+"""What lies behind these is one for both doors."""
 MIGRATION = ("ledger.migrated", "ledger.committing", "ledger.committed")
 KEPT = ("store.written", "store.kept")
 FREEING = "sweep.freeing"

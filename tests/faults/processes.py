@@ -4,6 +4,7 @@ import ctypes
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,11 +22,14 @@ STARTED: list[BaseProcess] = []
 CONTEXT.set_forkserver_preload(
     [
         "alembic.command",
+        "dicom_node.cli",
         "dicom_node.ledger.migrations",
+        "dicom_node.receive.command",
         "dicom_node.receive.listener",
         "dicom_node.receive.inquiry",
         "dicom_node.roles",
         "dicom_node.sweep",
+        "dicom_node.web.app",
         "workers.app",
         "workers.bootstrap",
         "workers.tasks",
@@ -140,7 +144,7 @@ def _sleep(seconds: float) -> None:
 def _become(role: str, config: str, plan: str, log: str) -> None:
     if "FAKETIME_TIMESTAMP_FILE" in os.environ:
         time.sleep = _sleep
-    from dicom_node import faults, roles
+    from dicom_node import cli, faults, roles
     from dicom_node.observe import set_up_logging
     from dicom_node.receive.packs import Packs
     from dicom_node.settings.sources import load_settings
@@ -160,11 +164,18 @@ def _become(role: str, config: str, plan: str, log: str) -> None:
         roles.run_listener(settings, path, None)
     elif role == "sweep":
         roles.run_sweep(settings)
+    elif role == "web":
+        roles.run_web(settings)
+    elif role == "import":
+        os.kill(os.getpid(), signal.SIGSTOP)  # until whoever looks at it is ready
+        sys.argv = ["dicom-node", role, str(path.parent / "files"), "--config", config]
+        cli.main()
     elif role == "worker":
         import stand_in
 
-        from workers import app, bootstrap, warm
+        from workers import app, bootstrap, tasks, warm
 
+        tasks.TRANSIENT_PAUSE_S = 0.2
         bootstrap.Worker.run = stand_in.analyse  # type: ignore[method-assign]
         warm.warm_up = lambda _: None
         os._exit(app.run_worker(settings, ["analyse", "deliver"]))

@@ -2,9 +2,10 @@
 
 Everything around it is the product's: Celery, claims, heartbeat, store, ledger, shipping. A wrong
 or a mixed input shows in the objects. Patients called POISON crash their worker, those called SLOW
-take its time.
+take its time, and those called STUCK hang it once, outside of Python.
 """
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -23,7 +24,7 @@ from dicom_node.domain.uid import uuid_uid
 from dicom_node.testing.study import file_bytes
 
 KINDS = (ResultKind.SEGMENTATION, ResultKind.SECONDARY_CAPTURE, ResultKind.STRUCTURED_REPORT)
-POISON, SLOW = "POISON", "SLOW"
+POISON, SLOW, STUCK = "POISON", "SLOW", "STUCK"
 SLOW_S = 6.0
 
 
@@ -39,6 +40,8 @@ def analyse(worker: Any, claim: Any) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)
     if patient == SLOW:
         time.sleep(SLOW_S)
+    if patient == STUCK and claim.attempt == 1:
+        deadlock()
     faults.point("worker.analysed")
     results = [
         _keep(worker, made, kind, place)
@@ -48,6 +51,13 @@ def analyse(worker: Any, claim: Any) -> None:
     worker.ledger.jobs.complete(
         claim, results, worker.settings.wanted, summary={}, report_sha256=report.sha256
     )
+
+
+def deadlock() -> None:
+    """No signal ends this wait: no handler of Python's runs any more in this thread."""
+    mutex = ctypes.create_string_buffer(128)
+    for _ in range(2):
+        ctypes.CDLL(None).pthread_mutex_lock(mutex)
 
 
 def objects(study: str, images: Sequence[tuple[str, str]]) -> list[tuple[ResultKind, Dataset]]:

@@ -13,7 +13,7 @@ from campaign import FULL, Injection, often
 from canary import hits
 from clock import clock
 from processes import is_stopped, launch, wait_until
-from stand_in import POISON
+from stand_in import POISON, STUCK
 from ward import Visitor, Ward
 
 from dicom_node.domain.job import MAX_ATTEMPTS
@@ -121,8 +121,8 @@ def test_memory_error_costs_a_try_and_not_the_worker(back, sweep):
     worker.kill_family()
 
 
-@pytest.mark.skipif(not FULL, reason="a hang ends at the hard limit: make faults")
-def test_a_hang_ends_at_the_hard_limit(back, sweep):
+@pytest.mark.skipif(not FULL, reason="the soft limit takes ten seconds: make faults")
+def test_a_hang_ends_at_the_soft_limit(back, sweep):
     worker = back.start("worker", "worker.analysed:1:HANG")
     study = back.study()
     wait_until(lambda: "TIME_LIMIT" in str(reasons(back, study)), "the limit", 60)
@@ -131,6 +131,20 @@ def test_a_hang_ends_at_the_hard_limit(back, sweep):
     worker = back.start("worker")
     back.judged("worker hangs", began, study)
     worker.kill_family()
+
+
+def test_a_hang_outside_of_python_ends_at_the_hard_limit(back, sweep, worker):
+    """The child cannot hear of the soft limit: its parent tells of it, and replaces it."""
+    wait_until(worker.children, "its child")
+    stuck = worker.children()
+    study = back.study(PatientID=STUCK)
+    wait_until(lambda: reasons(back, study) == ["TIME_LIMIT"], "the limit", 60)
+    began = time.monotonic()
+    back.judged("worker hangs outside of Python", began, study)
+    assert jobs_of(back, study)[0]["attempt"] == 2
+    assert stuck.isdisjoint(worker.children()), "the child that hung is there"
+    assert not worker.ended()
+    assert '"worker.hung"' in worker.log.read_text()
 
 
 def reasons(back, uid):

@@ -1,5 +1,6 @@
 """I1, I3: an answer leaves after the syncs that it promises, and any call to the disk may fail."""
 
+import itertools
 import re
 
 import pytest
@@ -10,9 +11,10 @@ from tracing import Trace, injecting, traced
 from wire import Wire
 
 pytestmark = pytest.mark.slow
+SYNCS = ("fdatasync", "fsync")
 SMALL, MIDDLE, LARGE = 20_000, 600_000, 1_400_000
 ORDER = "trace=pwritev,pwritev2,fdatasync,fsync,sendto,sendmsg,write"
-WAYS = {"durable": "", "os": 'durability = "os"'}
+WAYS = {"durable": "", "os": 'durability = "os"', "library": "fast_path = false"}
 CALLS = {
     # what fails: (the calls, in which way of keeping, size of the images)
     "write to a pack": (["pwritev", "pwritev2"], "durable", SMALL),
@@ -22,6 +24,9 @@ CALLS = {
     "sync of a pack": (["fdatasync"], "durable", SMALL),
     "sync of a folder": (["fsync"], "durable", LARGE),
     "header of a pack, ledger write": (["pwrite64"], "durable", SMALL),
+    "room ahead of a pack": (["fallocate"], "durable", SMALL),
+    "cut of a pack": (["ftruncate"], "durable", SMALL),
+    "write to a pack, by the library": (["pwritev", "pwritev2"], "library", MIDDLE),
     "open": (["openat"], "durable", SMALL),
     "close": (["close"], "durable", LARGE),
     "ledger commit": (["fdatasync", "fsync"], "os", SMALL),
@@ -96,11 +101,13 @@ def test_a_call_fails(what, tool, campaign, tmp_path):
             front.recovered(f"{what} fails with {error}", left)
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
-@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
-def test_nothing_is_acknowledged_whose_sync_failed(call, size, tool, campaign, tmp_path):
+@pytest.mark.parametrize(
+    ("way", "call", "size"),
+    [*itertools.product(["durable"], SYNCS, [SMALL, LARGE]), ("library", "fdatasync", SMALL)],
+)
+def test_nothing_is_acknowledged_whose_sync_failed(way, call, size, tool, campaign, tmp_path):
     """What the system holds survives our death: only the answers show a sync that was forgotten."""
-    front = Front(tmp_path, campaign, "disk")
+    front = Front(tmp_path, campaign, "disk", WAYS[way])
     listener = front.listen()
     assert listener.ready()
     with traced(tool("strace"), listener.pid, tmp_path / "trace", *injecting([call], "EIO", "1+")):

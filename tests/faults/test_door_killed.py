@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from campaign import often
 from front import Front
-from points import ALL, DURABLE, LARGE_ONLY, OS
+from points import ALL, DURABLE, LARGE_ONLY, LIBRARY, OS
 from processes import PATIENCE_S, Running, is_stopped, start, wait_until
 
 import dicom_node
@@ -50,6 +50,13 @@ def test_killed_at_a_point_without_syncs(point, campaign, tmp_path):
         kill_at(
             Front(tmp_path / str(passage), campaign, "door, os", SETTINGS["os"]), point, passage
         )
+
+
+@pytest.mark.parametrize("point", LIBRARY)
+def test_killed_at_a_point_of_the_librarys_door(point, campaign, tmp_path):
+    for passage in range(1, 1 + often(1, 3)):
+        front = Front(tmp_path / str(passage), campaign, "door, library", SETTINGS["library"])
+        kill_at(front, point, passage)
 
 
 def kill_at(front: Front, point: str, passage: int) -> None:

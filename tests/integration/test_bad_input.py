@@ -34,6 +34,7 @@ from world import QUIET_S
 
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import OutOfSpace
+from dicom_node.domain.job import MAX_ATTEMPTS
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import file_bytes, make_study, save_study
 from workers import tasks
@@ -438,6 +439,10 @@ class TestStudies:
         ]
 
 
+def full(_: Any) -> None:
+    raise OutOfSpace("the store is full")
+
+
 class TestWork:
     @pytest.mark.parametrize("error", [MemoryError, RuntimeError])
     def test_68_three_crashes_quarantine_one_job_and_stop_no_other(
@@ -477,9 +482,6 @@ class TestWork:
         assert [x["reason"] for x in lines if x["event"] == "job.quarantine"] == ["POISON"]
 
     def test_a_full_store_is_waited_for(self, clinic, study, monkeypatch):
-        def full(_: Any) -> None:
-            raise OutOfSpace("the store is full")
-
         clinic.send(study)
         monkeypatch.setattr(clinic.world.store, "keep", full)
         with log_lines() as lines:
@@ -488,6 +490,19 @@ class TestWork:
         assert (job["state"], job["reason"]) == ("READY", "NO_SPACE")
         assert job["next_at"] > job["updated_at"] + 20
         assert [x["reason"] for x in lines if x["event"] == "job.stopped"] == ["NO_SPACE"]
+
+    def test_a_full_store_is_no_try_of_the_study(self, clinic, study, monkeypatch):
+        monkeypatch.setattr("workers.tasks.TRANSIENT_PAUSE_S", 0)
+        clinic.send(study)
+        with monkeypatch.context() as broken:
+            broken.setattr(clinic.worker, "run", full)
+            for _ in range(MAX_ATTEMPTS + 1):
+                clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["reason"], job["attempt"]) == ("READY", "NO_SPACE", 0)
+        clinic.answer()
+        (job,) = clinic.page(study).jobs
+        assert (job["state"], job["attempt"]) == ("ANALYSED", 1)
 
     def test_a_model_that_is_gone_is_no_fault_of_the_study(self, clinic, study):
         clinic.worker.catalog = Catalog(())

@@ -153,6 +153,8 @@ def test_a_lesion_is_at_one_place(grid: str, kind: str, stretched: bool, tmp_pat
         corner = corner_of(case.shown(mask))
         assert case.apart(corner_of(segment_frames(segmentation, number + 1)), corner) < 0.01
         assert case.apart(corner_of(map_frames(maps[number])), corner) < 0.01
+        for form in (report, flat):
+            assert case.apart(corner_of(outlined(form, segmentation)[number]), corner) < 0.01
         heat = case.given.findings[number].explanation.saliency.values
         frames = case.given.images.frames
         slices = [case.slices[f.sop_instance_uid, f.frame_number] for f in frames]
@@ -267,6 +269,16 @@ def map_frames(dataset: Dataset) -> Iterator[tuple[Plane, np.ndarray]]:
 def centers(report: Dataset) -> list[list[float]]:
     """Of the findings, in their order."""
     return [list(item.GraphicData) for item in items(report) if item.ValueType == "SCOORD3D"]
+
+
+def outlined(report: Dataset, segmentation: Dataset) -> list[Iterator[tuple[Plane, np.ndarray]]]:
+    """What each finding of an SR says that it looks like: the segment that it refers to."""
+    named = [item for item in items(report) if item.ValueType == "IMAGE"]
+    found = [item.ReferencedSOPSequence[0] for item in named]
+    shown = [reference for reference in found if "ReferencedSegmentNumber" in reference]
+    uids = {reference.ReferencedSOPInstanceUID for reference in shown}
+    assert uids == {segmentation.SOPInstanceUID}
+    return [segment_frames(segmentation, each.ReferencedSegmentNumber) for each in shown]
 
 
 def library(report: Dataset) -> dict[str, list[float]]:

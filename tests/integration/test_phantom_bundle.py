@@ -156,3 +156,17 @@ def test_a_note_says_that_large_images_were_not_read_to_their_border(model, shar
     paths = sorted((shared_data / BREAST).glob("*.dcm"))[:5]
     (note, *_) = analyse(paths, model, PROVENANCE).notes
     assert "middle 75%" in note
+
+
+def test_its_card_tells_small_lesions_from_large_ones(model):
+    from workers.training.phantom_text import INTERVALS, Chosen, decision
+    from workers.training.text import card_text
+
+    name = "Phantoms with a lesion called present"
+    rows = [row for row in model.manifest.card.performance if row.name == name]
+    assert [row.subgroup.split(": ")[0] for row in rows] == ["", *["largest lesion"] * 3]
+    assert sum(row.cases for row in rows[1:]) == rows[0].cases
+    (path,) = (path for path in shipped_bundles() if path.name == "phantom-lesion")
+    (target,) = model.manifest.targets
+    told = decision(Chosen(temperature=target.temperature))
+    assert (path / "card.md").read_text("utf-8") == card_text(model.manifest, INTERVALS, told)

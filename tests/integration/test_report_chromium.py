@@ -1,12 +1,16 @@
 """Everyone can read the report in a browser, and the browser asks nobody for anything."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import analyses
+import matrix
 import pytest
 from accessibility import axe_source, barriers
 from browser import Browser
+from court import Court
 
+from dicom_node.domain.findings import Presence
 from dicom_node.testing.phantom import phantom
 from reports.answer_page import answer_html
 from reports.case import Case
@@ -51,7 +55,7 @@ def answered(language):
             provenance=given.provenance,
             settings=ReportSettings(language=language),
             model_name="phantom-lesion",
-            targets=plan.targets,
+            asked=plan.targets,
             selection=given.selection,
         )
     )
@@ -77,6 +81,21 @@ def test_nothing_keeps_anyone_from_reading_why_there_is_none(browser, tool, tmp_
     open_page(browser, answered(language), tmp_path, width=360)
     assert barriers(browser, axe_source(tool), only_serious=False) == []
     assert browser.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.fixture(scope="module")
+def court(tool, tmp_path_factory):
+    return Court(None, tool, tmp_path_factory.mktemp("sources"))
+
+
+@pytest.mark.parametrize(("bundle", "language"), [*zip(matrix.BUNDLES, cycle(LANGUAGES))])
+def test_nothing_keeps_anyone_from_reading_what_a_bundle_says(
+    browser, tool, tmp_path, court, bundle, language
+):
+    """Boxes, numbers, derived images, features, sides, views: of a source that it takes."""
+    given = court.analysis(matrix.first(bundle), Presence.PRESENT, matrix.BUNDLES[bundle])
+    open_page(browser, report_html(Case(given, ReportSettings(language=language))), tmp_path)
+    assert barriers(browser, axe_source(tool), only_serious=False) == []
 
 
 def test_the_judge_sees_what_is_wrong(browser, tool, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -131,16 +132,22 @@ def figures(bundle) -> dict:
 
 @pytest.mark.parametrize("form", ["nifti", "png"])
 def test_it_learns_to_classify_from_files(form, tmp_path):
-    data = inserts(tmp_path / "data", form, CASES, masks=False)
+    data, named = inserts(tmp_path / "data", form, CASES, masks=False), form == "nifti"
+    if not named:
+        table = (data / "data.csv").read_text("utf-8")
+        (data / "data.csv").write_text(re.sub(r"(?m)^(patient|p\d+),", "", table), "utf-8")
     text = manifest(classes(), png=form == "png")
     said, bundle = trained(tmp_path, data, text, QUICK.format(epochs=8))
     area = figures(bundle)["Disc: Area under ROC"]
     assert area.value > 0.9
     assert area.cases == CASES / 5
-    assert "data, fold 5: 12 cases of 6 patients" in area.data
+    who = "of 6 patients" if named else "; the data does not say who the patients are"
+    assert f"data, fold 5: 12 cases {who}".replace(" ;", ";") in area.data
     assert "no golden test" in said
     assert "heat maps are not measured: there are masks of 0 patients" in said
     card = bundle.manifest.card.training_data
+    assert ("which does not name all: add patient" in " ".join(said.split())) is not named
+    assert ("(60 cases name no patient)" in card) is not named
     assert card.startswith("Phantoms. Trained from random weights (small) on 36 slices of 36 cases")
     assert "# as the group calls them" in (bundle.path / "manifest.toml").read_text("utf-8")
     assert bundle.manifest.explanation.full_scale != 5.0  # measured, in place of the draft's

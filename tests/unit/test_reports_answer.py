@@ -15,7 +15,10 @@ import pytest
 import validators
 from pydicom import Dataset
 
+import workers.bundles
+from dicom_node.catalog import open_bundle
 from dicom_node.domain.analysis import ResultInstance
+from dicom_node.domain.asked import all_asked
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.job import NODE, SeriesChoice
 from reports.answer import ANSWERS, answer_document
@@ -48,6 +51,15 @@ REASONS = {
     "NO_SYNTAX": ("Not Attempted", "Object Types not supported"),
     "NEVER_HEARD_OF": ("Failed", "Software failure"),
 }
+NAMED = {
+    "tasks/qa-spheres": [("Sphere insert", "")],
+    "tasks/qa-diameter": [("Phantom", "")],
+    "tasks/qa-views": [("Mass", "Breast")],
+    "phantom-lesion": [("Lesion", ""), ("Entire body", "")],
+    "tasks/qa-denoise": [],
+}
+"""What each bundle is asked for, and where."""
+BUNDLES = Path(workers.bundles.__file__).parent
 
 
 def answer(reason: str = "GEOMETRY", *, model: bool = True) -> Answer:
@@ -63,7 +75,7 @@ def answer(reason: str = "GEOMETRY", *, model: bool = True) -> Answer:
         provenance=given.provenance,
         settings=ReportSettings(institution_name="St. Elsewhere"),
         model_name="phantom-lesion" if model else NODE,
-        targets=plan.targets if model else (),
+        asked=plan.targets if model else (),
         selection=(SeriesChoice("2.25.3", "Scout", "CT", 2, False, "2 images, fewer than 8"),),
     )
 
@@ -170,8 +182,42 @@ def test_the_page_of_a_study_that_no_model_reads_says_that_none_looked() -> None
     assert "no model looked at this study" in page
 
 
-def test_a_model_that_measures_is_named_where_it_has_no_target() -> None:
-    page = answer_html(replace(answer("TIME_LIMIT"), targets=()))
+@pytest.mark.parametrize(("bundle", "named"), NAMED.items())
+def test_what_is_outlined_or_measured_is_undetermined_with_its_site(
+    bundle: str, named: list[tuple[str, str]]
+) -> None:
+    given = replace(answer(), asked=all_asked(open_bundle(BUNDLES / bundle).manifest))
+    document = answer_document(given).dataset
+    groups = list(items(document, "Measurement Group"))
+    said = [
+        (*values(group, "Finding"), *(values(group, "Finding Site") or [""])) for group in groups
+    ]
+    assert said == named
+    assert [values(g, "Presence of property") for g in groups] == [["Undetermined"]] * len(named)
+
+
+def test_the_page_names_what_is_outlined_or_measured() -> None:
+    asked = [
+        each
+        for bundle in ("tasks/qa-spheres", "tasks/qa-diameter")
+        for each in all_asked(open_bundle(BUNDLES / bundle).manifest)
+    ]
+    page = answer_html(replace(answer("TIME_LIMIT"), asked=tuple(asked)))
+    assert page.count("Undetermined") == len(asked)
+    assert "Phantom: Diameter" in page
+
+
+def test_the_site_of_what_was_asked_has_its_side() -> None:
+    left = {"value": "7771000", "scheme": "SCT", "meaning": "Left"}
+    (target,) = answer().asked
+    sided = target.model_validate({**target.model_dump(), "laterality": left})
+    given = replace(answer(), asked=(sided,))
+    assert values(answer_document(given).dataset, "Laterality") == ["Left"]
+    assert "Trunk, left" in answer_html(given)
+
+
+def test_a_model_that_makes_images_is_named_where_it_says_nothing() -> None:
+    page = answer_html(replace(answer("TIME_LIMIT"), asked=()))
     assert "none of them is known" in page
     assert "no model looked" not in page
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any
@@ -148,11 +149,21 @@ def test_the_first_line_is_the_answer() -> None:
         "b0" * 32,
         "phantom-lesion@1.2.0",
         "Lesions below 8 mm were never shown to it.",
+        "Shows that a study makes its way through the node, on synthetic CT.",
+        "400 synthetic CT phantoms with planted lesions, seeds 1 to 400.",
         "Sensitivity for a lesion (slices of 3 mm)",
     ],
 )
 def test_the_page_says(words: str) -> None:
     assert words in page(analyses.analysis()).text
+
+
+def test_outlines_are_shown_before_heat() -> None:
+    """A reader who sees the heat first looks for what it says."""
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", report_html(Case(analyses.analysis())))
+    assert [unescape(caption) for caption in captions] == [
+        "Outlines", "What raised the model's score",
+    ]  # fmt: skip
 
 
 def test_a_map_that_names_no_place_is_not_shown_as_heat() -> None:

@@ -110,6 +110,17 @@ def test_the_scale_bar_is_round_and_fits(width_mm: float, bar: float | None) -> 
     assert bar_cm(width_mm) == bar
 
 
+@pytest.mark.parametrize("mark", ["overlay.edge_letters", "marks.bar_cm"])
+@pytest.mark.parametrize("picture", ["outlined", "heated", "panel"])
+def test_every_picture_has_its_letters_and_its_scale(
+    picture: str, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    marked = getattr(Case(given).pictures[0], picture).tobytes()
+    monkeypatch.setattr(f"reports.{mark}", lambda *_args: None)
+    assert getattr(Case(given).pictures[0], picture).tobytes() != marked
+
+
 def test_pictures_keep_true_proportions() -> None:
     given = analyses.analysis()
     affine = given.images.affine.copy()

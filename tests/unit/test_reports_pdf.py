@@ -1,6 +1,7 @@
 """The PDF is an archive's PDF, and holds the page that it was made of."""
 
 import re
+import subprocess
 from base64 import b64decode
 from datetime import datetime
 from io import BytesIO
@@ -9,7 +10,9 @@ import analyses
 import pikepdf
 import pytest
 from PIL import Image
+from pydicom.sr.codedict import codes
 
+from dicom_node.domain.findings import Measurement
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
@@ -206,3 +209,15 @@ def test_words_that_look_like_a_picture_stay_words():
 def test_equal_pages_give_equal_bytes():
     page = report_html(case())
     assert html_to_pdf(page, AT) == html_to_pdf(page, AT)
+
+
+def test_long_words_break_at_syllables(tool, tmp_path):
+    """In the narrow columns of the findings, as their language does it."""
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    deviation = Measurement(codes.SCT.StandardDeviation, 15.9, analyses.HOUNSFIELD)
+    given = analyses.with_finding(given, measurements=(deviation,))
+    page = report_html(Case(given, ReportSettings(language="de")))
+    (tmp_path / "report.pdf").write_bytes(html_to_pdf(page, AT))
+    command = [tool("pdftotext"), "-layout", str(tmp_path / "report.pdf"), "-"]
+    words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert "Standardabwei\u2010" in words

@@ -20,9 +20,10 @@ from dicom_node.domain.prediction import Prediction
 from reports.case import Case
 from reports.html import report_html
 from reports.key_slices import is_absent
-from reports.measurement_groups import NOT_DETECTED, PRESENCE_OF_PROPERTY
+from reports.measurement_groups import PRESENCE_OF_PROPERTY
 from reports.part10 import dataset_bytes
 from reports.settings import ReportSettings
+from reports.verdict import COMMENT
 from reports.wording import summary
 from reports.writer import WRITERS, write_results
 from workers.findings import Case as Found
@@ -55,7 +56,9 @@ def page(given: Analysis, language: str = "en") -> str:
 
 
 def test_the_summary_says_first_what_was_found_and_plainly_what_was_not(given: Analysis) -> None:
-    said = re.fullmatch(r"(Liver: Volume [\d.]+ ml); (Kidney \(left\): not found\.)", summary(given))
+    said = re.fullmatch(
+        r"(Liver: Volume [\d.]+ ml); (Kidney \(left\): not found\.)", summary(given)
+    )
     assert said
     assert " ".join([f"{said[1]}.", said[2]]) in page(given)
 
@@ -98,9 +101,11 @@ def test_the_sr_measures_what_was_found_and_codes_what_was_not(
     names = {m.name.meaning for m in liver.get_measurements()}
     assert {"Volume", "Long axis", "Short axis"} <= names
     assert {m.unit.scheme_designator for m in liver.get_measurements()} == {"UCUM"}
-    assert _presence(liver) == []
+    assert [each.meaning for each in _presence(liver)] == ["Present"]
     (kidney,) = content.get_image_measurement_groups()
-    assert _presence(kidney) == [NOT_DETECTED]
+    assert [each.meaning for each in _presence(kidney)] == ["Absent"]
+    comments = [item.value for item in kidney[0].ContentSequence if item.name == COMMENT]
+    assert comments == ["Nothing of it was outlined: there is nothing to explain."]
     assert kidney.source_images == []
     (site,) = kidney.finding_sites
     assert (site.value.meaning, site.laterality.meaning) == ("Kidney", "Left")

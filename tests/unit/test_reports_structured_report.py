@@ -375,6 +375,37 @@ def test_the_procedure_is_reported_in_the_words_of_the_template(
 
 
 @pytest.mark.validators
+@pytest.mark.parametrize(
+    "code",
+    [("RID50149", "RADLEX", "Pulmonary nodule"), ("112120", "DCM", "Ground glass opacity")],
+    ids=["RADLEX", "DCM"],
+)
+def test_a_finding_of_another_scheme_than_snomed_keeps_its_code(
+    code: tuple[str, str, str], tmp_path: Path, tool: validators.Tool
+) -> None:
+    tool("dciodvfy")
+    concept = dict(zip(("value", "scheme", "meaning"), code, strict=True))
+    outputs = [
+        {"kind": "classification", "layer": "l", "targets": [analyses.target(finding=concept)]},
+        {"kind": "segmentation", "layer": "m", "segments": [analyses.segment(type=concept)]},
+    ]
+    plain = analyses.analysis(phantom(7, slices=12, size=64))
+    masks = [segment.mask for segment in plain.segments]
+    given = analyses.of_images(plain.images, masks, analyses.manifest(outputs=outputs))
+    report = document(given)
+    found = [
+        item.ConceptCodeSequence[0]
+        for group in groups(report)
+        for item in children(group, "Finding")
+    ]
+    assert [(i.CodeValue, i.CodingSchemeDesignator, i.CodeMeaning) for i in found] == [code]
+    for number, result in enumerate(write_results(Case(given), WRITERS)):
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(dataset_bytes(result.dataset))
+        assert validators.dciodvfy(path) == [], result.kind
+
+
+@pytest.mark.validators
 @pytest.mark.slow
 def test_groups_of_several_templates_stand_side_by_side(
     tmp_path: Path, tool: validators.Tool

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 import workers.bundles
-from dicom_node.catalog import open_bundle
+from dicom_node.catalog import open_bundle, shipped_bundles
 from dicom_node.domain import concepts
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.manifest import SeriesSelection
@@ -20,6 +20,7 @@ from dicom_node.domain.rule import TagRule
 from dicom_node.domain.study import Instance, Series
 from dicom_node.routing import FITS, NOT_THE_LARGEST, reason_against
 from dicom_node.testing.phantom import phantom
+from reports.card_terms import of_card
 from reports.case import Case
 from reports.language import quantity, speaking
 from reports.settings import Language, ReportSettings
@@ -68,6 +69,28 @@ def test_every_code_meaning_and_label_of_the_shipped_bundles_is_translated(
     assert len(BUNDLES) == 12
     assert {"Glioma", "Pituitary gland", "Tumour", "AI denoised", "Diameter"} <= MEANINGS
     assert unchanged(MEANINGS, language) == ALIKE[language]
+
+
+SHIPPED = [open_bundle(folder).manifest for folder in shipped_bundles()]
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_text_on_the_card_of_a_shipped_bundle_is_translated(language: Language) -> None:
+    """But for the citation, and for what figures were measured on."""
+    cards = [model.card for model in SHIPPED]
+    texts = {text for c in cards for text in (c.intended_use, c.not_for, c.training_data)}
+    texts |= {limit for card in cards for limit in card.limits}
+    texts |= {figure.title for card in cards for figure in card.performance}
+    with speaking(language):
+        assert {text for text in texts if of_card(text) == text} == set()
+        title = of_card("Cases called right (tumour area: 558 to 1310 mm²)")
+        assert not ENGLISH.search(title)
+
+
+def test_what_the_author_of_another_card_wrote_stays_as_it_is() -> None:
+    with speaking("de"):
+        for text in ("Adults or children", "Not for children", "Sensitivity is 1, wanted 2"):
+            assert of_card(text) == text
 
 
 RULES: list[dict[str, str | float]] = [

@@ -26,7 +26,7 @@ from reports.part10 import IMPLEMENTATION_CLASS_UID, dataset_bytes
 from reports.segmentation import SegmentationWriter
 from reports.settings import ReportSettings
 from reports.subject import Maker
-from reports.writer import write_results
+from reports.writer import WRITERS, write_results
 
 Study = tuple[list[Dataset], Analysis]
 TILT = math.radians(15)
@@ -207,6 +207,15 @@ def test_every_object_says_who_made_it_and_what_it_is_not_for() -> None:
         assert model.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Processing Equipment"
         assert model.SoftwareVersions[0] == "phantom-lesion@1.2.0"
         assert model.DeviceUID.startswith("2.25.")
+
+
+def test_a_bundle_says_what_it_is_made_for_in_every_object() -> None:
+    given = analyses.analysis(phantom(7, slices=3, size=64))
+    model = given.manifest.model_copy(update={"content_qualification": "PRODUCT"})
+    results = write_results(Case(replace(given, manifest=model)), WRITERS)
+    said = {result.kind: result.dataset.ContentQualification for result in results}
+    assert said == dict.fromkeys(said, "PRODUCT")
+    assert set(ResultKind) - set(said) == {ResultKind.DERIVED_IMAGE, ResultKind.REJECTION_NOTE}
 
 
 def test_a_long_title_leaves_room_for_the_warning() -> None:

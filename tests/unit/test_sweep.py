@@ -1,6 +1,7 @@
 """The sweep finds in the ledger all that is due, however often it or anyone else was killed."""
 
 import pytest
+from billiard.exceptions import TimeLimitExceeded
 from log_lines import log_lines
 from world import World, receive_all, state_of
 
@@ -10,6 +11,7 @@ from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger import Recording
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
+from workers import tasks
 
 MODALITY = b"\x08\x00\x60\x00CS\x02\x00CT"
 
@@ -72,6 +74,18 @@ def test_a_dead_worker_loses_its_claim_and_the_third_loss_quarantines(world, stu
         world.pass_time(60)
     job = world.ledger.jobs.get(job_id)
     assert (job.state, job.reason) == (JobState.QUARANTINED, "LEASE_LOST")
+
+
+def test_of_claims_at_the_hard_limit_only_the_own_is_freed(world, study, monkeypatch):
+    """One that the sweep has given to another worker meanwhile is that worker's."""
+    receive_all(world, study)
+    world.pass_time(60)
+    claim = world.ledger.jobs.claim(world.ledger.jobs.waiting()[0])
+    for token, state in (("0" * 36, JobState.ANALYSING), (claim.token, JobState.READY)):
+        monkeypatch.setattr(tasks, "_TOKEN", token.encode())
+        tasks.free_hung(world.ledger, claim.id, TimeLimitExceeded(15))
+        assert world.ledger.jobs.get(claim.id).state is state
+    assert world.ledger.jobs.get(claim.id).reason == "TIME_LIMIT"
 
 
 def test_a_beating_worker_keeps_its_claim(world, study):

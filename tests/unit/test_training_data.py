@@ -66,6 +66,60 @@ def test_an_image_in_two_folds_is_refused_where_no_patient_is_named(tmp_path):
         read_data(tmp_path)
 
 
+@pytest.mark.parametrize("patients", [("a", "b"), ("", "")])
+@pytest.mark.parametrize("name", ["2.png", "2.tif", "colour.png"])
+def test_the_same_pixels_in_another_file_are_the_same_image(tmp_path, name, patients):
+    write_image(tmp_path / "1.png")
+    with Image.open(tmp_path / "1.png") as image:
+        image.convert("RGB" if name == "colour.png" else "L").save(tmp_path / name)
+    named = zip(("1.png", name), patients, "12", strict=True)
+    rows = [{"image": i, "label": "", "patient": p, "fold": fold} for i, p, fold in named]
+    write_table(tmp_path, rows)
+    with pytest.raises(ConfigurationError, match="1 image is in more than one fold") as refused:
+        read_data(tmp_path)
+    assert refused.value.code == "DATA_LEAK"
+    write_table(tmp_path, [{**row, "fold": "1"} for row in rows])
+    assert len(read_data(tmp_path)) == 2
+
+
+def renamed(instances):
+    """The same images with other identities, as of a second anonymising."""
+    for number, instance in enumerate(instances, 1):
+        instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = f"2.25.{number}"
+    return instances
+
+
+@pytest.mark.parametrize(
+    "second",
+    [lambda given: given[1:], lambda given: renamed(given)[::-1]],
+    ids=["some of its images", "other UIDs"],
+)
+def test_dicom_folders_that_name_nobody_and_share_images_are_refused(tmp_path, second):
+    given = make_study(phantom(1, slices=3, size=64), attributes={"PatientID": ""})
+    save_study(given, tmp_path / "one")
+    save_study(second(given), tmp_path / "two")
+    other = make_study(phantom(2, slices=3, size=64), attributes={"PatientID": ""})
+    save_study(other, tmp_path / "three")
+    rows = [{"image": name, "label": "", "fold": fold} for name, fold in (("one", 1), ("two", 2))]
+    write_table(tmp_path, rows)
+    with pytest.raises(ConfigurationError, match=r"images? (is|are) in more than one fold"):
+        read_data(tmp_path)
+    write_table(tmp_path, [rows[0], {**rows[1], "image": "three"}])
+    assert {example.patient for example in read_data(tmp_path)} == {None}
+
+
+def test_a_volume_that_is_packed_differently_is_the_same_volume(tmp_path):
+    volume = SimpleITK.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    for name in ("a.nii", "b.nii.gz"):
+        SimpleITK.WriteImage(volume, str(tmp_path / name))
+    write_table(
+        tmp_path,
+        [{"image": n, "label": "", "fold": n[0], "patient": n[0]} for n in ("a.nii", "b.nii.gz")],
+    )
+    with pytest.raises(ConfigurationError, match="image is in more than one fold"):
+        read_data(tmp_path)
+
+
 def test_images_that_nobody_is_named_for_are_not_shared_out(tmp_path):
     with pytest.raises(ConfigurationError, match="column patient, or fold"):
         cases(tmp_path, [{"image": "1.png", "label": ""}])

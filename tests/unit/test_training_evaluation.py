@@ -1,11 +1,12 @@
 """Figures of a bundle are those of the textbooks, and one page shows them."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dicom_node.catalog import BundleFolder
 from workers.training.brain.text import manifest_text
@@ -78,6 +79,31 @@ def test_the_area_under_roc_is_that_of_scikit_learn_and_its_interval_holds_it():
     area = by_target(cases, 0)["Area under ROC"]
     assert area.value == roc_auc_score(cases.truth[:, 0], cases.probabilities[:, 0])
     assert area.low < area.value < area.high
+
+
+def test_the_average_precision_is_that_of_scikit_learn_and_its_interval_holds_it():
+    cases = Cases(random_cases(120), MANIFEST)
+    found = by_target(cases, 1)["Average precision"]
+    truth, said = cases.truth[:, 1], cases.probabilities[:, 1]
+    assert found.value == average_precision_score(truth, said)
+    assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize(
+    ("curve", "area"), [("roc", roc_auc_score), ("precision_recall", average_precision_score)]
+)
+def test_the_curve_has_the_area_of_its_figure_and_lies_in_its_band(monkeypatch, curve, area):
+    drawn = {}
+    monkeypatch.setattr(curves.drawing, "band", lambda *edges: drawn.update(band=edges[:2]) or "")
+    monkeypatch.setattr(curves.drawing, "line", lambda points, _: drawn.update(line=points) or "")
+    cases = Cases(random_cases(120), MANIFEST)
+    getattr(curves, curve)(cases, 0)
+    at, heights = np.transpose(drawn["line"])
+    low, high = (np.array(edge)[:, 1] for edge in drawn["band"])
+    found = area(cases.truth[:, 0], cases.probabilities[:, 0])
+    assert np.trapezoid(heights, at) == pytest.approx(found, abs=0.02)
+    assert np.mean((low <= heights) & (heights <= high)) > 0.9
+    assert (high - low).mean() > 0.02
 
 
 def test_sensitivity_and_specificity_are_of_those_who_have_it_and_of_those_who_do_not():
@@ -190,6 +216,42 @@ def test_subgroups_have_gaps_and_too_few_cases_say_nothing():
     assert [s.name for s in found["age"]] == ["below 18 years", "40 to 65 years"]
 
 
+def test_cases_are_told_apart_by_how_thick_their_slices_are_and_by_who_made_the_scanner():
+    """The edge of a band belongs to the thicker one; what is no number is in none."""
+    written = {"1": 6, "1.5": 3, "2.9": 3, "3.0": 5, "5": 7, "thick": 9}
+    facts = [
+        {"slice_thickness": text, "manufacturer": f"Maker {number % 2}"}
+        for text, count in written.items()
+        for number in range(count)
+    ]
+    cases = Cases([case(n, 0, (0.8, 0.1, 0.1), facts=f) for n, f in enumerate(facts)], MANIFEST)
+    found = subgroups(cases, scores(cases))
+    assert [(s.name, s.cases) for s in found["slice_thickness"]] == [
+        ("below 1.5 mm", 6),
+        ("1.5 to 3 mm", 6),
+        ("3 to 5 mm", 5),
+        ("5 mm and more", 7),
+    ]
+    assert [s.name for s in found["manufacturer"]] == ["Maker 0", "Maker 1"]
+
+
+def test_a_gap_has_an_interval_that_is_wider_where_a_subgroup_is_of_few_patients():
+    many = [case(n, n % 4 and 1, (0.1, 0.8, 0.1), facts={"sex": "M"}) for n in range(80)]
+    few = [case(n, n % 2, (0.1, 0.8, 0.1), facts={"sex": "F"}) for n in range(80, 90)]
+
+    def gap(patients):
+        named = [replace(s, patient=f"{s.facts['sex']}{n % patients}") for n, s in enumerate(few)]
+        cases = Cases([*many, *named], MANIFEST)
+        woman, _ = subgroups(cases, scores(cases))["sex"]
+        return woman.scores["Cases called right"].gap
+
+    alone, shared = gap(10), gap(2)
+    assert alone.value == shared.value == pytest.approx(0.5 - 0.75)
+    assert alone.low < alone.value < alone.high
+    assert (alone.cases, shared.cases) == (10, 10)
+    assert shared.high - shared.low > 1.3 * (alone.high - alone.low)
+
+
 def test_the_precision_of_a_perfect_order_is_1_up_to_the_last_case():
     truth, said = np.array([True, True, False, False]), np.array([0.9, 0.8, 0.3, 0.1])
     assert (curves._precision(truth, said) == 1).all()
@@ -251,5 +313,9 @@ def test_the_page_stands_alone_and_shows_what_was_measured(tmp_path):
     assert not re.search(r"<script|(?:src|href)\s*=|url\(|@import", html)
     assert "<b>Maker" not in html
     assert "data &amp; more" in html
+    told = " ".join(html.split())
+    assert "took 0.50 s in the median and 0.50 s at most" in told
+    assert re.search(r"The process held [\d.]+ GiB of memory at its peak", told)
+    assert 0.05 < found.peak_gib < 100
     right = found.figures["Cases called right"]
     assert f"<b>{right.value:.3f}</b> ({right.low:.3f} to {right.high:.3f})" in html

@@ -11,7 +11,7 @@ from data_sets import inserts, save, write_table
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.testing.inserts import cylinder
 from workers.progress import silent
-from workers.training.dataset import read_data
+from workers.training.dataset import Example, read_data
 from workers.training.own.augment import changed
 from workers.training.own.data import divided
 from workers.training.own.lesson import Lesson, collect, refuse_one_sided
@@ -443,3 +443,15 @@ def test_a_bar_keeps_its_line_while_its_words_change():
     lines = [line for line in out.getvalue().splitlines() if line.strip()]
     assert ["epoch 3 of 3, loss 0.3" in lines[0], "measuring" in lines[1]] == [True, True]
     assert len(lines) == 2
+
+
+def test_a_card_says_where_the_data_names_no_patients():
+    """Then nobody knows that the folds share none."""
+    from workers.training.own.data import Split
+    from workers.training.own.run import _assumed
+
+    known = [Example("a", Path("a.png"), frozenset(), "1", patient="p")]
+    unknown = [replace(known[0], patient=None)]
+    assert _assumed(Split(known, known, known)) == ""
+    said = " as far as the folds say (2 cases name no patient)"
+    assert _assumed(Split(known, unknown, unknown)) == said

@@ -46,6 +46,12 @@ def keras_file(path: Path, layer: dict[str, object] = STOCK, extra: tuple[str, .
     return path
 
 
+def activated(module: str | None, name: str, config: object) -> dict[str, object]:
+    """A stock layer with something else as its activation."""
+    activation = {"module": module, "class_name": name, "config": config, "registered_name": None}
+    return {**STOCK, "config": {"activation": activation}}
+
+
 @pytest.fixture
 def bundle(tmp_path) -> Path:
     weights = keras_file(tmp_path / "weights.keras")
@@ -233,13 +239,43 @@ def test_a_catalog_refuses_one_id_twice(bundle):
         {**STOCK, "module": None, "registered_name": "mine>Layer", "class_name": "Layer"},
         {**STOCK, "config": {"activation": {"class_name": "__lambda__", "config": {}}}},
         {**STOCK, "config": {"nested": [{"module": "mine", "class_name": "Block"}]}},
+        activated("keras.utils", "function", "get_file"),
+        activated("keras.saving", "function", "load_model"),
+        activated("keras.config", "function", "enable_unsafe_deserialization"),
+        activated("keras.utils", "get_file", {"fname": "x", "origin": "http://x.invalid/x"}),
+        activated("keras.models", "load_model", {"filepath": "/tmp/other.keras"}),
+        activated("keras.layers", "deserialize", {}),
+        activated("keras.src.saving.saving_lib", "H5IOStore", {}),
+        activated(None, "__typespec__", {}),
+        {**STOCK, "class_name": "StringLookup", "config": {"vocabulary": "/etc/hostname"}},
     ],
-    ids=["lambda", "tfsm", "os", "builtin", "registered", "lambda activation", "nested"],
+    ids=[
+        *("lambda", "tfsm", "os", "builtin", "registered", "lambda activation", "nested"),
+        *("get_file", "load_model", "unsafe", "get_file class", "load_model class"),
+        *("deserialize", "store", "typespec", "vocabulary of a file"),
+    ],
 )
 def test_74_code_in_a_model_is_refused(tmp_path, layer):
     with pytest.raises(CorruptBundle) as caught:
         refuse_code(keras_file(tmp_path / "model.keras", layer))
     assert caught.value.code == "BUNDLE_CODE"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.layers", "StringLookup"),
+        ("keras.src.models.functional", "Functional"),
+        ("keras", "Sequential"),
+        ("keras", "DTypePolicy"),
+        ("keras.src.ops.numpy", "Add"),
+        ("keras.optimizers.schedules", "CosineDecay"),
+        ("keras.random", "SeedGenerator"),
+        (None, "__keras_tensor__"),
+    ],
+)
+def test_what_networks_are_made_of_is_taken(tmp_path, module, name):
+    refuse_code(keras_file(tmp_path / "model.keras", activated(module, name, {"vocabulary": []})))
 
 
 @pytest.mark.parametrize("name", ["../evil.py", "assets/vocabulary.txt"])

@@ -1,5 +1,7 @@
 """A card says what a model is for, what it learnt from, how good it is and where it ends."""
 
+from dataclasses import replace
+
 import pytest
 
 from dicom_node.domain.errors import ConfigurationError
@@ -75,13 +77,26 @@ def test_a_figure_of_a_subgroup_says_so_on_the_card():
 def test_check_tells_a_silent_card_from_one_that_says_it_all(tmp_path):
     from dicom_node.catalog import BundleFolder
     from dicom_node.doctor import Health
+    from dicom_node.domain.manifest import Performance
     from workers.check import _card
     from workers.training.phantom_text import manifest_text
     from workers.training.text import parse
 
     bundle = BundleFolder(tmp_path, parse(manifest_text()), "")
     (tmp_path / "card.md").write_text(CARD, "utf-8")
+    said = _card(bundle)
+    assert (said.health, said.found) == (Health.NOTE, "names no subgroup")
+    assert "or say which subgroups nobody measured" in said.advice
+    told = CARD.replace("### All", "### All, and no subgroups, for who they are is not known")
+    (tmp_path / "card.md").write_text(told, "utf-8")
     assert _card(bundle).health is Health.OK
+    (tmp_path / "card.md").write_text(CARD, "utf-8")
+    row = {"name": "Accuracy", "value": 0.9, "low": 0.8, "high": 1.0, "cases": 9, "data": "spots"}
+    rows = parse(manifest_text()).card.model_copy(
+        update={"performance": (Performance(**row, subgroup="Sex: F"),)}
+    )
+    grouped = bundle.manifest.model_copy(update={"card": rows})
+    assert _card(replace(bundle, manifest=grouped)).health is Health.OK
     (tmp_path / "card.md").write_text(CARD.replace("## Limits\n", ""), "utf-8")
     said = _card(bundle)
     assert (said.health, said.found) == (Health.NOTE, "does not say: Limits")

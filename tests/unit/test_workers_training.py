@@ -58,6 +58,30 @@ def test_calibration_error_is_the_gap_between_saying_and_being():
     assert calibration_error(probabilities, labels).value == pytest.approx(0.2)
 
 
+def test_figures_of_phantoms_are_told_apart_by_their_largest_lesion():
+    """A band of few says nothing."""
+    from workers.training.evaluate import EDGES_MM, FEW, Outcome, by_size
+
+    def ill(size_mm, count, *, found):
+        none = np.zeros(0)
+        one = Outcome(1, size_mm, found, float(found), none, none > 0, none > 0, (found,))
+        return [one] * count
+
+    small, large = EDGES_MM
+    found = by_size(
+        [
+            *ill(small - 0.1, FEW + 1, found=False),
+            *ill(small, FEW, found=True),
+            *ill(large, FEW - 1, found=True),
+        ]
+    )
+    names = ["largest lesion: below 22 mm", "largest lesion: 22 to 28 mm"]
+    assert list(found) == names
+    rates = [found[name]["Phantoms with a lesion called present"] for name in names]
+    assert [(rate.value, rate.cases) for rate in rates] == [(0, FEW + 1), (1, FEW)]
+    assert [found[name]["Mean Dice of the lesion outlines"].value for name in names] == [0, 1]
+
+
 @pytest.mark.tensorflow
 @pytest.mark.slow
 def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path):

@@ -49,7 +49,7 @@ class ClassicalModel:
     def load(cls, bundle: BundleFolder) -> Self:
         """Load the estimator of a verified bundle.
 
-        Raises CorruptBundle, UnsupportedModel and UnusableOutput.
+        Raises CorruptBundle, UnsupportedModel (also without probabilities) and UnusableOutput.
         """
         estimator = load_estimator(bundle.path / CLASSICAL)
         return cls(bundle.manifest, estimator, read_arrays(bundle.path / REFERENCE))
@@ -105,6 +105,11 @@ class ClassicalModel:
         return np.stack([features(p, region(p, plan.low, plan.high)) for p in planes])
 
     def _check(self) -> None:
+        if not hasattr(self._estimator, "predict_proba"):
+            raise UnsupportedModel(
+                f"the estimator of {self.manifest.id} gives no probabilities (predict_proba): put "
+                "it into sklearn.calibration.CalibratedClassifierCV, or take another one"
+            )
         plan = self.manifest.classification
         wanted = plan.heads[0].channels if plan and plan.exclusive else 0
         if not wanted or len(getattr(self._estimator, "classes_", ())) != wanted:

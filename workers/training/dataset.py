@@ -9,7 +9,8 @@ one series, or of the views of one study. Columns, in any order:
   the mask is of, several with ``;`` between them, none where it is empty;
 - ``patient``, ``fold``: who it is of, and which part of the data it belongs to. Without folds,
   patients are shared out over five of them; without patients, DICOM files say who it is, and of
-  other files folds are taken for what they say they are, as long as no image is in two;
+  other files folds are taken for what they say they are, as long as no image is in two: by its
+  SOP Instance UID or its pixels, whoever it is said to be of;
 - ``mask``: a file with the same pixels, above 0 where the finding is, or the structure that a
   number measures; of a folder of DICOM files also a folder with a mask for each of them, called as
   it is: an image without one shows nothing. Of several segments or targets, which ``evaluate``
@@ -23,13 +24,14 @@ one series, or of the views of one study. Columns, in any order:
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pydicom
 
 from dicom_node.domain.errors import ConfigurationError
+from workers.training.leaks import refuse_leaks
 
 FOLDS = 5
 FACTS = ("sex", "age", "manufacturer", "slice_thickness")
@@ -65,32 +67,10 @@ def read_data(folder: Path, *, labelled: bool = True) -> tuple[Example, ...]:
         rows = list(csv.DictReader(file))
     if not rows:
         raise ConfigurationError(f"{folder}: its table has no rows")
-    examples = _with_folds([_example(folder, row, labelled) for row in rows])
+    table = _Files(folder)
+    examples = _with_folds([_example(table, row, labelled) for row in rows])
     refuse_leaks(examples)
     return examples
-
-
-def refuse_leaks(examples: Sequence[Example]) -> None:
-    """Raise ConfigurationError (DATA_LEAK) for a patient, or an image, in more than one fold.
-
-    What a network has seen of a patient it knows again: such a split measures memory.
-    """
-    _refuse_twice("patient", ((e.patient, e.fold) for e in examples if e.patient is not None))
-    files = (e for e in examples if e.patient is None and e.image.is_file())
-    _refuse_twice("image", ((_digest(e.image), e.fold) for e in files))
-
-
-def _refuse_twice(what: str, pairs: Iterable[tuple[str, str]]) -> None:
-    folds = defaultdict(set)
-    for key, fold in pairs:
-        folds[key].add(fold)
-    count = sum(len(each) > 1 for each in folds.values())
-    if count:
-        raise ConfigurationError(
-            f"the split leaks: {count} {what}{'s are' if count > 1 else ' is'} in more than one "
-            f"fold; give all rows of a {what} the same fold, or leave the column out",
-            code="DATA_LEAK",
-        )
 
 
 def _table(folder: Path) -> Path:
@@ -102,9 +82,9 @@ def _table(folder: Path) -> Path:
     return named[0]
 
 
-def _example(folder: Path, row: Mapping[str, str | None], labelled: bool) -> Example:
+def _example(files: "_Files", row: Mapping[str, str | None], labelled: bool) -> Example:
     given = {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
-    image = _file(folder, given, "image", "images")
+    folder, image = files.folder, files.of(given, "image", "images")
     if image is None:
         raise ConfigurationError(f"{folder}: its table needs a column image, or id")
     spacing = given.get("spacing_mm")
@@ -114,10 +94,10 @@ def _example(folder: Path, row: Mapping[str, str | None], labelled: bool) -> Exa
         labels=frozenset(filter(None, map(str.strip, _labels(folder, given, labelled).split(";")))),
         fold=given.get("fold", ""),
         patient=given.get("patient") or None,
-        mask=_file(folder, given, "mask", "masks"),
+        mask=files.of(given, "mask", "masks"),
         spacing_mm=float(spacing) if spacing else None,
         facts={name: given[name] for name in FACTS if given.get(name)},
-        reference=_file(folder, {"reference": given.get("reference", "")}, "reference", ""),
+        reference=files.of({"reference": given.get("reference", "")}, "reference", ""),
         columns=given,
     )
     return _with_headers(example) if image.is_dir() else example
@@ -132,20 +112,45 @@ def _labels(folder: Path, given: Mapping[str, str], labelled: bool) -> str:
     raise ConfigurationError(f"{folder}: its table needs a column label: what each case shows")
 
 
-def _file(folder: Path, given: Mapping[str, str], column: str, home: str) -> Path | None:
-    """Where a column says it is, or where the id says so; none where neither does."""
-    if given.get(column):
-        found = [folder / given[column]]
-    elif given.get("id"):
-        found = sorted((folder / home).glob(f"{given['id']}.*"))
-        if not found and home == "masks":
+@dataclass
+class _Files:
+    """Those that a table names; a folder is listed once, however many rows name a file of it."""
+
+    folder: Path
+    listed: dict[Path, Mapping[str, list[Path]]] = field(default_factory=dict)
+
+    def of(self, given: Mapping[str, str], column: str, home: str) -> Path | None:
+        """Where a column says it is, or where the id says so; none where neither does."""
+        if given.get(column):
+            found = [self.folder / given[column]]
+        elif given.get("id"):
+            found = self._called(self.folder / home / given["id"])
+            if not found and home == "masks":
+                return None
+        else:
             return None
-    else:
-        return None
-    path = found[0].resolve() if found else folder / home / given["id"]
-    if not path.is_relative_to(folder.resolve()) or not path.exists():
-        raise ConfigurationError(f"{folder}: its table names {path.name}, which is not in it")
-    return path
+        path = found[0].resolve() if found else self.folder / home / given["id"]
+        if not path.is_relative_to(self.folder.resolve()) or not path.exists():
+            raise ConfigurationError(
+                f"{self.folder}: its table names {path.name}, which is not in it"
+            )
+        return path
+
+    def _called(self, place: Path) -> list[Path]:
+        """Files called so but for their ending, in order."""
+        if place.parent not in self.listed:
+            self.listed[place.parent] = _by_name(place.parent)
+        return self.listed[place.parent].get(place.name, [])
+
+
+def _by_name(folder: Path) -> Mapping[str, list[Path]]:
+    """What lies in a folder, by its name up to each dot."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        parts = path.name.split(".")
+        for count in range(1, len(parts)):
+            found[".".join(parts[:count])].append(path)
+    return dict(found)
 
 
 def _with_headers(example: Example) -> Example:
@@ -174,7 +179,3 @@ def _with_folds(examples: Sequence[Example]) -> tuple[Example, ...]:
 
 def _number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

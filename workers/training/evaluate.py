@@ -19,6 +19,9 @@ from workers.training.measures import Figure, calibration_error, dice, mean, pro
 from workers.training.slices import SIZES, SPACINGS_MM, label_slices, source_images
 
 SLICES = 24
+EDGES_MM = (22, 28)
+FEW = 5
+MAPS = "Heat map regions centred on a lesion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Outcome:
     """One phantom: what was planted, and what the pipeline said."""
 
     planted: int
+    largest_mm: float
+    """Diameter of a ball of the volume of the largest lesion; 0 without any."""
     present: bool
     dice: float
     """Of all lesions together, on the phantom's own grid."""
@@ -50,8 +55,13 @@ def held_out_phantom(seed: int) -> Phantom:
     )
 
 
-def evaluate(model: Model, seeds: Sequence[int], progress: Progress) -> Mapping[str, Figure]:
-    """Detection of phantoms, overlap of the lesions, and where the heat maps point."""
+def evaluate(
+    model: Model, seeds: Sequence[int], progress: Progress
+) -> Mapping[str, Mapping[str, Figure]]:
+    """Detection of phantoms, overlap of the lesions, and where the heat maps point.
+
+    By subgroup: of all phantoms (an empty name), and of those whose largest lesion is of a size.
+    """
     outcomes = []
     for done, seed in enumerate(seeds):
         source = held_out_phantom(seed)
@@ -59,15 +69,30 @@ def evaluate(model: Model, seeds: Sequence[int], progress: Progress) -> Mapping[
         progress("measuring", (done + 1) / len(seeds))
     ill = [each for each in outcomes if each.planted]
     well = [each for each in outcomes if not each.planted]
+    called, *others = _found(ill).items()
+    right = proportion(sum(not e.present for e in well), len(well))
+    everything = dict([called, ("Phantoms without a lesion called absent", right), *others])
+    everything["Calibration error of slice probabilities"] = _calibration(outcomes)
+    return {"": everything, **by_size(ill)}
+
+
+def by_size(ill: Sequence[Outcome]) -> Mapping[str, Mapping[str, Figure]]:
+    """Of bands with ``FEW`` phantoms at least, small lesions first."""
+    bands = np.searchsorted(EDGES_MM, [each.largest_mm for each in ill], side="right")
+    small, large = EDGES_MM
+    names = (f"below {small} mm", f"{small} to {large} mm", f"{large} mm and more")
+    members = [[e for e, band in zip(ill, bands, strict=True) if band == n] for n in range(3)]
+    pairs = zip(names, members, strict=True)
+    return {f"largest lesion: {name}": _found(own) for name, own in pairs if len(own) >= FEW}
+
+
+def _found(ill: Sequence[Outcome]) -> Mapping[str, Figure]:
+    """Of phantoms with a lesion."""
     hits = [hit for each in ill for hit in each.hits]
     return {
         "Phantoms with a lesion called present": proportion(sum(e.present for e in ill), len(ill)),
-        "Phantoms without a lesion called absent": proportion(
-            sum(not e.present for e in well), len(well)
-        ),
         "Mean Dice of the lesion outlines": mean(np.array([e.dice for e in ill])),
-        "Heat map regions centred on a lesion": proportion(sum(hits), len(hits)),
-        "Calibration error of slice probabilities": _calibration(outcomes),
+        **({MAPS: proportion(sum(hits), len(hits))} if hits else {}),
     }
 
 
@@ -86,6 +111,7 @@ def outcome(source: Phantom, analysis: Analysis) -> Outcome:
     labels, weights = label_slices(source)
     return Outcome(
         planted=len(source.lesions),
+        largest_mm=_largest_mm(source),
         present=bool(present),
         dice=dice(source.lesion, outlined),
         probabilities=analysis.prediction.probabilities[:, 0].astype(np.float64),
@@ -93,6 +119,11 @@ def outcome(source: Phantom, analysis: Analysis) -> Outcome:
         sure=weights > 0,
         hits=hits,
     )
+
+
+def _largest_mm(source: Phantom) -> float:
+    voxels = max((int(mask.sum()) for mask in source.lesions), default=0)
+    return float(np.cbrt(6 * voxels * np.prod(source.spacing_mm) / np.pi))
 
 
 def _calibration(outcomes: Sequence[Outcome]) -> Figure:

@@ -74,10 +74,10 @@ def trust_again(
     targets = manifest.classification.targets if manifest.classification else ()
     scale = manifest.explanation.full_scale
     chosen = Chosen(temperature=targets[0].temperature, full_scale=scale)
-    figures = {
-        each.name: Figure(each.value, each.low, each.high, each.cases)
-        for each in manifest.card.performance
-    }
+    figures: dict[str, dict[str, Figure]] = {}
+    for row in manifest.card.performance:
+        figure = Figure(row.value, row.low, row.high, row.cases)
+        figures.setdefault(row.subgroup, {})[row.name] = figure
     data = manifest.card.training_data
     return _trusted(folder, network, chosen, figures, data, size, progress)
 
@@ -86,7 +86,7 @@ def _trusted(
     folder: Path,
     network: keras.Model,
     chosen: Chosen,
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Mapping[str, Figure]],
     data: str,
     size: Size,
     progress: Progress,
@@ -94,7 +94,8 @@ def _trusted(
     seeds = (TRAINING_SEEDS, VALIDATION_SEEDS, TEST_SEEDS)
     found = trust(parse(manifest_text(chosen)), network, seeds, size.trust, progress)
     chosen = replace(chosen, conformal=found.conformal, verdict=found.verdict, check=found.check)
-    manifest = manifest_text(chosen, {**figures, **found.figures}, data)
+    figures = {**figures, "": {**figures[""], **found.figures}}
+    manifest = manifest_text(chosen, figures, data)
     with tempfile.TemporaryDirectory() as scratch:
         example = save_study(make_study(phantom(EXAMPLE_SEED, slices=3, size=128)), Path(scratch))
         card = card_text(parse(manifest), INTERVALS, decision(chosen))

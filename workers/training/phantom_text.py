@@ -34,6 +34,7 @@ version = "1.0.0"
 title = "Phantom lesion finder"
 manufacturer = "DICOM AI node project"
 content_qualification = "RESEARCH"
+task = "classification"
 
 [selection]
 modality = ["CT"]
@@ -120,10 +121,10 @@ DATA = "synthetic CT phantoms with seeds that neither training nor validation us
 
 def manifest_text(
     chosen: Chosen = Chosen(),
-    figures: Mapping[str, Figure] | None = None,
+    figures: Mapping[str, Mapping[str, Figure]] | None = None,
     training_data: str = "Synthetic CT phantoms.",
 ) -> str:
-    """The text of ``manifest.toml``."""
+    """The text of ``manifest.toml``; figures by subgroup, as ``evaluate`` gives them."""
     return MANIFEST.substitute(
         side=SIDE,
         logit=LOGIT,
@@ -134,7 +135,9 @@ def manifest_text(
         training_data=training_data,
         conformal=_conformal(chosen.conformal),
         trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
-        performance=performance_text(figures or {}, DATA),
+        performance="".join(
+            performance_text(each, DATA, subgroup) for subgroup, each in (figures or {}).items()
+        ),
     )
 
 

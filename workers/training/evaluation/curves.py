@@ -76,7 +76,10 @@ def _roc(truth: BoolArray, said: FloatArray) -> NDArray[np.floating]:
 
 
 def _precision(truth: BoolArray, said: FloatArray) -> NDArray[np.floating]:
-    """Of several points with one recall, the strictest: the others call more for nothing."""
+    """In steps, for a line between two points promises too much (Davis and Goadrich 2006).
+
+    Of several points with one recall, the strictest: the others call more for nothing.
+    """
     precision, recall, _ = precision_recall_curve(truth, said)
     reached, strictest = np.unique(recall[::-1], return_index=True)
-    return np.asarray(np.interp(AT, reached, precision[::-1][strictest]))
+    return np.asarray(precision[::-1][strictest][np.searchsorted(reached, AT - 1e-9)])

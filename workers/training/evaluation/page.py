@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from dicom_node import __version__
 from dicom_node.catalog import BundleFolder
+from workers.memory import peak_gib
 from workers.training.evaluation.figures import Cases
 from workers.training.evaluation.scope import Scope
 from workers.training.evaluation.sections import Section, overall, scores, sections
@@ -39,6 +40,8 @@ class Evaluation:
     figures: Mapping[str, Figure]
     sections: Sequence[Section]
     subgroups: Mapping[str, Sequence[Subgroup]]
+    peak_gib: float
+    """Memory of the process that asked the model, at its peak."""
     scope: Scope | None = None
 
 
@@ -54,6 +57,7 @@ def evaluate(
         overall(cases),
         list(sections(cases)),
         subgroups(cases, scores(cases)),
+        peak_gib(),
         scope,
     )
 

@@ -17,11 +17,16 @@ BY_HEADER = ("voi", "monochrome1")
 
 @dataclass(frozen=True)
 class Split:
-    """Cases by what they are for; no patient is in two of them."""
+    """Cases by what they are for; no patient that the data names is in two of them."""
 
     train: Sequence[Example]
     choose: Sequence[Example]
     test: Sequence[Example]
+
+    @property
+    def unknown(self) -> int:
+        """Of how many cases the data does not say who they are of."""
+        return sum(e.patient is None for e in (*self.train, *self.choose, *self.test))
 
 
 def divided(examples: Sequence[Example], folds: Folds, manifest: ModelManifest) -> Split:

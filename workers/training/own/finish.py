@@ -41,6 +41,10 @@ NO_EXAMPLE = (
     "no golden test: name DICOM files whose pixels may be given away as example in the recipe"
 )
 
+NAMELESS = (
+    "that the folds share no patient is taken from the table, which does not name all: add patient"
+)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -75,7 +79,8 @@ class Finishing:
             bundle = package_file(
                 folder, weights, manifest, _card(manifest), self.example, reference
             )
-        return Trained(bundle, notes if self.example else (*notes, NO_EXAMPLE))
+        nameless = (NAMELESS,) if self.split.unknown else ()
+        return Trained(bundle, (*notes, *nameless, *(() if self.example else (NO_EXAMPLE,))))
 
     def _settled(self) -> tuple[str, Arrays | None, tuple[str, ...]]:
         """The manifest, its maps settled where masks of the choosing folds allow it."""

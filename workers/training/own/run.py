@@ -110,9 +110,15 @@ def _told(plan: Plan, split: Split, lesson: Lesson, fitted: Fitted) -> str:
     return (
         f"Trained from {name} on {len(lesson.images)} slices of {_cases(split.train)}; the weights "
         f"are those of epoch {fitted.best_epoch} of {fitted.epochs}, which answered "
-        f"{_cases(split.choose)}, of other patients, best (loss {fitted.loss:.3f}). Seed "
-        f"{plan.recipe.training.seed}."
+        f"{_cases(split.choose)}, of other patients{_assumed(split)}, best (loss "
+        f"{fitted.loss:.3f}). Seed {plan.recipe.training.seed}."
     )
+
+
+def _assumed(split: Split) -> str:
+    """What is not known of the split, where the data leaves it out."""
+    unknown = split.unknown
+    return f" as far as the folds say ({unknown} cases name no patient)" if unknown else ""
 
 
 def _cases(examples: Sequence[Example]) -> str:

@@ -166,10 +166,22 @@ def alive(
 
 
 @app.command()
-def doctor(config: ConfigOption = None) -> None:
+def doctor(
+    config: ConfigOption = None,
+    classes: Annotated[
+        bool,
+        typer.Option(
+            "--classes",
+            help="List the SOP classes and transfer syntaxes that the listener accepts instead.",
+        ),
+    ] = False,
+) -> None:
     """Say what this install can and cannot do; exit status 1 when the node will not work."""
     from dicom_node.doctor import Health, examine
 
+    if classes:
+        _list_accepted(load_settings(config))
+        return
     table = Table(show_edge=False, pad_edge=False)
     for column in ("what", "", "found", "what to do"):
         table.add_column(column, overflow="fold")
@@ -183,6 +195,18 @@ def doctor(config: ConfigOption = None) -> None:
     console.print(table)
     if bad:
         raise typer.Exit(1)
+
+
+def _list_accepted(settings: Settings) -> None:
+    from pydicom.uid import UID
+
+    from dicom_node.doctor import accepted
+
+    titles = ("Transfer syntaxes", "SOP classes taken in them")
+    for group in accepted(settings).items():
+        for title, uids in zip(titles, group, strict=True):
+            lines = [f"  {uid:<34}{UID(uid).name}" for uid in uids]
+            console.print(title, *lines, "", sep="\n", soft_wrap=True, markup=False)
 
 
 @app.command()

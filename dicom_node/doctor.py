@@ -4,7 +4,7 @@ import ctypes
 import ctypes.util
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -47,6 +47,19 @@ def examine(settings: Settings) -> Iterator[Check]:
     yield from _destinations(settings)
 
 
+def accepted(settings: Settings) -> Mapping[tuple[str, ...], Sequence[str]]:
+    """UIDs of the SOP classes that the listener accepts, by the transfer syntaxes that it accepts
+    them in."""
+    from dicom_node.receive.admission import supported_contexts
+    from dicom_node.receive.notices import CLASSES
+
+    found: dict[tuple[str, ...], list[str]] = {}
+    for context in supported_contexts([CLASSES[name] for name in settings.completeness.expect]):
+        syntaxes = tuple(map(str, context.transfer_syntax))
+        found.setdefault(syntaxes, []).append(str(context.abstract_syntax))
+    return found
+
+
 def _python(_: Settings) -> Iterator[Check]:
     found = f"{sys.version.split()[0]}, dicom-node {version('dicom-node')}"
     yield Check("Python", Health.OK, found)
@@ -57,7 +70,7 @@ def _storage(_: Settings) -> Iterator[Check]:
 
     syntaxes = ", ".join(uid.name for uid in NATIVE)
     found = f"{len(storage_classes())} SOP classes in {syntaxes}; images also as decoded below"
-    yield Check("storage", Health.OK, found)
+    yield Check("storage", Health.OK, found, "see all: dicom-node doctor --classes")
 
 
 def _decoders(_: Settings) -> Iterator[Check]:

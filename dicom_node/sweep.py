@@ -1,4 +1,4 @@
-"""The sweep: closes ready studies, opens their jobs, rings for what waits, frees dead claims.
+"""The sweep: closes ready studies, opens their jobs, frees dead claims, rings for what is due.
 
 It holds no fact: kill it at any moment, start it again, and it finds all that is due in the
 ledger. Two sweeps at once do no harm, for every transition is guarded.
@@ -26,7 +26,7 @@ from dicom_node.receive.promises import promises
 from dicom_node.routing import keywords, route
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
-from dicom_node.watch import Watch
+from dicom_node.watch import PauseWatch, Watch
 
 TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT", "ALTERED"})
 """Reasons of a study that a document may tell. One that names two patients belongs to neither of
@@ -55,6 +55,7 @@ class Sweep:
         self._readiness = Readiness(settings.completeness, promises(settings, ledger))
         self._keywords = keywords(bundles) | series_keywords(settings.completeness.series)
         self._claims = Watch()
+        self._pauses = PauseWatch()
         self._reader = GuardedReader()
         self._rung: dict[Hashable, float] = {}
         self._paused: set[str] = set()
@@ -83,6 +84,7 @@ class Sweep:
         """One pass."""
         self.close_ready_studies()
         self.free_dead_claims()
+        self.end_pauses()
         self.tell_of_paused_models()
         self.ring()
 
@@ -192,6 +194,12 @@ class Sweep:
             for key, beat in beats.items()
             if self._claims.still_s(key, beat, now) >= lease_s
         ]
+
+    def end_pauses(self) -> None:
+        """What was put off is due once its pause has passed by our own clock."""
+        over = self._pauses.over(self._ledger.pauses.begun(), self._clock())
+        if over:
+            self._ledger.pauses.end(over)
 
     def tell_of_paused_models(self) -> None:
         """One line for each model whose circuit breaker has opened."""

@@ -102,6 +102,9 @@ _TEMPLATES = (
     N_("{} (tumour area: below {} mm²)"),
     N_("{} (tumour area: {} to {} mm²)"),
     N_("{} (tumour area: {} mm² and more)"),
+    N_("{} (largest lesion: below {} mm)"),
+    N_("{} (largest lesion: {} to {} mm)"),
+    N_("{} (largest lesion: {} mm and more)"),
 )
 """With blanks for what differs."""
 _PATTERNS = tuple(

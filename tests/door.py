@@ -1,5 +1,6 @@
 """A listener for tests, with its log lines and its ledger at hand."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,9 @@ from dicom_node.redis_server import free_port
 from dicom_node.settings.completeness import Notice
 from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore
+
+OF_THE_ROW = {"DUP_SAME", "UID_CONFLICT"}
+"""Reasons found when the row is written, perhaps by a later process: a record names no address."""
 
 
 @dataclass
@@ -53,9 +57,18 @@ class Door:
             lambda: next((x for x in lines if x.get("reason") == reason), None), within_s
         )
 
-    def told(self, number: int, within_s: float = 3) -> dict[str, Any]:
-        """The log line of a case of the catalogue; fails when there is none in time."""
-        return self._line(lambda: line_of(number, list(self.lines)), within_s)
+    def told(
+        self, number: int, aet: str = "MODALITY", peer: str = "127.0.0.1", within_s: float = 3
+    ) -> dict[str, Any]:
+        """The log line of a case of the catalogue, with whom it names; fails when there is none in
+        time, or it is not as the catalogue says."""
+        line = self._line(lambda: line_of(number, list(self.lines)), within_s)
+        level = "info" if line["event"] == "store.note" else "warning"
+        sender = {} if line["reason"] in OF_THE_ROW else {"peer": peer}
+        stated = {"log_level": level, "aet": aet, **sender}
+        assert {key: line.get(key) for key in stated} == stated, line
+        assert line["reason"] in OF_THE_ROW or line["assoc"] > 0, line
+        return line
 
     def _line(
         self, find: Callable[[], Mapping[str, Any] | None], within_s: float
@@ -88,6 +101,12 @@ class Door:
         """Every file of the store, finished or not."""
         found = self.store.root.rglob("*")
         return [path for path in found if path.is_file() and path.suffix != ".lock"]
+
+
+def rss_mib() -> float:
+    """Resident memory of this process, in which the listener runs."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The ledger: every fact of the node, one row each, committed before anyone is told.
 
-``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``answers`` what is said in place of
-a result, ``rejections`` what readers take back, ``expectations`` what others announce, ``pages``
-what people and monitors look at, ``inventory`` what the store must hold. Only these write SQL.
+``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``pauses`` what is put off,
+``answers`` what is said in place of a result, ``rejections`` what readers take back,
+``expectations`` what others announce, ``pages`` what people and monitors look at, ``inventory``
+what the store must hold. Only these write SQL.
 """
 
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dicom_node.ledger.expectations import Expectations
 from dicom_node.ledger.inventory import Inventory
 from dicom_node.ledger.jobs import Jobs
 from dicom_node.ledger.pages import Pages
+from dicom_node.ledger.pauses import Pauses
 from dicom_node.ledger.rejections import Rejections
 from dicom_node.ledger.roles import Roles
 from dicom_node.ledger.studies import OpenStudy, Recording, Studies
@@ -38,6 +40,7 @@ class Ledger:
     rejections: Rejections
     inventory: Inventory
     breaker: Breaker
+    pauses: Pauses
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -56,6 +59,7 @@ class Ledger:
             Rejections(database),
             Inventory(database),
             Breaker(database),
+            Pauses(database),
         )
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from dicom_node.domain.delivery import (
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.ledger import events
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.pauses import LONGEST_PAUSE_S, due
+from dicom_node.ledger.pauses import DUE, LONGEST_PAUSE_S, due, put_off
 from dicom_node.ledger.schema import delivery, job, result
 
 FIRST_PAUSE_S = 30.0
@@ -79,7 +79,8 @@ class Deliveries:
                 return None
             _keep_one_form(connection, of_shipment)
             change = _move(DeliveryState.READY, DeliveryState.SENDING)
-            values = {"token": token, "attempt": delivery.c.attempt + 1, "beat": 0}
+            again = {"attempt": delivery.c.attempt + 1, "next_at": DUE}
+            values = {"token": token, "beat": 0, **again}
             connection.execute(change.where(of_shipment).values(values))
             claimed = _load(connection, token)
         return Shipment(job_id, destination, token, claimed) if claimed else None
@@ -122,7 +123,7 @@ class Deliveries:
             update(delivery)
             .where(delivery.c.id == delivery_id)
             .where(delivery.c.state.in_((DeliveryState.HELD, DeliveryState.READY)))
-            .values(state=DeliveryState.READY, attempt=0, next_at=0.0, updated_at=time.time())
+            .values(state=DeliveryState.READY, attempt=0, next_at=DUE, updated_at=time.time())
         )
         with self._database.write() as connection:
             return connection.execute(change).rowcount == 1
@@ -133,7 +134,7 @@ class Deliveries:
         change = _move(DeliveryState.SENDING, state).where(
             delivery.c.id == item.id, delivery.c.token == shipment.token
         )
-        values = {"reason": reason, "token": "", "next_at": time.time() + pause_s}
+        values = {"reason": reason, "token": "", **put_off(pause_s)}
         with self._database.write() as connection:
             if connection.execute(change.values(values)).rowcount != 1:
                 raise LedgerConflict(f"the claim on delivery {item.id} was lost")
@@ -171,7 +172,7 @@ def _choose_form(connection: Connection, item: Delivery, state: DeliveryState) -
     elif state is DeliveryState.HELD:
         for form in REPORT_FORMS[REPORT_FORMS.index(item.result.kind) + 1 :]:
             change = _move(DeliveryState.NOT_NEEDED, DeliveryState.READY)
-            values = {"reason": "", "attempt": 0, "next_at": 0.0}
+            values = {"reason": "", "attempt": 0, "next_at": DUE}
             of_form = of_shipment & _of_kind(form)
             if connection.execute(change.where(of_form).values(values)).rowcount:
                 return

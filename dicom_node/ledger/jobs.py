@@ -23,7 +23,7 @@ from dicom_node.domain.job import (
 )
 from dicom_node.ledger import breaker, events
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.pauses import due
+from dicom_node.ledger.pauses import DUE, due, put_off
 from dicom_node.ledger.schema import delivery, job, result, selection
 from dicom_node.ledger.succession import supersede
 
@@ -127,9 +127,8 @@ class Jobs:
         """
         spent = claim.attempt >= MAX_ATTEMPTS
         state = JobState.QUARANTINED if spent else JobState.READY
-        values = {"next_at": time.time() + pause_s}
         with self._database.write() as connection:
-            self._leave(connection, claim, state, reason, values)
+            self._leave(connection, claim, state, reason, put_off(pause_s))
 
     def postpone(self, claim: Claim, reason: str, pause_s: float) -> None:
         """ANALYSING -> READY: what the disk did not take is no try of the study's."""
@@ -158,7 +157,7 @@ class Jobs:
                 state=JobState.READY,
                 reason="",
                 attempt=MAX_ATTEMPTS - 1,
-                next_at=0.0,
+                next_at=DUE,
                 updated_at=time.time(),
             )
             .returning(job.c.study_instance_uid, job.c.bundle_sha256)
@@ -275,5 +274,5 @@ def _delivery_row(job_id: str, stored: StoredResult, destination: str) -> dict[s
         "token": "",
         "beat": 0,
         "updated_at": time.time(),
-        "next_at": 0.0,
+        "next_at": DUE,
     }

@@ -13,6 +13,7 @@ from dicom_node import __version__
 from dicom_node.domain.job import NODE, JobState, Proposal, SelectedSeries
 from dicom_node.domain.study import Study
 from dicom_node.ledger import events
+from dicom_node.ledger.pauses import DUE
 from dicom_node.ledger.schema import job, selection, study
 
 NODE_SHA256 = hashlib.sha256(f"{NODE}@{__version__}".encode()).hexdigest()
@@ -65,7 +66,7 @@ def open_job(
         "beat": 0,
         "opened_at": now,
         "updated_at": now,
-        "next_at": 0.0,
+        "next_at": DUE,
         "summary": {},
         "report_sha256": "",
         "answered": "",

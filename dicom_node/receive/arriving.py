@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import P_DATA
 
 from dicom_node.domain.errors import Refused
 from dicom_node.receive.dataset import checked_uid
 from dicom_node.receive.incoming import Incoming
 from dicom_node.receive.negotiation import Syntax
+from dicom_node.receive.parties import Peer, whose
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -84,14 +86,21 @@ class _DataSet(BytesIO):
         return memoryview(fragment).nbytes
 
 
+def sender_of(event: Event) -> dict[str, Any]:
+    """Fields of a log line on what an ``Acceptor`` was told."""
+    acceptor: Any = event.assoc
+    return whose(acceptor.sender)
+
+
 class Acceptor(Association):
     """An association that gives back memory and pack once it has ended, however it ended.
 
     ``ended`` is called then.
     """
 
-    def __init__(self, entity: Any, ended: Callable[["Acceptor"], None]) -> None:
+    def __init__(self, entity: Any, sender: Peer, ended: Callable[["Acceptor"], None]) -> None:
         super().__init__(entity, "acceptor")
+        self.sender = sender
         self._ended = ended
 
     def run_reactor(self) -> None:

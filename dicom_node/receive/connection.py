@@ -71,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self.state = State.WAIT_REQUEST
         self.peer = ""
         self.calling_ae = ""
-        self.received = 0
+        self.number = self.received = 0
         self.deadline = time.monotonic() + FIRST_PDU_S
 
     def connection_made(self, transport: Any) -> None:

@@ -21,7 +21,7 @@ from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.receive.admission import begins_with_meta, check_command, supported_contexts
-from dicom_node.receive.arriving import Acceptor, Arriving
+from dicom_node.receive.arriving import Acceptor, Arriving, sender_of
 from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
@@ -29,6 +29,7 @@ from dicom_node.receive.incoming import Incoming, Room
 from dicom_node.receive.negotiation import REMEMBERED, Syntax, accept, read_request, refused
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
+from dicom_node.receive.parties import whose
 from dicom_node.receive.relay import Relay
 from dicom_node.receive.spool import Spool
 from dicom_node.settings.completeness import Notice
@@ -101,7 +102,7 @@ class Library:
     def _association(
         self, end: socket.socket, connection: Connection, contexts: Mapping[int, Syntax]
     ) -> Acceptor:
-        association = Acceptor(self._entity, self._ended)
+        association = Acceptor(self._entity, connection, self._ended)
         association.set_socket(AssociationSocket(association, client_socket=end))
         incoming = Incoming(self._packs, room=self._room)
         association.dimse = Arriving(association, incoming, contexts, self._refusal)
@@ -125,9 +126,8 @@ class Library:
             self._live.pop(association).close()
 
     def _on_accepted(self, event: Event) -> None:
-        peer = event.assoc.requestor.address
         for code, names in refused(event.assoc.rejected_contexts).items():
-            self._log.warning("assoc.note", reason=code, peer=peer, sop_classes=names)
+            self._log.warning("assoc.note", reason=code, sop_classes=names, **sender_of(event))
 
     def _on_store(self, event: Event) -> int:
         incoming = _incoming(event)
@@ -179,7 +179,7 @@ class Library:
         self, connection: Connection, refusal: Refused, command: Command, size: int
     ) -> None:
         """What the library did not see."""
-        about = {"peer": connection.peer, "aet": connection.calling_ae, "bytes": size}
+        about = {"bytes": size, **whose(connection)}
         named = _instance(command.sop_instance)
         self._tell("store.reject", refusal.code, refusal.status, **about, **named)
 
@@ -189,9 +189,8 @@ class Library:
             name,
             code,
             status,
-            peer=event.assoc.requestor.address,
-            aet=event.assoc.requestor.ae_title.strip(),
             bytes=_incoming(event).size,
+            **sender_of(event),
             **_instance(str(request.AffectedSOPInstanceUID).encode()),
         )
 

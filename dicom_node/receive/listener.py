@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from dicom_node.receive.incoming import Incoming, Room
 from dicom_node.receive.negotiation import REMEMBERED, Answer, Request, accept
 from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.packs import Packs
-from dicom_node.receive.parties import Peer, Service
+from dicom_node.receive.parties import Peer, Service, whose
 from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
@@ -81,6 +82,7 @@ class Listener:
             kept=self._look_at_spool,
         )
         self._connections: set[Peer] = set()
+        self._numbers = count(1)
         self._associations: set[Peer] = set()
         self._safe: deque[Callable[[], None]] = deque()
         """The answers to what has become safe."""
@@ -169,6 +171,7 @@ class Listener:
 
     def connected(self, connection: Peer) -> str | None:
         """See ``connection.Host``."""
+        connection.number = next(self._numbers)
         self._connections.add(connection)
         same_host = sum(c.peer == connection.peer for c in self._connections)
         full = len(self._connections) > self._settings.max_connections
@@ -193,7 +196,8 @@ class Listener:
         """See ``connection.Host``."""
         answer = self._answer(request)
         for code, names in answer.refused.items():
-            self._log.warning("assoc.note", reason=code, peer=connection.peer, sop_classes=names)
+            about = {"sop_classes": names, **whose(connection)}
+            self._log.warning("assoc.note", reason=code, **about)
         incoming = Incoming(self._packs, self._may_write_as_it_comes, self._room)
         return answer, StoreScp(connection, answer.accepted, incoming, self)
 
@@ -207,7 +211,7 @@ class Listener:
 
     def failed(self, connection: Connection, error: Exception) -> None:
         """See ``connection.Host``."""
-        self._log.error("listen.failed", reason="INTERNAL", peer=connection.peer, exc_info=error)
+        self._log.error("listen.failed", reason="INTERNAL", exc_info=error, **whose(connection))
 
     def ended(self, connection: Peer, code: str | None) -> None:
         """See ``connection.Host``."""
@@ -217,9 +221,8 @@ class Listener:
             self._log.warning(
                 "assoc.reject",
                 reason=code,
-                peer=connection.peer,
-                aet=connection.calling_ae,
                 bytes=connection.received,
+                **whose(connection),
             )
 
     # store_scp.Keeper
@@ -272,9 +275,8 @@ class Listener:
             event,
             reason=code,
             status=f"{status:04X}",
-            peer=connection.peer,
-            aet=connection.calling_ae,
             bytes=size,
+            **whose(connection),
             **({"sop": sop} if sop else {}),
         )
 

@@ -19,6 +19,7 @@ from dicom_node.domain.uid import uuid_uid
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.expectations import Change, Source
 from dicom_node.observe import log
+from dicom_node.receive.arriving import sender_of
 from dicom_node.receive.dataset import check_structure, checked_uid
 from dicom_node.sandbox import ChildDied, Sandbox
 from dicom_node.settings.completeness import Notice
@@ -109,14 +110,8 @@ class Notices:
         return SUCCESS
 
     def _refuse(self, event: Event, code: str, status: int) -> int:
-        requestor = event.assoc.requestor
-        self._log.warning(
-            "notice.reject",
-            reason=code,
-            status=f"{status:04X}",
-            peer=requestor.address,
-            aet=requestor.ae_title.strip(),
-        )
+        about = {"status": f"{status:04X}", **sender_of(event)}
+        self._log.warning("notice.reject", reason=code, **about)
         return status
 
     def _read(self, event: Event, raw: bytes) -> Said:

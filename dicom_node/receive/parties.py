@@ -1,7 +1,7 @@
 """Whom a connection deals with: the listener, and who takes the data."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dicom_node.receive.admission import Applicant, Rejection
 from dicom_node.receive.negotiation import Answer, Request
@@ -31,6 +31,8 @@ class ProtocolError(Exception):
 class Peer(Protocol):
     """What the listener knows of a connection, whatever state it is in."""
 
+    number: int
+    """Of the connections of this process."""
     peer: str
     calling_ae: str
     received: int
@@ -38,6 +40,11 @@ class Peer(Protocol):
 
     def expire(self) -> None:
         """The deadline has passed, or the listener ends."""
+
+
+def whose(connection: Peer) -> dict[str, Any]:
+    """Fields of a log line."""
+    return {"peer": connection.peer, "aet": connection.calling_ae, "assoc": connection.number}
 
 
 class Host(Protocol):

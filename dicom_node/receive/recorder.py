@@ -132,10 +132,10 @@ class Recorder:
             self._mended(i, wait=not found) if r is Recording.DUPLICATE else r
             for i, r in zip(instances, recorded, strict=True)
         ]
-        for instance, recording in zip(instances, recordings, strict=True):
+        for (instance, calling_ae), recording in zip(rows, recordings, strict=True):
             if recording is not Recording.NEW:
-                uid = instance.sop_instance_uid
-                self._log.info("store.note", reason=recording.value, sop=uid)
+                about = {"aet": calling_ae, "sop": instance.sop_instance_uid}
+                self._log.info("store.note", reason=recording.value, **about)
         kept = [recording in KEPT for recording in recordings]
         if found:
             named = self.extents(arrivals[0].record.pack.name)

@@ -27,7 +27,7 @@ class TlsGate(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self.peer = ""
         self.calling_ae = ""
-        self.received = 0
+        self.number = self.received = 0
         self.deadline = time.monotonic() + HANDSHAKE_S + 1
 
     def connection_made(self, transport: Any) -> None:

@@ -64,4 +64,5 @@ class Destination(Section):
     ae_title: AETitle
     kinds: Annotated[Kinds, AfterValidator(_some)] | None = None
     """What it gets, whether others get it or not; left out: ``results.kinds``. Of
-    STRUCTURED_REPORT, FLAT_REPORT and ENHANCED_REPORT only the first whose SOP class it accepts."""
+    STRUCTURED_REPORT, FLAT_REPORT and ENHANCED_REPORT only the first whose SOP class it accepts.
+    What it gets names no other results than it gets; colours of a heat map come with the map."""

@@ -15,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
 )
-from wire import RELEASE_RQ, command, encoded, pdv, request
+from wire import RELEASE_RQ, command, element, encoded, pdv, request
 
 SYNTAXES = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEGBaseline8Bit
@@ -70,6 +70,40 @@ def hostile(seed: int) -> bytes:
     if chance.random() < 0.7:
         return begin + said(chance, mutated(chance, data)) + RELEASE
     return mutated(chance, begin + said(chance, data) + RELEASE)
+
+
+NAMES = (
+    "../../escaped", "/tmp/escaped", "..\\..\\escaped", "~/escaped", "file:///tmp/escaped", "..",
+    ".", "~", "-rf", "$(touch escaped)", "|touch escaped", "%2e%2e%2fescaped", "a\0../escaped",
+    "a\n../escaped", "CON", "escaped.py", "x" * 64,
+)  # fmt: skip
+"""What harms whoever makes a path, a command or a module of it."""
+CODINGS = ("zlib", "idna", "unicode_escape", "ISO 2022 IR 87\\ISO 2022 IR 999", "ISO_IR 192")
+
+
+def misnamed(seed: int) -> tuple[bytes, bytes]:
+    """A request and a C-STORE whose titles, UIDs, character sets and texts are such names."""
+    chance = random.Random(seed)
+    begin = bytearray(REQUESTS[ExplicitVRLittleEndian])
+    begin[26:42] = _name(chance, "MODALITY").encode()[:16].ljust(16)
+    sop, study, series = (_name(chance, uid, 0.15) for uid in (f"1.2.3.{seed}", "1.2.3", "1.2.3.1"))
+    values = (
+        (0x0008, 0x0005, "CS", _name(chance, chance.choice(CODINGS))),
+        (0x0008, 0x0016, "UI", CTImageStorage), (0x0008, 0x0018, "UI", sop),
+        (0x0010, 0x0010, "PN", _name(chance, "A")), (0x0010, 0x0020, "LO", _name(chance, "1")),
+        (0x0020, 0x000D, "UI", study), (0x0020, 0x000E, "UI", series),
+    )  # fmt: skip
+    data = b"".join(element(*where, _even(value)) for *where, value in values)
+    return bytes(begin), pdv(command(sop_instance=sop), command=True) + pdv(data)
+
+
+def _name(chance: random.Random, ordinary: str, often: float = 0.6) -> str:
+    return chance.choice(NAMES) if chance.random() < often else ordinary
+
+
+def _even(value: str) -> bytes:
+    raw = value.encode()
+    return raw + b"\0" * (len(raw) % 2)
 
 
 def said(chance: random.Random, data: bytes) -> bytes:

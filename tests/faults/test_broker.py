@@ -116,8 +116,7 @@ def test_memory_error_costs_a_try_and_not_the_worker(back, sweep):
     began = time.monotonic()
     back.judged("memory error in a worker", began, back.study())
     assert not worker.ended()
-    if FULL:
-        back.judged("memory error in a worker, next try", began, unlucky)
+    back.judged("memory error in a worker, next try", began, unlucky)
     worker.kill_family()
 
 

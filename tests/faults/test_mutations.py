@@ -4,6 +4,7 @@ what can be read back, and writes nowhere else."""
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,20 @@ from pathlib import Path
 import pytest
 from campaign import Injection, often
 from front import Front
-from mutations import hostile
+from mutations import hostile, misnamed
 from processes import Running
 from pydicom import Dataset, dcmread
+from tracing import NAMING, traced
+from wire import AC, Wire
 
 from dicom_node.ledger import Ledger
 from dicom_node.store import InstanceStore, StoredFile
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600),
+    pytest.mark.filterwarnings("ignore:Invalid value for VR"),
+]
 THREADS, PAUSE_S, LONGEST_S, MOST_GROWTH_MIB = 16, 0.1, 5.0, 100
 
 
@@ -65,6 +72,41 @@ def test_mutations(way, campaign, tmp_path):
     failed = [outcome for outcome in outcomes if not outcome.is_ended]
     assert not failed, failed[:5]
     assert max(outcome.seconds for outcome in outcomes) < LONGEST_S
+
+
+@pytest.mark.parametrize("way", ["", "fast_path = false"], ids=["fast path", "library"])
+def test_no_name_on_the_wire_leads_out_of_the_data_folder(way, tool, campaign, tmp_path):
+    """I17, by every call of the listener that names a file."""
+    front = Front(tmp_path / "node", campaign, "names", way)
+    listener = front.listen()
+    assert listener.ready()
+    data = front.folder.resolve() / "data"
+    cwd = Path(f"/proc/{listener.pid}/cwd").resolve()
+    options = ("-e", f"trace={NAMING}")
+    with (
+        traced(tool("strace"), listener.pid, tmp_path / "trace", *options) as trace,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        seeds = range(often(50 if way else 200, 2000))
+        statuses = list(pool.map(lambda seed: status_of(front.port, *misnamed(seed)), seeds))
+    listener.kill(15)
+    changed = set(trace.changed(cwd))
+    outside = {path for path in changed if not path.is_relative_to(data)}
+    assert changed & set((data / "store").rglob("*.pack")), "it is told where files are made"
+    assert {status for status in statuses if statuses.count(status) > 4} >= {None, 0, 0x0117}
+    note = f"{sorted(outside)[:3]}"
+    campaign.add(Injection("names", way or "fast path", survived=not outside, note=note))
+
+
+def status_of(port: int, request: bytes, store: bytes) -> int | None:
+    """Of the C-STORE; none where there is no association."""
+    with Wire.connect(port) as wire:
+        wire.send(request)
+        answer = wire.receive()
+        if answer is None or answer[0] != AC:
+            return None
+        wire.send(store)
+        return wire.status()
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def deposit(campaign, tmp_path):
 
 def test_killed_at_each_point(deposit):
     for point in POINTS:
-        for passage in range(2, 2 + often(1, 4)):
+        for passage in range(2, 2 + often(1, 3)):
             server = deposit.serve(f"{point}:{passage}")
             left = deposit.send(deposit.front.images(IMAGES, 4096))
             assert server.ended(PATIENCE_S), point

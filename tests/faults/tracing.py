@@ -11,6 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+WRITES = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC|TMPFILE)")
+NAMING = (
+    "openat,?open,?creat,?openat2,renameat2,?renameat,?rename,?mkdir,mkdirat,?link,linkat,?symlink,"
+    "symlinkat,?unlink,unlinkat,?rmdir,?mknod,mknodat,truncate,?chmod,fchmodat,?chown,fchownat"
+)
+"""Calls that take the name of what they open, make, move or remove."""
 CALL = re.compile(r"^\d+ +(?:<\.\.\. )?(\w+)(.*)$")
 
 
@@ -31,6 +37,14 @@ class Trace:
                 yield found[1], begun.pop(thread, "") + line
             elif found:
                 yield found[1], found[2]
+
+    def changed(self, cwd: Path) -> Iterator[Path]:
+        """What was opened for writing, made, moved or removed; with ``trace={NAMING}``."""
+        for name, rest in self.calls():
+            if name.startswith(("open", "creat")) and not WRITES.search(rest + name):
+                continue
+            for folder, path in re.findall(r'(?:<([^>]*)>, )?"((?:[^"\\\\]|\\\\.)*)"', rest):
+                yield Path(os.path.normpath(Path(folder or cwd, path)))
 
     @property
     def injected(self) -> int:

@@ -1,8 +1,9 @@
 """Every transfer syntax ends where the catalogue says, by C-STORE and as a file."""
 
+import struct
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,20 +11,25 @@ import pytest
 from door import Door, open_door
 from pydicom import dcmread
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
 )
-from wire import AC, command, element, pdv
+from pynetdicom.pdu import A_ASSOCIATE_AC
+from typer.testing import CliRunner
+from wire import AC, command, element, pdv, request
 
+from dicom_node.cli import app
 from dicom_node.decoders import COMPRESSED, NATIVE
-from dicom_node.doctor import Health, examine
+from dicom_node.doctor import Health, accepted, examine
 from dicom_node.domain.errors import DatasetMismatch, Unusable
 from dicom_node.ledger import Ledger
 from dicom_node.receive.admission import supported_contexts
 from dicom_node.receive.intake import Intake, Outcome
+from dicom_node.receive.notices import IAN
 from dicom_node.receive.part10 import check_file
-from dicom_node.send.cstore import Answer, Peer, send
+from dicom_node.send.cstore import MOST_CONTEXTS, Answer, Peer, send
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
@@ -103,6 +109,53 @@ def test_the_doctor_lists_what_the_door_accepts(tmp_path):
     contexts = {c.abstract_syntax: c.transfer_syntax for c in supported_contexts()}
     assert set(contexts[CTImageStorage]) == set(listed)
     assert storage.startswith(f"{len(contexts) - 1} SOP classes"), "all but Verification"
+
+
+@pytest.mark.parametrize("fast_path", [True, False], ids=["fast path", "library"])
+def test_the_doctor_lists_the_classes_and_syntaxes_that_are_negotiated(tmp_path, fast_path):
+    """Each class in each syntax, and none that is not listed."""
+    settings = Settings(data_dir=tmp_path, completeness={"expect": ["MPPS"]})
+    listed = {
+        (uid, syntax) for syntaxes, uids in accepted(settings).items()
+        for uid in uids for syntax in syntaxes
+    }  # fmt: skip
+    classes = sorted({uid for uid, _ in listed} | {IAN, "1.2.3.4.5"})
+    syntaxes = [*NATIVE, *COMPRESSED, DeflatedExplicitVRLittleEndian, JPIP, PRIVATE]
+    with open_door(tmp_path, expect=["MPPS"], fast_path=fast_path) as door:
+        negotiated = {
+            (uid, syntax)
+            for syntax in syntaxes
+            for some in batched(classes, MOST_CONTEXTS)
+            for uid in granted(door, some, syntax)
+        }
+    assert negotiated == listed
+
+
+def granted(door: Door, classes: Sequence[str], syntax: str) -> set[str]:
+    """The SOP classes that the door accepts in a transfer syntax."""
+    with door.wire() as wire:
+        wire.send(request(*((uid, [syntax]) for uid in classes)))
+        answer = wire.receive()
+        assert answer is not None
+        kind, body = answer
+        assert kind == AC
+        pdu = A_ASSOCIATE_AC()
+        pdu.decode(struct.pack(">BxI", kind, len(body)) + body)
+        results = {item.context_id: item.result for item in pdu.presentation_context}
+    return {uid for n, uid in enumerate(classes) if results[2 * n + 1] == 0}
+
+
+def batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def test_the_doctor_says_the_name_and_the_uid_of_each():
+    said = CliRunner().invoke(app, ["doctor", "--classes"])
+    assert said.exit_code == 0
+    lines = [line.split(maxsplit=1) for line in said.output.splitlines()]
+    for uid in {uid for pair in accepted(Settings()).items() for group in pair for uid in group}:
+        assert [uid, UID(uid).name] in lines
 
 
 @pytest.mark.shared

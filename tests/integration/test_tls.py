@@ -1,7 +1,6 @@
 """Mutual TLS: without the right certificate nobody is served; a silent client harms nobody."""
 
 import hashlib
-import socket
 import ssl
 import subprocess
 import time
@@ -9,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from door import open_door
+from door import open_door, rss_mib
+from flood import Flood, Piece
 from wire import AC, RJ, Wire, request
 
 from dicom_node.domain.errors import ConfigurationError
@@ -78,9 +78,8 @@ def open_tls_door(certificates, tmp_path, **limits):
     return open_door(tmp_path, tls=tls, callers=callers, **limits)
 
 
-def connect(door, context: ssl.SSLContext) -> Wire:
-    plain = socket.create_connection(("127.0.0.1", door.settings.port), timeout=10)
-    return Wire(context.wrap_socket(plain))
+def connect(door, context: ssl.SSLContext, source: str | None = None) -> Wire:
+    return Wire(context.wrap_socket(door.wire(source).socket))
 
 
 def test_the_right_certificate_is_served(door, certificates):
@@ -128,13 +127,13 @@ def test_13_a_certificate_that_belongs_to_another_title(door, certificates):
     with connect(door, certificates.client("ct2")) as wire:
         wire.send(request(calling="CT1"))
         assert wire.receive() == (RJ, bytes([0, 1, 1, 3]))
-    door.told(13)
+    door.told(13, aet="CT1")
 
 
 @pytest.mark.parametrize("name", [None, "foreign"])
 def test_14_no_certificate_or_one_that_nobody_signed(door, certificates, name):
     assert is_turned_away(door, certificates.client(name))
-    door.told(14)
+    door.told(14, aet="")
 
 
 def is_turned_away(door, context) -> bool:
@@ -151,7 +150,7 @@ def test_14_plain_dicom_on_the_tls_port(door):
     with door.wire() as wire:
         wire.send(request(calling="CT1"))
         assert wire.is_closed(3)
-    door.told(14)
+    door.told(14, aet="")
 
 
 def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
@@ -164,13 +163,14 @@ def test_15_a_silent_client_is_closed_and_others_are_served_meanwhile(
         assert wire.associate(calling="CT1") == AC
     assert time.monotonic() - started < 2
     assert all(wire.is_closed(4) for wire in silent)
-    door.told(15)
+    door.told(15, aet="")
 
 
 def test_15_200_silent_clients_leave_a_valid_one_served(certificates, tmp_path):
     """I12, before the handshake; half of them have begun it."""
     limits = {"max_connections": 600, "max_connections_per_host": 300}
     with open_tls_door(certificates, tmp_path, **limits) as door:
+        before = rss_mib()
         silent = [door.wire() for _ in range(200)]
         for wire in silent[::2]:
             wire.send(b"\x16\x03\x01\x02\x00\x01")
@@ -178,8 +178,31 @@ def test_15_200_silent_clients_leave_a_valid_one_served(certificates, tmp_path):
         with connect(door, certificates.client("ct1")) as wire:
             assert wire.associate(calling="CT1") == AC
         assert time.monotonic() - started < 2
+        assert rss_mib() - before < 100
         for wire in silent:
             wire.socket.close()
+
+
+def test_200_that_come_again_and_again_leave_a_valid_one_served(certificates, tmp_path):
+    """I12, with a certificate of nobody, with another's, and with none; the limits as they come."""
+    folder, asks = certificates.folder, request(calling="CT1")
+    pieces = [
+        Piece(asks, seconds=1.0, certificate=[folder / f"{name}.pem", folder / f"{name}.key"])
+        for name in ("foreign", "ct2")
+    ]
+    pieces.append(Piece(asks, seconds=1.0, certificate=()))
+    with open_tls_door(certificates, tmp_path) as door:
+        before = rss_mib()
+        flood = Flood(door.settings.port, pieces)
+        while flood.goes_on:
+            started = time.monotonic()
+            with connect(door, certificates.client("ct1"), "127.0.0.3") as wire:
+                assert wire.associate(calling="CT1") == AC
+            assert time.monotonic() - started < 2
+        assert min(flood.came()) >= 200
+        assert rss_mib() - before < 100
+        door.told(13, aet="CT1")
+        door.told(14, aet="")
 
 
 def test_old_tls_is_refused(door, certificates):

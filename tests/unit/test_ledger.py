@@ -217,12 +217,15 @@ class TestClaiming:
         assert ledger.jobs.waiting() == []
         assert ledger.jobs.claim(job_id) is None
 
-    def test_a_pause_that_a_moved_clock_made_endless_is_ignored(self, ledger, job_id):
+    def test_a_pause_ends_once_and_not_the_one_that_came_after(self, ledger, job_id):
         ledger.jobs.release(ledger.jobs.claim(job_id), "MEMORY", pause_s=60)
-        with ledger.database.write() as connection:
-            connection.execute(text("UPDATE job SET next_at = next_at + 86400"))
-        assert ledger.jobs.waiting() == [job_id]
-        assert ledger.jobs.claim(job_id) is not None
+        (pause,) = ledger.pauses.begun()
+        assert (pause.id, pause.length_s) == (job_id, pytest.approx(60))
+        ledger.pauses.end([pause])
+        assert (ledger.pauses.begun(), ledger.jobs.waiting()) == ([], [job_id])
+        ledger.jobs.release(ledger.jobs.claim(job_id), "MEMORY", pause_s=60)
+        ledger.pauses.end([pause])
+        assert ledger.jobs.claim(job_id) is None
 
     def test_a_finished_job_cannot_be_retried(self, ledger, job_id):
         complete(ledger, ledger.jobs.claim(job_id))
@@ -294,12 +297,13 @@ class TestDelivering:
         with pytest.raises(LedgerConflict):
             ledger.deliveries.sent(shipment, shipment.deliveries[0])
 
-    def test_a_pause_that_a_moved_clock_made_endless_is_ignored(self, ledger, job_id, shipment):
-        ledger.deliveries.postpone(shipment, shipment.deliveries[0], "NO_ANSWER")
-        ledger.deliveries.postpone(shipment, shipment.deliveries[1], "NO_ANSWER")
-        with ledger.database.write() as connection:
-            connection.execute(text("UPDATE delivery SET next_at = next_at + 86400"))
-        assert ledger.deliveries.claim(job_id, "pacs") is not None
+    def test_what_was_put_off_goes_once_its_pause_has_ended(self, ledger, job_id, shipment):
+        for item in shipment.deliveries:
+            ledger.deliveries.postpone(shipment, item, "NO_ANSWER")
+        assert ledger.deliveries.claim(job_id, "pacs") is None
+        ledger.pauses.end(ledger.pauses.begun())
+        assert len(ledger.deliveries.claim(job_id, "pacs").deliveries) == 2
+        assert ledger.pauses.begun() == []
 
 
 def test_a_review_is_kept_beside_the_others(ledger, job_id):

@@ -1,12 +1,15 @@
 """The sweep finds in the ledger all that is due, however often it or anyone else was killed."""
 
+import time
+
 import pytest
 from billiard.exceptions import TimeLimitExceeded
 from log_lines import log_lines
 from world import World, receive_all, state_of
 
 from dicom_node.domain.delivery import ResultKind, StoredResult
-from dicom_node.domain.job import JobState
+from dicom_node.domain.job import JobState, Proposal, SelectedSeries
+from dicom_node.domain.study import Instance, Study
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger import Recording
 from dicom_node.testing.phantom import phantom
@@ -99,8 +102,6 @@ def test_a_beating_worker_keeps_its_claim(world, study):
 
 
 def test_a_clock_that_jumps_a_day_closes_nothing_and_kills_no_claim(world, study, monkeypatch):
-    import time
-
     real = time.time
     receive_all(world, study)
     world.pass_time(30)
@@ -251,3 +252,75 @@ def test_results_are_rung_for_and_a_dead_sender_gives_them_back(world, study):
     assert world.ledger.deliveries.claim(claim.id, "pacs")
     world.pass_time(60)
     assert world.ledger.deliveries.claim(claim.id, "pacs")
+
+
+class TestPauses:
+    """They last as long as they are, by the sweep's own clock; the other may be set meanwhile."""
+
+    @pytest.fixture
+    def claim(self, world):
+        studies = world.ledger.studies
+        studies.record(Instance("1.2", "1.3", "1.4", "1.5", "1.6", "a" * 64, 1), "A")
+        inputs = (SelectedSeries("1.3", (("1.4", "a" * 64),)),)
+        proposal = Proposal("m", "1.0.0", "f" * 64, inputs, ())
+        (job,) = studies.close(studies.receiving()[0], Study("1.2", ()), [proposal], "c" * 64)
+        world.sweep.once()
+        return world.ledger.jobs.claim(job)
+
+    @pytest.fixture(params=[-600, 3600])
+    def set_clock(self, request, monkeypatch):
+        real = time.time
+        return lambda: monkeypatch.setattr(time, "time", lambda: real() + request.param)
+
+    @pytest.mark.parametrize("when", ["at once", "while it is watched"])
+    def test_of_a_job(self, world, claim, set_clock, when):
+        world.ledger.jobs.release(claim, "MEMORY", pause_s=50)
+        if when == "while it is watched":
+            world.sweep.once()
+        set_clock()
+        world.broker.jobs.clear()
+        world.sweep.once()
+        world.pass_time(40)
+        assert (world.broker.jobs, world.ledger.jobs.claim(claim.id)) == ([], None)
+        world.pass_time(10)
+        assert world.broker.jobs == [claim.id]
+        assert world.ledger.jobs.claim(claim.id)
+
+    def test_of_a_delivery(self, world, claim, set_clock):
+        stored = StoredResult("2.25.1", "1.2", "1.3", "AI", ResultKind.SEGMENTATION, 0, "d" * 64, 9)
+        kinds = {"pacs": tuple(ResultKind)}
+        world.ledger.jobs.complete(claim, [stored], kinds, summary={}, report_sha256="")
+        shipment = world.ledger.deliveries.claim(claim.id, "pacs")
+        world.ledger.deliveries.postpone(shipment, shipment.deliveries[0], "NO_ANSWER")
+        set_clock()
+        world.sweep.once()
+        world.pass_time(20)
+        assert world.broker.shipments == []
+        assert world.ledger.deliveries.claim(claim.id, "pacs") is None
+        world.pass_time(10)
+        assert world.broker.shipments == [(claim.id, "pacs")]
+        assert world.ledger.deliveries.claim(claim.id, "pacs")
+
+    def test_that_was_put_off_anew_begins_anew(self, world, claim):
+        world.ledger.jobs.release(claim, "MEMORY", pause_s=50)
+        world.sweep.once()
+        world.pass_time(50)
+        world.ledger.jobs.release(world.ledger.jobs.claim(claim.id), "MEMORY", pause_s=50)
+        world.sweep.once()
+        world.pass_time(40)
+        assert world.ledger.jobs.waiting() == []
+        world.pass_time(10)
+        assert world.ledger.jobs.waiting() == [claim.id]
+
+    @pytest.mark.parametrize(("passed_s", "left_s"), [(80, 20), (3600, 0), (-600, 100)])
+    def test_that_a_sweep_finds_when_it_starts(self, world, claim, monkeypatch, passed_s, left_s):
+        """As the wall clock has it, and never longer than it was."""
+        world.ledger.jobs.release(claim, "MEMORY", pause_s=100)
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + passed_s)
+        world.restart()
+        world.sweep.once()
+        world.pass_time(max(0, left_s - 10))
+        assert bool(world.ledger.jobs.waiting()) == (left_s == 0)
+        world.pass_time(10)
+        assert world.ledger.jobs.waiting() == [claim.id]

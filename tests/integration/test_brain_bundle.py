@@ -1,5 +1,8 @@
 """The shipped bundle brain-mr-tumour goes the whole way on patients that it was not trained on."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -20,6 +23,20 @@ SLICES = ("50", "51", "52")
 """Neighbours of the choosing fold: a meningioma."""
 WINDOW = {"WindowCenter": "128", "WindowWidth": "256"}
 SPACING_MM = (7.0, 0.49, 0.49)
+README = Path(__file__).parents[2] / "README.md"
+START = "| `brain-mr-tumour` |"
+IN_README = (
+    "Cases called right",
+    "Calibration error (ECE)",
+    "Dice of the outlines",
+    "Heat map's place in the mask",
+    "Heat map's evidence inside the mask",
+    "Images in scope that are flagged as out of it",
+    "Maps called reliable that hit",
+    "Sensitivity (any tumour)",
+    "Specificity (any tumour, enlarged parts)",
+    "Specificity (any tumour, filled places)",
+)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +100,21 @@ def test_the_bundle_is_small_and_says_whose_data_it_learnt_from(bundle):
     assert {"Cases called right", "Dice of the outlines", "Heat map's place in the mask"} <= {
         row.name for row in bundle.manifest.card.performance
     }
+
+
+def test_its_card_says_what_training_took_and_what_the_choosing_fold_decided(bundle):
+    said = bundle.manifest.card.training_data
+    (minutes,) = re.findall(r"Training took (\d+) minutes on 2 processor cores", said)
+    assert int(minutes) <= 90
+    assert "fold 4, which decides when training stops" in said
+
+
+def test_readme_has_the_figures_of_the_card(bundle):
+    rows = {row.title: row for row in bundle.manifest.card.performance}
+    (line,) = (each for each in README.read_text("utf-8").splitlines() if START in each)
+    for name in IN_README:
+        row = rows[name]
+        assert f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})" in line, name
 
 
 def test_its_maps_beat_those_that_know_nothing_and_its_verdict_was_measured(bundle):

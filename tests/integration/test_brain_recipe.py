@@ -1,6 +1,7 @@
 """The recipe of brain-mr-tumour makes a bundle, and goes on where it was stopped."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -66,6 +67,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_that_are_measured_anew_a
 
     from workers.training import shuffled
     from workers.training.brain import fit, recipe
+    from workers.training.brain.any_tumour import SUBGROUP
     from workers.training.brain.data import collect, read_folds
 
     monkeypatch.setattr(fit, "SAVE_EVERY", 1)
@@ -76,18 +78,21 @@ def test_a_stopped_training_goes_on_to_the_same_weights_that_are_measured_anew_a
         )
     bundle = recipe.train_brain(tmp_path / "out", data, tmp_path / "a", steps=3)
     slices, choosing = (collect(each, silent) for each in read_folds(data))
-    network = fit.fit(slices, choosing, steps=3, seed=0, folder=tmp_path / "b", progress=silent)
+    fitted = fit.fit(slices, choosing, steps=3, seed=0, folder=tmp_path / "b", progress=silent)
     loaded = keras.saving.load_model(bundle.path / "model.keras")
-    for ours, theirs in zip(loaded.get_weights(), network.get_weights(), strict=True):
+    for ours, theirs in zip(loaded.get_weights(), fitted.network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (bundle.path / "model.keras").stat().st_size < 8e6
+    card = (bundle.path / "card.md").read_text("utf-8")
     names = [row.name for row in bundle.manifest.card.performance]
     assert names[:2] == ["Cases called right", "Calibration error (ECE)"]
     assert {"Heat map's place in the mask", "Series out of scope that are refused or flagged"} < {
         *names
     }
+    assert f"Sensitivity ({SUBGROUP})" in {row.title for row in bundle.manifest.card.performance}
+    assert re.search(r"Training took \d+ minutes on \d+ processor cores", card)
     assert bundle.manifest.explanation.check.cases >= 1
-    assert "CC BY 4.0" in (bundle.path / "card.md").read_text("utf-8")
+    assert "CC BY 4.0" in card
     again = recipe.measure_again(tmp_path / "again", bundle, data)
     assert again.manifest == bundle.manifest
 

@@ -36,6 +36,7 @@ def model(bundle):
 def test_foreign_series_are_noticed_by_rules_and_score_and_by_the_score_alone(
     model, bundle, shared_data
 ):
+    from workers.training.brain.measuring import PHANTOM, kind
     from workers.training.evaluation.scope import foreign, scope
 
     found = list(foreign(model, shared_data, silent))
@@ -50,11 +51,16 @@ def test_foreign_series_are_noticed_by_rules_and_score_and_by_the_score_alone(
     images = np.concatenate([each.scores for each in readable])
     assert len(images) >= 100
     assert (images > 1).mean() >= 0.95
-    rows = {row.name: row for row in bundle.manifest.card.performance}
+    rows = {row.title: row for row in bundle.manifest.card.performance}
     made = 20  # phantoms, which the card counts, too
     assert rows[NOTICED].cases == measured.noticed.cases + made
     assert rows[ALONE].cases == measured.alone.cases + made
     assert rows[NOTICED].value >= 0.95
+    counted = Counter(kind(bundle.manifest.selection, each) for each in found)
+    assert counted["another modality"] >= 70
+    assert sum(count for name, count in counted.items() if name != "another modality") >= 15
+    assert {name: rows[f"{NOTICED} ({name})"].cases for name in counted} == counted
+    assert rows[f"{NOTICED} ({PHANTOM})"].cases == made
 
 
 @pytest.mark.shared

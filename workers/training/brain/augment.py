@@ -36,9 +36,9 @@ class Slice:
 def changed(given: Slice, rng: Generator, side: int) -> Slice:
     """The slice on a grid of ``side`` × ``side``, changed at random."""
     if rng.random() < FILLED:
-        given = _filled(given, rng)
-    zoom = rng.random() < ZOOMED
-    moved = _zoomed(given, rng, side) if zoom else _resampled(given, _places(rng, side, given))
+        given = filled(given, rng) or given
+    zoomed = window(given, rng, side) if rng.random() < ZOOMED else None
+    moved = zoomed or _resampled(given, _places(rng, side, given))
     image = _relit(moved.image, rng)
     return Slice(image.astype(np.float32), moved.mask)
 
@@ -48,37 +48,39 @@ def plain(given: Slice, side: int) -> Slice:
     return _resampled(given, _affine(side, np.eye(2), np.zeros(2)))
 
 
-def _filled(given: Slice, rng: Generator) -> Slice:
-    """A place filled with what lies opposite: the tumour's, or another of its shape."""
+def filled(given: Slice, rng: Generator, without: float = WITHOUT) -> Slice | None:
+    """A place filled with what lies opposite: the tumour's, with that chance, or another of its
+    shape; none where the sides differ, or the tumour lies on both."""
     mirror = given.image[:, ::-1]
     shift = 2 * round(ndimage.center_of_mass(given.image > 0.1)[1]) - STORED + 1
     mirror = np.roll(mirror, shift, axis=1)
     if np.corrcoef(mirror.ravel(), given.image.ravel())[0, 1] < SYMMETRIC:
-        return given
+        return None
     tumour = ndimage.binary_dilation(given.mask > 0.1, iterations=6)
     there = np.roll(tumour[:, ::-1], shift, axis=1)
-    without = rng.random() < WITHOUT
-    place = tumour if without else np.roll(tumour, rng.integers(-60, 61, 2), axis=(0, 1))
-    if (there & place).any() or (not without and (place & tumour).any()):
-        return given
+    gone = rng.random() < without
+    place = tumour if gone else np.roll(tumour, rng.integers(-60, 61, 2), axis=(0, 1))
+    if (there & place).any() or (not gone and (place & tumour).any()):
+        return None
     soft = ndimage.gaussian_filter(place.astype(np.float32), 2.0)
-    soft = np.clip(2 * soft, 0, 1) if without else soft
+    soft = np.clip(2 * soft, 0, 1) if gone else soft
     image = given.image * (1 - soft) + mirror * soft
-    return Slice(image, np.zeros_like(given.mask) if without else given.mask)
+    return Slice(image, np.zeros_like(given.mask) if gone else given.mask)
 
 
-def _zoomed(given: Slice, rng: Generator, side: int) -> Slice:
-    """A window of the slice: beside the tumour, or with it."""
-    without = rng.random() < WITHOUT
-    head = np.argwhere((given.image if without else given.mask) > 0.2)
+def window(given: Slice, rng: Generator, side: int, without: float = WITHOUT) -> Slice | None:
+    """A window of the slice, enlarged: beside the tumour, with that chance, or with it; none where
+    none was found."""
+    beside = rng.random() < without
+    head = np.argwhere((given.image if beside else given.mask) > 0.2)
     for _ in range(TRIES):
         centre = head[rng.integers(len(head))] if len(head) else np.full(2, STORED / 2)
         places = _places(rng, side, given, rng.uniform(0.45, 0.8), centre)
         moved = _resampled(given, places)
         shown = moved.mask.sum() / max(1e-6, given.mask.sum())
-        if (shown == 0 and (moved.image > 0.1).mean() > 0.4) if without else shown > 0.5:
+        if (shown == 0 and (moved.image > 0.1).mean() > 0.4) if beside else shown > 0.5:
             return moved
-    return _resampled(given, _places(rng, side, given))
+    return None
 
 
 def _places(

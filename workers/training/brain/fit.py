@@ -1,7 +1,9 @@
 """Fit the network of ``brain-mr-tumour``: seeded, and resumed from where it stopped."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -28,6 +30,16 @@ SHOWN_PIXELS = 12
 SAVE_EVERY = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained network, and how long it took."""
+
+    network: keras.Model
+    """The served one."""
+    minutes: float
+    """Without pauses."""
+
+
 def fit(
     slices: Slices,
     choosing: Slices,
@@ -36,8 +48,8 @@ def fit(
     seed: int,
     folder: Path,
     progress: Progress,
-) -> keras.Model:
-    """Train from scratch with AdamW on one cosine; returns the served model, weights averaged.
+) -> Fitted:
+    """Train from scratch with AdamW on one cosine; the weights of the served model are averaged.
 
     ``folder`` keeps the state every hundred steps: the same call goes on from there, and gives
     what it would have given without the pause. It stops early where ``choosing`` has not been
@@ -46,20 +58,22 @@ def fit(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     networks = build()
-    learner, watch = _Learner(networks, steps), Watch(choosing)
-    state = [*learner.state, watch.best, watch.since]
+    learner, watch, minutes = _Learner(networks, steps), Watch(choosing), tf.Variable(0.0)
+    state = [*learner.state, watch.best, watch.since, minutes]
     checkpoint = Checkpoint(folder / "state.npz", f"seed {seed}, {steps} steps of {BATCH}")
     start = checkpoint.restore(state)
+    begun = time.monotonic() - 60 * float(minutes)
     for done, batch in enumerate(_ahead(slices, range(start, steps), seed), start + 1):
         learner.learn(batch)
         over = done == steps or watch.is_over(done, learner.average)
         if over or done % SAVE_EVERY == 0:
+            minutes.assign((time.monotonic() - begun) / 60)
             checkpoint.save(steps if over else done, state)
         progress("training", done / steps)
         if over:
             break
     learner.serve_average()
-    return networks.served
+    return Fitted(networks.served, float(minutes))
 
 
 class _Learner:

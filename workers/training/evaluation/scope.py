@@ -1,7 +1,7 @@
 """Whether series that are not what a bundle is for are noticed, and how often others are."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ import numpy as np
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError, UnsupportedModel, Unusable
 from dicom_node.domain.images import SourceImages
-from dicom_node.domain.study import Instance, Series
+from dicom_node.domain.study import AttributeValue, Instance, Series
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.receive.part10 import keep_in
 from dicom_node.routing import reason_against
@@ -38,7 +38,13 @@ class Foreign:
     """By the rules of the manifest, or because it cannot be read."""
     scores: FloatArray
     """(frames,), whatever the rules say; empty where nothing can be read."""
-    modality: str = ""
+    headers: Mapping[str, AttributeValue] = field(default_factory=dict)
+    """Of its first image, with the StudyDescription, and the Orientation of all."""
+
+    @property
+    def modality(self) -> str:
+        """Empty where the header does not say it."""
+        return str(self.headers.get("Modality") or "")
 
     @property
     def flagged(self) -> bool:
@@ -58,12 +64,18 @@ class Scope:
     @property
     def figures(self) -> Mapping[str, Figure]:
         """By name."""
-        found = {
-            "Series out of scope that are refused or flagged": self.noticed,
-            "Series out of scope that are flagged by their images alone": self.alone,
+        return {
+            **_outside(self.noticed, self.alone),
             "Images in scope that are flagged as out of it": self.alarms,
         }
-        return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _outside(noticed: Figure, alone: Figure | None) -> Mapping[str, Figure]:
+    found = {
+        "Series out of scope that are refused or flagged": noticed,
+        "Series out of scope that are flagged by their images alone": alone,
+    }
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def known_to(model: Model) -> Known:
@@ -94,12 +106,28 @@ def scope(within: FloatArray, outside: Sequence[Foreign]) -> Scope:
     """
     if not outside:
         raise ConfigurationError("out of scope there is no series of images: name another folder")
+    alarms = proportion(int((within > LIMIT).sum()), len(within))
+    return Scope(*_told(outside), alarms)
+
+
+def by_kind(
+    outside: Iterable[Foreign], kind: Callable[[Foreign], str]
+) -> Mapping[str, Mapping[str, Figure]]:
+    """Figures of the series of each kind, by its name; the kind with the most series first."""
+    kinds: dict[str, list[Foreign]] = {}
+    for each in outside:
+        kinds.setdefault(kind(each), []).append(each)
+    ordered = sorted(kinds, key=lambda name: -len(kinds[name]))
+    return {name: _outside(*_told(kinds[name])) for name in ordered}
+
+
+def _told(outside: Sequence[Foreign]) -> tuple[Figure, Figure | None]:
+    """How many are noticed at all, and how many of those that can be read by their images."""
     readable = [each for each in outside if len(each.scores)]
     flagged = sum(each.flagged for each in readable)
-    return Scope(
-        noticed=proportion(sum(e.refused or e.flagged for e in outside), len(outside)),
-        alone=proportion(flagged, len(readable)) if readable else None,
-        alarms=proportion(int((within > LIMIT).sum()), len(within)),
+    return (
+        proportion(sum(e.refused or e.flagged for e in outside), len(outside)),
+        proportion(flagged, len(readable)) if readable else None,
     )
 
 
@@ -135,16 +163,15 @@ def foreign(model: Model, folder: Path, progress: Progress) -> Iterator[Foreign]
 
 def _foreign(model: Model, known: Known, series: Series, files: Sequence[Path]) -> Foreign:
     refused = reason_against(series, model.manifest.selection) is not None
-    modality = str(series.attributes.get("Modality") or "")
     try:
         images = read_input(files, model.manifest.input)
-        return Foreign(refused, scores(model, known, images), modality)
+        return Foreign(refused, scores(model, known, images), series.attributes)
     except Unusable:
-        return Foreign(True, np.zeros(0, np.float32), modality)
+        return Foreign(True, np.zeros(0, np.float32), series.attributes)
 
 
 def _series(model: Model, folder: Path, store: InstanceStore) -> Iterator[Series]:
-    keywords = {rule.keyword for rule in model.manifest.selection.rules}
+    keywords = {"StudyDescription", *(rule.keyword for rule in model.manifest.selection.rules)}
     kept = sorted(_kept(folder, store), key=lambda each: each.study_instance_uid)
     for uid, instances in groupby(kept, key=lambda each: each.study_instance_uid):
         study = read_study(uid, list(instances), store, DirectReader(), keywords)

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+ONE_THREAD = (
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+)  # fmt: skip
 ALONE = ("faults", "integration/test_bad_network.py", "integration/test_tls.py")
 sys.path.insert(0, str(TESTS))  # tests import ``analyses`` and ``validators`` from here
 pytest.register_assert_rewrite("judges")
 os.environ.pop("COLUMNS", None)  # xdist says 80, and rich would hold every console to it
 if "PYTEST_XDIST_WORKER" in os.environ:  # two workers on two cores: more threads only wait
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    for name in ONE_THREAD:
         os.environ.setdefault(name, "1")
 
 

@@ -360,8 +360,7 @@ def test_a_wrong_step_is_refused_with_the_key(table, says):
 
 
 def test_the_task_is_one_of_the_outputs_and_resources_are_measured_quantities():
-    said = 'task = "segmentation"'
-    text = manifest_text().replace("[selection]\n", f"{said}\n[selection]\n", 1)
+    text = manifest_text().replace('task = "classification"', 'task = "segmentation"', 1)
     needs = "memory_gib = 1.5\nseconds = 20\n"
     stated = re.compile(r"memory_gib = \S+\nseconds = \S+\n")
     whole = parse(stated.sub(needs, text))

@@ -132,7 +132,7 @@ class Jobs:
 
     def postpone(self, claim: Claim, reason: str, pause_s: float) -> None:
         """ANALYSING -> READY: what the disk did not take is no try of the study's."""
-        values = {"next_at": time.time() + pause_s, "attempt": claim.attempt - 1}
+        values = {**put_off(pause_s), "attempt": claim.attempt - 1}
         with self._database.write() as connection:
             self._leave(connection, claim, JobState.READY, reason, values)
 

@@ -60,8 +60,9 @@ demo: runtime-packages $(VENV)/.runtime
 	@$(BIN)/dicom-node demo
 
 test: test-packages $(VENV)/.dev
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not faults and not alone"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/faults
+	$(BIN)/python -m pytest -m alone tests/integration
 
 test-fast: test-packages $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)

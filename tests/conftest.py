@@ -12,7 +12,10 @@ TESTS = Path(__file__).parent
 ONE_THREAD = (
     "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 )  # fmt: skip
-ALONE = ("faults", "integration/test_bad_network.py", "integration/test_tls.py")
+APART = {
+    "faults": ["faults"],
+    "alone": ["integration/test_bad_network.py", "integration/test_tls.py"],
+}
 sys.path.insert(0, str(TESTS))  # tests import ``analyses`` and ``validators`` from here
 pytest.register_assert_rewrite("judges")
 os.environ.pop("COLUMNS", None)  # xdist says 80, and rich would hold every console to it
@@ -23,10 +26,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # two workers on two cores: more thread
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nothing runs beside these: they kill and starve the node, or hold it to seconds."""
+    """They kill and starve the node, or hold it to seconds: nothing heavy may run beside them."""
     for item in items:
-        if any(item.path.is_relative_to(TESTS / each) for each in ALONE):
-            item.add_marker(pytest.mark.alone)
+        for mark, places in APART.items():
+            if any(item.path.is_relative_to(TESTS / each) for each in places):
+                item.add_marker(mark)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

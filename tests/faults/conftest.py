@@ -5,6 +5,7 @@ A run of the whole folder fails if it tried too little, or lost anything (``camp
 
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER))
 
-from campaign import FULL, Campaign, shortfall  # noqa: E402
+from campaign import FULL, Campaign, Injection, shortfall  # noqa: E402
 from processes import kill_all  # noqa: E402
 
 CAMPAIGN = Campaign()
@@ -21,6 +22,8 @@ FILES = {path.name for path in FOLDER.glob("test_*.py")}
 LEFT_OUT: list[str] = []
 """Tests of the folder that somebody deselected, and parts that were missing here."""
 WRONG: list[str] = []
+WHOLE: list[bool] = []
+"""What each worker of xdist says: they run the tests, and all of them were asked to."""
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +46,24 @@ def pytest_runtest_logreport(report):
         LEFT_OUT.append(report.nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    told = node.workeroutput["campaign"]
+    CAMPAIGN.injections.extend(Injection(**each) for each in told["injections"])
+    WHOLE.append(told["is_whole"])
+
+
 def pytest_sessionfinish(session):
-    if not CAMPAIGN.injections or not (_is_whole(session) or FULL):
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        injections = [asdict(each) for each in CAMPAIGN.injections]
+        told["campaign"] = {"injections": injections, "is_whole": _is_whole(session)}
+        return
+    is_whole = all(WHOLE) if WHOLE else _is_whole(session)
+    if not CAMPAIGN.injections or not (is_whole or FULL):
         return
     CAMPAIGN.write(REPORT)
-    if _is_whole(session) and (wrong := shortfall(REPORT)):
+    if is_whole and (wrong := shortfall(REPORT)):
         WRONG.append(wrong)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -70,6 +70,14 @@ def test_a_whole_run_fails_by_its_report(run, found, said):
     assert said in output
 
 
+def test_what_two_workers_did_is_judged_together(run):
+    side_by_side = [".", "--numprocesses=2", "--dist=load"]
+    assert run(*side_by_side)[0] == 0
+    assert json.loads(run.report.read_text())["total"]["tried"] == LEAST + 1
+    status, output = run(*side_by_side, count=LEAST - 2)
+    assert (status, f"{LEAST - 1} faults were tried" in output) == (1, True)
+
+
 @pytest.mark.parametrize(
     "options",
     [["test_some.py"], [".", "-k", "some"], ["test_some.py", "test_other.py", "-k", "more"]],

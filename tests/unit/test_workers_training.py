@@ -82,17 +82,25 @@ def test_figures_of_phantoms_are_told_apart_by_their_largest_lesion():
     assert [found[name]["Mean Dice of the lesion outlines"].value for name in names] == [0, 1]
 
 
-@pytest.mark.tensorflow
-@pytest.mark.slow
-def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path):
+@pytest.fixture(scope="module")
+def seventh(tmp_path_factory):
+    """A bundle of seed 7, and the stages of its making."""
     pytest.importorskip("keras")
     from workers.training.phantom_lesion import TINY, train_phantom
 
     stages: set[str] = set()
-    one, other = (
-        train_phantom(tmp_path / name, 7, lambda what, _: stages.add(what.split(",")[0]), TINY)
-        for name in ("one", "other")
-    )
+    folder = tmp_path_factory.mktemp("seventh")
+    made = train_phantom(folder, 7, lambda what, _: stages.add(what.split(",")[0]), TINY)
+    return made, stages
+
+
+@pytest.mark.tensorflow
+@pytest.mark.slow
+def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path, seventh):
+    from workers.training.phantom_lesion import TINY, train_phantom
+
+    one, stages = seventh
+    other = train_phantom(tmp_path, 7, size=TINY)
     assert stages == {
         "phantoms",
         "training",
@@ -109,9 +117,8 @@ def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path):
 
 @pytest.mark.tensorflow
 @pytest.mark.slow
-def test_another_seed_trains_another_network(tmp_path):
-    pytest.importorskip("keras")
+def test_another_seed_trains_another_network(tmp_path, seventh):
     from workers.training.phantom_lesion import TINY, train_phantom
 
-    one, other = (train_phantom(tmp_path / str(seed), seed, size=TINY) for seed in (7, 8))
+    one, other = seventh[0], train_phantom(tmp_path, 8, size=TINY)
     assert one.manifest.classification != other.manifest.classification

@@ -13,6 +13,7 @@ from points import FREEING, SWEEP, WORKER
 from processes import PATIENCE_S, wait_until
 from tracing import injecting, traced
 
+from dicom_node.broker import QUEUES
 from dicom_node.testing.pacs import FakePacs
 
 pytestmark = [pytest.mark.slow, pytest.mark.redis, pytest.mark.timeout(1800)]
@@ -121,14 +122,21 @@ def test_any_call_of_the_sweep_fails(back, sweep, worker, tool):
 
 
 def test_any_call_of_a_worker_fails(back, sweep, worker, tool):
-    wait_until(worker.children, "its child")
-    (child,) = worker.children()
+    (child,) = idle(back, worker)
     for what, error in each(CALLS_OF_WORKER):
         began = time.monotonic()
         study = fail(back, tool("strace"), worker, child, error, *CALLS_OF_WORKER[what])
         back.judged(f"worker, {what} fails with {error}", began, study)
     assert worker.children() == {child}
     assert "library.message" not in worker.log.read_text(), "nobody foresaw it"
+
+
+def idle(back, worker):
+    """The child of a worker that is up and has nothing to do, so that its calls can be counted."""
+    back.wait(back.study())
+    wait_until(lambda: not any(map(back.redis.llen, QUEUES.values())), "an empty queue")
+    time.sleep(1)
+    return worker.children()
 
 
 def each(calls):

@@ -47,7 +47,9 @@ def pytest_runtest_logreport(report):
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
+def pytest_testnodedown(node, error):
+    if error is not None:  # it died, and the run has failed
+        return
     told = node.workeroutput["campaign"]
     CAMPAIGN.injections.extend(Injection(**each) for each in told["injections"])
     WHOLE.append(told["is_whole"])

@@ -23,15 +23,16 @@ class Row:
     """Value over the peer's value of the same rounds."""
     at_most: float | None = None
     at_least: float | None = None
-    """What the value should be."""
+    """What the ratio should be; without a peer, the value."""
 
     @property
     def goal(self) -> str:
         """In words; with a mark where it is missed."""
+        judged = self.value if self.ratio is None else self.ratio
         if self.at_most is not None:
-            return f"≤ {self.at_most:g}{MISSED if self.value > self.at_most else ''}"
+            return f"≤ {self.at_most:g}{MISSED if judged > self.at_most else ''}"
         if self.at_least is not None:
-            return f"≥ {self.at_least:g}{MISSED if self.value < self.at_least else ''}"
+            return f"≥ {self.at_least:g}{MISSED if judged < self.at_least else ''}"
         return ""
 
 
@@ -87,6 +88,16 @@ def ratio(figures: Mapping[str, list[float]], ours: str, peer: str) -> float:
     return statistics.median(a / b for a, b in pairs)
 
 
-def row(figures: Mapping[str, list[float]], ours: str, name: str, unit: str, peer: str) -> Row:
+def row(
+    figures: Mapping[str, list[float]],
+    ours: str,
+    name: str,
+    unit: str,
+    peer: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Row:
     """The median of ours, beside its peer."""
-    return Row(name, statistics.median(figures[ours]), unit, peer, ratio(figures, ours, peer))
+    value, beside = statistics.median(figures[ours]), ratio(figures, ours, peer)
+    return Row(name, value, unit, peer, beside, at_most, at_least)

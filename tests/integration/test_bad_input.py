@@ -40,7 +40,7 @@ from dicom_node.testing.study import file_bytes, make_study, save_study
 from workers import tasks
 from workers.reader import ImageReader, Room
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 PIXEL_DATA = b"\xe0\x7f\x10\x00OW"
 DYING = """
@@ -513,7 +513,6 @@ class TestWork:
         assert "BUNDLE_GONE" in answered(clinic, study, job["id"])
 
     @pytest.mark.tensorflow
-    @pytest.mark.slow
     @pytest.mark.parametrize(("bias", "numbers"), [("nan", 1), ("0", 2)], ids=["NaN", "shape"])
     def test_67_an_answer_that_means_nothing(self, clinic, study, monkeypatch, bias, numbers):
         keras = pytest.importorskip("keras")

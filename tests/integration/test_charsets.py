@@ -29,7 +29,7 @@ FILES = (
 TEXT = {"PN", "LO", "SH", "LT"}
 BETWEEN_WORDS = re.compile(r"[\s^=,\u202a-\u202e\u2066-\u2069]+")
 """White space, separators of a name, and marks of direction."""
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]
 
 
 @pytest.mark.shared

@@ -9,7 +9,7 @@ from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan
 
 keras = pytest.importorskip("keras")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SIDE, CELLS = 16, 8
 RANDOM = np.random.default_rng(4)

@@ -7,7 +7,7 @@ from dicom_node.catalog import open_bundle, shipped_bundles
 from dicom_node.domain.errors import UnsupportedModel
 
 keras = pytest.importorskip("keras")
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 
 SIDE = 32
 TARGETS = [0, 1]
@@ -77,7 +77,6 @@ CELLS = 4
 DAMPED = 0.2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("family", "last"), FAMILIES)
 def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, last):
     keras.backend.clear_session()

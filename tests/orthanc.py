@@ -57,39 +57,51 @@ class Orthanc:
         return self.http.get(f"/instances/{orthanc_id}/file").raise_for_status().content
 
 
+TRIES = 3
+"""Of starting: somebody else may take a free port before it does."""
+
+
 @contextmanager
 def running_orthanc(program: str, folder: Path) -> Iterator[Orthanc]:
     """Start Orthanc with its data in a folder; end it at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
-    http_port, dicom_port = free_port(), free_port()
-    config = folder / "orthanc.json"
-    config.write_text(
-        json.dumps(
-            {
-                "Name": "test",
-                "StorageDirectory": str(folder / "db"),
-                "IndexDirectory": str(folder / "db"),
-                "HttpPort": http_port,
-                "DicomPort": dicom_port,
-                "DicomAet": AE_TITLE,
-                "DicomCheckCalledAet": True,
-                "DicomAlwaysAllowFind": True,
-                "RemoteAccessAllowed": False,
-                "AuthenticationEnabled": False,
-                "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],
-                "UnknownSopClassAccepted": True,  # label maps are younger than this Orthanc
-            }
-        )
-    )
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([program, str(config)], stdout=log, stderr=log)
+    for last in (False,) * (TRIES - 1) + (True,):
+        http_port, dicom_port = free_port(), free_port()
+        _configure(folder, http_port, dicom_port)
+        with (folder / "log").open("w") as log:
+            command = [program, str(folder / "orthanc.json")]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30) as http:
-                _wait(http, process, folder / "log")
+                try:
+                    _wait(http, process, folder / "log")
+                except RuntimeError as error:
+                    if last or "already in use" not in str(error):
+                        raise
+                    continue
                 yield Orthanc(dicom_port, http)
+                return
         finally:
             process.terminate()
             process.wait(30)
+
+
+def _configure(folder: Path, http_port: int, dicom_port: int) -> None:
+    settings = {
+        "Name": "test",
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "HttpPort": http_port,
+        "DicomPort": dicom_port,
+        "DicomAet": AE_TITLE,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowFind": True,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],
+        "UnknownSopClassAccepted": True,  # label maps are younger than this Orthanc
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
 
 
 def _wait(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:

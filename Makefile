@@ -65,7 +65,7 @@ test: test-packages $(VENV)/.dev
 	$(BIN)/python -m pytest -m alone tests/integration
 
 test-fast: test-packages $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) --numprocesses=3
+	$(BIN)/python -m pytest -m "not slow and not faults and not alone" $(SIDE_BY_SIDE) --numprocesses=3
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -18,14 +18,6 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)
 BUNDLES = Path(__file__).parents[2] / "workers" / "bundles" / "tasks"
 
 
-@pytest.fixture(autouse=True)
-def hardly_taught(monkeypatch):
-    """Twins that learn shuffled labels for a moment: how well they learn, other tests ask."""
-    from workers.training import shuffled
-
-    monkeypatch.setattr(shuffled, "STEPS", 20)
-
-
 def cases(home: Path, name: str, label: str, count: int):
     from workers.training.dataset import read_data
     from workers.training.masked import Cases

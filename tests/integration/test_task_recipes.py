@@ -19,8 +19,6 @@ from workers.arrays import read_arrays
 pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow, pytest.mark.timeout(600)]
 SEED = 70_000
-
-
 NAMES = sorted(path.name for path in BUNDLES.iterdir())
 SETTLED = ("qa-boxes", "qa-views")
 """Maps of these are settled, too: it is the same for all, and takes most of the time."""
@@ -57,8 +55,8 @@ def test_maps_of_a_trained_bundle_are_settled_anew_and_its_weights_stay(
     from workers.training.tasks.planted import Size
 
     monkeypatch.setattr(shuffled, "STEPS", 5)
-    shipped, size = open_bundle(BUNDLES / "qa-insert"), Size(0.1, 0.05, 0.1)
-    made = recipe_of("qa-insert").settle_again(tmp_path / "made", shipped, size=size)
+    shipped, size = open_bundle(BUNDLES / "qa-sequence"), Size(0.1, 0.05, 0.1)
+    made = recipe_of("qa-sequence").settle_again(tmp_path / "made", shipped, size=size)
     given = [bundle.manifest.explanation for bundle in (made, shipped)]
     assert given[0].method == given[1].method
     assert given[0].check.cases < given[1].check.cases

@@ -68,13 +68,12 @@ FAMILIES = [
 """Families of ``keras.applications``, and the layer that the head of each reads."""
 UNKNOWN = "ConvNeXtTiny"
 """Whose sum tf-keras-vis does not know: a tape stands for it."""
-ROUGH = ("NASNetMobile", "InceptionV3")
+ROUGH = ("ResNet50", "NASNetMobile", "InceptionV3")
 """Which, with random weights, make more than 1e-4 of a map out of the rounding of single precision:
 they are compared in double precision, where nothing but the method can differ."""
 SIDES = {"InceptionV3": 192}
 """Pixels that leave an image 4 cells a side; of other families 128."""
 CELLS = 4
-DAMPED = 0.2
 
 
 @pytest.mark.parametrize(("family", "last"), FAMILIES)
@@ -99,7 +98,7 @@ def test_it_agrees_with_tf_keras_vis_at_the_layer_that_the_head_reads(family, la
         assert theirs.max(axis=(1, 2)).min() > 0, "a map without evidence agrees with anything"
         assert stretched(ours) == pytest.approx(stretched(theirs), abs=1e-4)
     logits = np.asarray(network(images, training=False))
-    assert attribution.logits == pytest.approx(logits, abs=float(1e-4 * np.abs(logits).max()))
+    np.testing.assert_allclose(attribution.logits, logits, rtol=1e-3, atol=1e-5)
 
 
 def by_tf_keras_vis(network, last: str, images: np.ndarray) -> list[np.ndarray]:
@@ -128,17 +127,13 @@ def as_if_trained(network, images: np.ndarray):
     """Normalisations know these images, and every target has evidence in them.
 
     With random weights and the statistics that Keras begins with, what an image shows is lost on
-    the way, and the map of a target is as likely as not below 0 in all cells. Branches that are
-    added to what they read are damped, as training begins with them (Goyal 2017): else a random
-    ResNet makes 1e-3 of a map out of 1e-6 of an image, and no two ways to round agree.
+    the way, and the map of a target is as likely as not below 0 in all cells.
     """
     from explain.gradcam import GradCam
 
     for layer in network._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-        if isinstance(layer, keras.layers.Add):
-            damp_branch(layer)
     network(images, training=True)
     method = GradCam(network)
     head = next(layer for layer in reversed(network.layers) if layer.get_weights())
@@ -146,14 +141,6 @@ def as_if_trained(network, images: np.ndarray):
     evidence = method.explain(images, range(3)).signed.mean(axis=(0, 2, 3))
     head.set_weights([np.where(evidence < 0, -kernel, kernel), *rest])
     return method
-
-
-def damp_branch(total) -> None:
-    """Of a sum of a branch, which ends in a normalisation, and what it reads."""
-    added = [tensor._keras_history.operation for tensor in total._inbound_nodes[0].input_tensors]
-    ends = [each for each in added if isinstance(each, keras.layers.BatchNormalization)]
-    if len(ends) == 1:
-        ends[0].gamma.assign(ends[0].gamma * DAMPED)
 
 
 TASKS = next(path for path in shipped_bundles() if path.name == "phantom-lesion").parent / "tasks"

@@ -11,11 +11,10 @@ import sources
 from task_results import BUNDLES as TASKS
 
 from dicom_node.catalog import open_bundle, shipped_bundles
-from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
+from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Image
-from reports.writer import WRITERS, ResultWriter
 
 TABLE = Path(__file__).parent.parent / "matrix.md"
 FOLDERS = {path.name: path for path in (*shipped_bundles(), *sorted(TASKS.iterdir()))}
@@ -23,14 +22,6 @@ BUNDLES = {name: open_bundle(path).manifest for name, path in FOLDERS.items()}
 SHIPPED = {path.name: BUNDLES[path.name] for path in shipped_bundles()}
 UNTAKEN = {"MG"}
 """What any small bundle answers, taken or not: images of no volume."""
-ALIKE = {"legacy CT", *dressed.KINDS.keys() - sources.KINDS.keys()}
-"""What differs from others in place or bytes alone: small bundles write ``PLACED`` of it."""
-PLACED = tuple(
-    writer
-    for writer in WRITERS
-    if writer.kind not in {ResultKind.ENCAPSULATED_PDF, *REPORT_FORMS[1:]}
-)
-"""Writers of what lies in a place or is made of pixels; test_geometry has the forms of the SR."""
 ENCODED = ("CT", "legacy MR", "enhanced MR", "US cine", "DX")
 """Sources of one frame and of many, that lie in the patient and that do not."""
 MULTI_FRAME = ("legacy CT", "enhanced CT")
@@ -88,11 +79,6 @@ def _states(bundle: str) -> Sequence[Presence]:
     return tuple(Presence) if BUNDLES[bundle].targets else (Presence.PRESENT, Presence.ABSENT)
 
 
-def writers(bundle: str, source: str) -> Sequence[ResultWriter]:
-    """Of all objects that a case is judged by."""
-    return PLACED if bundle not in SHIPPED and source in ALIKE else WRITERS
-
-
 def first(bundle: str) -> str:
     """A source that it takes and can read."""
     return next(s for s in dressed.KINDS if takes(bundle, s) and not unread(bundle, s))
@@ -141,7 +127,7 @@ def boxed(model: ModelManifest) -> bool:
 
 def expected(bundle: str, source: str, state: Presence) -> set[ResultKind]:
     """What a case must yield: no data map without geometry, no outline or key image of nothing."""
-    model, kinds = BUNDLES[bundle], {writer.kind for writer in writers(bundle, source)}
+    model, kinds = BUNDLES[bundle], set(ResultKind) - {ResultKind.REJECTION_NOTE}
     if not makes_images(model):
         kinds -= {ResultKind.DERIVED_IMAGE}
     mapped = model.explained is not None and model.explanation.method != "shapley"

@@ -31,7 +31,6 @@ from matrix import (
     refusals,
     takes,
     unread,
-    writers,
 )
 from orthanc import Orthanc, running_orthanc
 from pydicom import dcmread
@@ -92,7 +91,7 @@ def test_every_object_passes_every_judge(
     model = BUNDLES[bundle]
     given = court.analysis(source, state, model)
     said = state.lower() if takes(bundle, source) else f"{state.lower()}, were it taken"
-    row, results = (bundle, source, said), write_results(Case(given), writers(bundle, source))
+    row, results = (bundle, source, said), write_results(Case(given), WRITERS)
     wanted = expected(bundle, source, state)
     if (source, state) == (first(bundle), Presence.PRESENT):
         results.append(retracted(given, results))

@@ -99,7 +99,8 @@ def test_images_are_made_with_their_tumour_and_without():
     rows, columns = (axis - 127.5 for axis in np.ogrid[:256, :256])
     spot = np.hypot(rows + 20, columns - 40) < 14
     image = 0.3 * (np.hypot(rows / 100, columns / 90) < 1) + 0.5 * spot
-    given = Slice(image.astype(np.float32), spot.astype(np.float32))
+    healthy = Slice(0.6 * image.astype(np.float32) * ~spot, np.zeros_like(image))
+    given = Slice(image.astype(np.float32), spot.astype(np.float32), healthy)
     for name, change in KINDS.items():
         for seed in range(4):
             having, without = (change(given, np.random.default_rng(seed), w) for w in (0, 1))
@@ -108,6 +109,33 @@ def test_images_are_made_with_their_tumour_and_without():
             assert without is None or without.image.max() < 0.5, name
         assert having is not None or name == "filled places"
         assert without is not None
+        assert name == "enlarged parts" or (without.image[spot] > 0.1).mean() > 0.8, name
+
+
+def test_a_slice_borrows_from_one_that_is_alike_and_healthy_there():
+    from workers.training.brain.slices import Slices
+
+    rows, columns = (axis - 127.5 for axis in np.ogrid[:256, :256])
+    rng = np.random.default_rng(0)
+
+    def head(width, spot):
+        mask = np.hypot(rows + 20, columns - spot) < 14
+        folds = 20 * np.cos(rows / 9) * np.cos(columns / 9)
+        image = (90 + folds) * (np.hypot(rows / 100, columns / width) < 1) + 60 * mask
+        return np.clip(image + rng.normal(0, 3, mask.shape), 0, 255).astype(np.uint8), 255 * mask
+
+    heads = [head(90, 40), head(91, 40), head(90, -30), head(40, 0)]
+    slices = Slices(
+        np.stack([image for image, _ in heads]),
+        np.stack([mask for _, mask in heads]).astype(np.uint8),
+        np.zeros(4, np.int64),
+    )
+    lend = {*slices.lenders[0].tolist()}
+    assert {2, 5} < lend  # as it is, and mirrored
+    assert not {0, 1, 6} & lend  # which are ill in the same place
+    given = slices.with_lender(0, rng)
+    assert given.lender is not None
+    assert not (given.lender.mask * given.mask).any()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from PIL import Image
 from dicom_node.domain.manifest import ModelManifest
 from workers.model import Model
 from workers.progress import Progress
-from workers.training.brain.augment import Slice, filled, window
+from workers.training.brain.augment import Slice, borrowed, filled, window
 from workers.training.brain.network import SIDE
 from workers.training.brain.slices import Slices
 from workers.training.brain.text import SPACING_MM
@@ -34,12 +34,14 @@ SUBGROUP = "any tumour"
 KINDS: Mapping[str, Change] = {
     "enlarged parts": lambda given, rng, without: window(given, rng, SIDE, without),
     "filled places": filled,
+    "lent places": borrowed,
 }
 MADE = (
     "images made of the slices of the choosing fold as training makes them, of each slice one with "
     "its tumour and one without, where it can be done; none is of a healthy brain. Enlarged parts: "
-    "of a slice, with its tumour or beside it. Filled places: another place of the slice, or that "
-    "of its tumour, is filled from the other side of the head"
+    "of a slice, with its tumour or beside it. Filled and lent places: another place of the slice, "
+    "or that of its tumour, is filled from the other side of the head, or from another slice of "
+    "the choosing fold that is alike about it"
 )
 
 
@@ -76,7 +78,7 @@ def _made(
     for number, example in enumerate(examples):
         for without in (0, 1):
             rng = np.random.default_rng([SEED, number, without])
-            made = change(slices.one(number), rng, without)
+            made = change(slices.with_lender(number, rng), rng, without)
             if made is not None:
                 yield _saved(folder / f"{number}-{without}.png", example, made, bool(without))
 

@@ -1,8 +1,9 @@
 """Training slices, changed: moved, bent, zoomed, relit; and some with the tumour taken away.
 
 Every slice of the data shows a tumour, so slices without one are made of them: a window beside the
-tumour, or the tumour's place filled with what lies opposite in the same head. Slices that keep
-their tumour are zoomed, and filled elsewhere, as often: neither is a sign of health.
+tumour, or the tumour's place filled with what lies opposite in the same head, or in the same place
+of another slice that is alike. Slices that keep their tumour are zoomed, and filled elsewhere, as
+often: none of it is a sign of health.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.interpolate import BSpline
 
+from dicom_node.domain.arrays import BoolArray
+from workers.training.brain.lenders import tumour_place
+
 Floats = NDArray[np.floating]
 
 STORED = 256
 """Rows and columns of the slices that are given."""
-ZOOMED, FILLED, WITHOUT = 0.15, 0.15, 0.5
-"""Shares: of slices that are zoomed, of those filled from the other side, and of either that lose
-their tumour by it."""
+ZOOMED, FILLED, LENT, WITHOUT = 0.15, 0.3, 0.75, 0.5
+"""Shares: of slices that are zoomed, of those of which a place is filled, of these that are filled
+from another slice, and of all of them that lose their tumour by it."""
+NEAR = 16
+"""Pixels about a place by which what fills it is made as bright."""
 TRIES = 12
 SYMMETRIC = 0.6
 """Correlation of a slice with its mirror image from which the other side may stand in for one."""
@@ -31,12 +37,14 @@ class Slice:
 
     image: Floats
     mask: Floats
+    lender: "Slice | None" = None
+    """One that can fill the tumour's place."""
 
 
 def changed(given: Slice, rng: Generator, side: int) -> Slice:
     """The slice on a grid of ``side`` × ``side``, changed at random."""
     if rng.random() < FILLED:
-        given = filled(given, rng) or given
+        given = (borrowed if rng.random() < LENT else filled)(given, rng) or given
     zoomed = window(given, rng, side) if rng.random() < ZOOMED else None
     moved = zoomed or _resampled(given, _places(rng, side, given))
     image = _relit(moved.image, rng)
@@ -56,15 +64,42 @@ def filled(given: Slice, rng: Generator, without: float = WITHOUT) -> Slice | No
     mirror = np.roll(mirror, shift, axis=1)
     if np.corrcoef(mirror.ravel(), given.image.ravel())[0, 1] < SYMMETRIC:
         return None
-    tumour = ndimage.binary_dilation(given.mask > 0.1, iterations=6)
+    tumour = tumour_place(given.mask)
     there = np.roll(tumour[:, ::-1], shift, axis=1)
-    gone = rng.random() < without
-    place = tumour if gone else np.roll(tumour, rng.integers(-60, 61, 2), axis=(0, 1))
-    if (there & place).any() or (not gone and (place & tumour).any()):
+    place, gone = _place(tumour, rng, without)
+    if (there & place).any():
         return None
+    return _replaced(given, mirror, place, gone)
+
+
+def borrowed(given: Slice, rng: Generator, without: float = WITHOUT) -> Slice | None:
+    """The same with what lies in the same place of another slice, made as bright as what is about
+    it; none where no slice is alike."""
+    lender = given.lender
+    if lender is None:
+        return None
+    place, gone = _place(tumour_place(given.mask), rng, without)
+    place = place & ~tumour_place(lender.mask)
+    near = ndimage.binary_dilation(place, iterations=NEAR) & ~place
+    if not near.any():
+        return None
+    here, there = given.image[near], lender.image[near]
+    scale = np.clip(here.std() / max(float(there.std()), 1e-3), 0.5, 2)
+    lent = np.clip((lender.image - there.mean()) * scale + here.mean(), 0, 1)
+    return _replaced(given, lent, place, gone)
+
+
+def _place(tumour: BoolArray, rng: Generator, without: float) -> tuple[BoolArray, bool]:
+    """The tumour's, with that chance, or one of its shape beside it; and whether it is its own."""
+    if rng.random() < without:
+        return tumour, True
+    return np.roll(tumour, rng.integers(-60, 61, 2), axis=(0, 1)) & ~tumour, False
+
+
+def _replaced(given: Slice, source: Floats, place: BoolArray, gone: bool) -> Slice:
     soft = ndimage.gaussian_filter(place.astype(np.float32), 2.0)
     soft = np.clip(2 * soft, 0, 1) if gone else soft
-    image = given.image * (1 - soft) + mirror * soft
+    image = given.image * (1 - soft) + source * soft
     return Slice(image, np.zeros_like(given.mask) if gone else given.mask)
 
 

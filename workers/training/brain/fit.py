@@ -128,7 +128,7 @@ def make_batch(slices: Slices, step: int, seed: int) -> Batch:
     rng = np.random.default_rng([seed, step])
     chance = 1 / np.sqrt(np.bincount(slices.types, minlength=TYPES)[slices.types])
     chosen = rng.choice(len(chance), BATCH, p=chance / chance.sum())
-    made = [changed(slices.one(number), rng, SIDE) for number in chosen]
+    made = [changed(slices.with_lender(number, rng), rng, SIDE) for number in chosen]
     images, masks = (np.stack([getattr(m, name) for m in made]) for name in ("image", "mask"))
     return images[..., None], masks[..., None], _answers(masks, slices.types[chosen])
 

@@ -18,7 +18,11 @@ from dicom_node.domain.errors import PeerUnreachable
 CONNECT_TIMEOUT_S, ACSE_TIMEOUT_S, DIMSE_TIMEOUT_S = 5, 10, 60
 MOST_CONTEXTS = 128
 MAX_PDU = 128 * 1024
-WARNINGS = {0xB000, 0xB006, 0xB007}
+WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
+"""Of PS3.7 annex C, beside all of Bxxx: the peer has the object, and did not like all of it."""
+DUPLICATE = 0x0111
+"""The peer has an object of this UID: ours, for the same UID of ours means the same bytes."""
+LIMITED = 0x0213
 
 
 class Answer(StrEnum):
@@ -102,9 +106,9 @@ def _send_one(association: Association, file: Path) -> Outcome:
 
 def answer_of(status: int) -> Answer:
     """What a C-STORE status means for the sender (PS3.4 Table B.2-1, PS3.7 Annex C)."""
-    if status == 0 or status in WARNINGS:
+    if status in (0, DUPLICATE) or status in WARNINGS or status >> 12 == 0xB:
         return Answer.SENT
-    if status == 0x0110 or status >> 8 == 0xA7:
+    if status in (0x0110, LIMITED) or status >> 8 == 0xA7:
         return Answer.TRY_LATER
     return Answer.REFUSED
 

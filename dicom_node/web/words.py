@@ -179,8 +179,9 @@ _TOLD = {
     ),
 }
 _STATUSES = (
-    (r"B...", "The destination took it with a warning.", ""),
-    (r"A7..", "The destination is out of resources.", "Sending goes on by itself."),
+    (r"B...|0001|0107|0116", "The destination took it with a warning.", ""),
+    (r"0111", "The destination has it already.", ""),
+    (r"A7..|0213", "The destination is out of resources.", "Sending goes on by itself."),
     (r"0110", "The destination failed to process it.", "Sending goes on by itself."),
     (
         r"0122|A8..",

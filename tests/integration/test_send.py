@@ -162,10 +162,12 @@ def test_what_is_not_stored_as_it_was_made_is_held_and_the_rest_goes(outbox, tmp
     assert len(pacs.received) == 2
 
 
-def test_a_warning_is_a_delivery_with_its_reason(outbox, tmp_path):
-    with archive(outbox, tmp_path, lambda _: 0xB000):
+@pytest.mark.parametrize("status", [0xB001, 0x0111])
+def test_what_the_archive_has_is_a_delivery_with_its_reason(outbox, tmp_path, status):
+    """Else another form of the report would go, and the archive had two of them."""
+    with archive(outbox, tmp_path, lambda _: status):
         outbox.ship()
-    assert outbox.states() == [("SENT", "STATUS_B000")] * 3
+    assert outbox.states() == [("SENT", f"STATUS_{status:04X}")] * 3
 
 
 def test_a_peer_that_is_not_there_is_named():
@@ -212,8 +214,9 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
 
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [(0, "SENT"), (0xB006, "SENT"), (0xA701, "TRY_LATER"), (0x0110, "TRY_LATER"),
-     (0xA900, "REFUSED"), (0xC123, "REFUSED"), (0x0122, "REFUSED")],
+    [(0, "SENT"), (0xB006, "SENT"), (0xBFFF, "SENT"), (0x0001, "SENT"), (0x0116, "SENT"),
+     (0xA701, "TRY_LATER"), (0x0110, "TRY_LATER"), (0x0213, "TRY_LATER"),
+     (0xA900, "REFUSED"), (0xC123, "REFUSED"), (0x0122, "REFUSED"), (0x0117, "REFUSED")],
 )  # fmt: skip
 def test_each_status_has_its_meaning(status, answer):
     assert answer_of(status) == answer

@@ -103,8 +103,13 @@ def read_views(files: Sequence[ImageFile], progress: Progress = silent) -> Sourc
 
 
 def _by_side(header: Dataset) -> tuple[str, int, int]:
-    series, image = (int(header.get(k) or 0) for k in ("SeriesNumber", "InstanceNumber"))
+    series, image = (_number(header, k) for k in ("SeriesNumber", "InstanceNumber"))
     return str(header.get("ImageLaterality") or ""), series, image
+
+
+def _number(header: Dataset, keyword: str) -> int:
+    with reading(str(header.SOPInstanceUID)):
+        return int(header.get(keyword) or 0)
 
 
 def _headers(files: Sequence[ImageFile]) -> list[Dataset]:
@@ -186,7 +191,7 @@ def _order(
             "placed in the patient"
         )
     numbers = [
-        (int(dataset.get("InstanceNumber") or 0), frame)
+        (_number(dataset, "InstanceNumber"), frame)
         for dataset in datasets
         for frame in range(frame_count(dataset))
     ]

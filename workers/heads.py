@@ -91,14 +91,13 @@ def _before_activation(layer: keras.Layer) -> Tensor:
     if isinstance(layer, keras.layers.Softmax):
         return Tensor(layer.input, exclusive=True)
     activation = _activation(layer) if hasattr(layer, "activation") else "linear"
-    if not hasattr(layer, "activation"):
+    if activation == "linear":
         _refuse_probabilities(layer)
-    if activation not in ("linear", "sigmoid", "softmax"):
+        return Tensor(layer.output)
+    if activation not in ("sigmoid", "softmax"):
         raise UnsupportedModel(
             f"layer {layer.name!r} ends in {activation}: a head ends in linear, sigmoid or softmax"
         )
-    if activation == "linear":
-        return Tensor(layer.output)
     return Tensor(_twin(layer), exclusive=activation == "softmax")
 
 
@@ -123,7 +122,7 @@ def _refuse_apart(network: keras.Model, output: Output) -> None:
 
 
 def _refuse_probabilities(layer: keras.Layer) -> None:
-    """A layer without an activation must not hand on what is a probability already."""
+    """A layer without an activation of its own must not hand on what is a probability already."""
     made = (operation for tensor in keras.tree.flatten(layer.output) for operation in _of(tensor))
     squashed = next((each for each in made if _activation(each) in PROBABILITIES), None)
     if squashed is not None:
@@ -151,7 +150,8 @@ def _of(tensor: keras.KerasTensor) -> Iterator[Any]:
 def _hands_on(operation: Any) -> bool:
     own = (keras.layers.InputLayer, keras.layers.Multiply, keras.layers.Dot, keras.layers.Softmax)
     plain = isinstance(operation, keras.Layer) and not isinstance(operation, own)
-    return plain and not operation.weights and not hasattr(operation, "activation")
+    is_linear = not hasattr(operation, "activation") or _activation(operation) == "linear"
+    return plain and is_linear and not operation.weights
 
 
 def _twin(layer: keras.Layer) -> keras.KerasTensor:

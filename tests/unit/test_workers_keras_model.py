@@ -123,6 +123,10 @@ def reshaped(pooled):
     return keras.layers.Reshape((1,), name="head")(keras.layers.Dropout(0.1)(sure(pooled)))
 
 
+def in_single_precision(pooled):
+    return keras.layers.Activation("linear", dtype="float32", name="head")(sure(pooled))
+
+
 def each_alone(pooled):
     dense = keras.layers.Dense(1, activation="sigmoid", name="sure")
     row = keras.layers.TimeDistributed(dense)(keras.layers.Reshape((1, 4))(pooled))
@@ -136,7 +140,7 @@ def headed(head, batch_shape=(None, SIDE, SIDE, 1)):
     return keras.Model(image, [head(keras.layers.GlobalAveragePooling2D()(features)), masks])
 
 
-@pytest.mark.parametrize("head", [nested, ensemble, reshaped, each_alone])
+@pytest.mark.parametrize("head", [nested, ensemble, reshaped, in_single_precision, each_alone])
 def test_probabilities_that_would_be_read_as_logits_are_refused(head):
     """A probability of 2 % would be told as one of 50.5 %."""
     with pytest.raises(UnsupportedModel, match="'head' hands on what 'sure' ends in sigmoid"):

@@ -37,7 +37,9 @@ def load_settings(path: Path | None = None) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{error.filename or path}: {error.strerror}; let the user of this process read it"
+        ) from None
 
 
 def origins(path: Path | None = None) -> Iterator[tuple[str, str, str]]:

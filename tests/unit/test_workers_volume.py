@@ -173,6 +173,15 @@ def test_60_an_instance_number_that_is_none_is_refused(source, tmp_path, text, r
     assert caught.value.code == "VALUE"
 
 
+def test_a_view_of_several_frames_is_refused(source, tmp_path):
+    """Such as a tomosynthesis beside its mammograms."""
+    instance = radiograph(source)
+    instance.NumberOfFrames, instance.PixelData = 2, 2 * instance.PixelData
+    with pytest.raises(Unusable, match="several frames") as caught:
+        read_views(save_study([instance], tmp_path))
+    assert caught.value.code == "SLICE_SET"
+
+
 def test_a_radiograph_has_no_place_in_the_patient(source, tmp_path):
     images = read([radiograph(source)], tmp_path)
     assert images.affine is None

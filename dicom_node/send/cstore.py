@@ -7,8 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -16,7 +18,8 @@ from pynetdicom.events import Event
 from dicom_node.domain.errors import PeerUnreachable
 
 CONNECT_TIMEOUT_S, ACSE_TIMEOUT_S, DIMSE_TIMEOUT_S = 5, 10, 60
-MOST_CONTEXTS = 128
+MOST_KINDS = 64
+"""Of files, for one association: 128 presentation contexts, two a kind."""
 MAX_PDU = 128 * 1024
 WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
 """Of PS3.7 annex C, beside all of Bxxx: the peer has the object, and did not like all of it."""
@@ -81,7 +84,7 @@ def send(peer: Peer, files: Sequence[Path]) -> Iterator[Outcome]:
     that is left TRY_LATER.
     """
     for batch in _batches(files):
-        contexts = [build_context(sop_class, syntax) for sop_class, syntax in _kinds(batch)]
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in _offered(batch)]
         try:
             with Outgoing(peer, contexts) as association:
                 for file in batch:
@@ -94,7 +97,7 @@ def _send_one(association: Association, file: Path) -> Outcome:
     if not association.is_established:
         return Outcome(file, Answer.TRY_LATER)
     try:
-        status = association.send_c_store(file)
+        status = association.send_c_store(_taken(association, file))
     except ValueError:  # no accepted presentation context
         return Outcome(file, Answer.NO_CONTEXT)
     except RuntimeError:  # the association ended meanwhile
@@ -113,8 +116,22 @@ def answer_of(status: int) -> Answer:
     return Answer.REFUSED
 
 
-def _kinds(files: Sequence[Path]) -> list[tuple[UID, UID]]:
-    return sorted({_kind(file) for file in files})
+def _offered(files: Sequence[Path]) -> list[tuple[UID, UID]]:
+    """The kinds of the files; what may go in the default syntax is offered so, too (PS3.5 10.1)."""
+    kinds = {_kind(file) for file in files}
+    default = {
+        (c, ImplicitVRLittleEndian) for c, syntax in kinds if syntax == ExplicitVRLittleEndian
+    }
+    return sorted(kinds | default)
+
+
+def _taken(association: Association, file: Path) -> Path | Dataset:
+    """The file, whose bytes go as they are; its data set, where the peer takes only the default."""
+    sop_class, syntax = _kind(file)
+    contexts = (c for c in association.accepted_contexts if c.abstract_syntax == sop_class)
+    syntaxes = {context.transfer_syntax[0] for context in contexts}
+    is_to_convert = syntax == ExplicitVRLittleEndian and syntaxes == {ImplicitVRLittleEndian}
+    return dcmread(file) if is_to_convert else file
 
 
 def _kind(file: Path) -> tuple[UID, UID]:
@@ -123,12 +140,12 @@ def _kind(file: Path) -> tuple[UID, UID]:
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """Files in order, cut where one association would need over 128 presentation contexts."""
+    """Files in order, cut where one association would need too many presentation contexts."""
     batch: list[Path] = []
     kinds: set[tuple[UID, UID]] = set()
     for file in files:
         kind = _kind(file)
-        if kind not in kinds and len(kinds) == MOST_CONTEXTS:
+        if kind not in kinds and len(kinds) == MOST_KINDS:
             yield batch
             batch, kinds = [], set()
         batch.append(file)

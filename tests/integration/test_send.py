@@ -4,8 +4,9 @@ import socket
 import threading
 
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import build_context
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from typer.testing import CliRunner
 
@@ -194,7 +195,6 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     listener = Listener(listen, store.root, ledger)
     listener.start()
-    from pydicom import dcmread
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     data = dcmread(files[0])
@@ -210,6 +210,30 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
         ledger.close()
     assert answers == [Answer.NO_CONTEXT, Answer.SENT]
     assert alone == [Answer.NO_CONTEXT]
+
+
+def test_a_peer_of_the_default_transfer_syntax_alone_gets_it(files):
+    """PS3.5 section 10.1: every storage SCP may count on it."""
+    received = []
+
+    def keep(event):
+        received.append(event.dataset)
+        return 0
+
+    entity = AE("OLD")
+    entity.add_supported_context(CTImageStorage, ImplicitVRLittleEndian)
+    port = free_port()
+    handlers = [(evt.EVT_C_STORE, keep)]
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    try:
+        answers = [o.answer for o in send(Peer("127.0.0.1", port, "OLD", "A"), files[:2])]
+    finally:
+        server.shutdown()
+    assert answers == [Answer.SENT] * 2
+    for data, file in zip(received, files, strict=False):
+        sent = dcmread(file)
+        assert data.SOPInstanceUID == sent.SOPInstanceUID
+        assert data.PixelData == sent.PixelData
 
 
 @pytest.mark.parametrize(

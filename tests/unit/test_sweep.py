@@ -59,7 +59,7 @@ def test_while_no_worker_comes_one_ring_is_enough(world, study):
     """A worker that was away for a night would else hear a thousand for each study first."""
     world.broker.keeps = True
     receive_all(world, study)
-    world.pass_time(600)
+    world.pass_time(150)
     assert len(world.broker.jobs) == 1
     world.broker.jobs.clear()
     world.pass_time(40)

@@ -188,6 +188,7 @@ class Outgoing:
             raise PeerUnreachable(f"{self._peer.host}: no address is known of it") from error
         if self._association.is_established:
             _leave_answers(self._association)
+            _wait_while_it_goes(self._association)
             return self._association
         if self._association.rejected_contexts:
             raise NothingAccepted
@@ -222,6 +223,26 @@ def _leave_answers(association: Association) -> None:
             association.dimse.msg_queue.put((context_id, message))
 
     association._serve_request = serve_or_put_back  # type: ignore[assignment,method-assign]
+
+
+def _wait_while_it_goes(association: Association) -> None:
+    """Let the time limit of an answer begin when all of the request is on its way.
+
+    pynetdicom counts from when the request is queued: a large object on a slow line would be given
+    up half-way, and again each time.
+    """
+    take, queue = association.dimse.get_msg, association.dul.to_provider_queue
+
+    def take_later(block: bool = False) -> Any:
+        left, found = queue.qsize(), take(block)
+        while block and found[1] is None and association.is_established:
+            before, left = left, queue.qsize()
+            if left >= before:
+                break
+            found = take(block)
+        return found
+
+    association.dimse.get_msg = take_later  # type: ignore[method-assign]
 
 
 def _no_delay(event: Event) -> None:

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 from pydicom import dcmread
@@ -234,6 +236,44 @@ def test_a_peer_of_the_default_transfer_syntax_alone_gets_it(files):
         sent = dcmread(file)
         assert data.SOPInstanceUID == sent.SOPInstanceUID
         assert data.PixelData == sent.PixelData
+
+
+@contextmanager
+def slow_line(port, bytes_per_s):
+    """A port that leads to another, slowly."""
+
+    def pump(source, target, pause_s):
+        with suppress(OSError):
+            while chunk := source.recv(64 << 10):
+                target.sendall(chunk)
+                time.sleep(pause_s * len(chunk))
+        target.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def lead_on():
+            near, _ = server.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            threading.Thread(target=pump, args=(far, near, 0), daemon=True).start()
+            pump(near, far, 1 / bytes_per_s)
+
+        threading.Thread(target=lead_on, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def test_a_large_object_may_take_longer_than_an_answer(tmp_path, files):
+    data = dcmread(files[0])
+    data.Rows = data.Columns = 3600
+    data.PixelData = bytes(2 * 3600**2)
+    large = tmp_path / "large.dcm"
+    data.save_as(large)
+    with FakePacs(tmp_path / "pacs") as pacs, slow_line(pacs.port, 4 << 20) as port:
+        contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+        peer = Peer("127.0.0.1", port, pacs.ae_title, "A")
+        with Outgoing(peer, contexts, dimse_timeout_s=3) as association:
+            status = association.send_c_store(large)
+    assert status.Status == 0
+    assert pacs.received[0].size_bytes > 25_000_000
 
 
 @pytest.mark.parametrize(

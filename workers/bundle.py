@@ -25,7 +25,7 @@ from dicom_node.catalog import (
     open_bundle,
 )
 from dicom_node.domain.errors import CorruptBundle
-from workers.arrays import Arrays, read_arrays, write_arrays
+from workers.arrays import NO_ZIP, Arrays, read_arrays, write_arrays
 from workers.stock import foreign
 
 MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
@@ -108,7 +108,7 @@ def refuse_code(weights: Path) -> None:
                 )
             refuse_bomb(weights, archive)
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RecursionError) as error:
+    except (*NO_ZIP, ValueError) as error:
         raise CorruptBundle(
             f"{weights.name} is no Keras 3 file: HDF5, SavedModel and pickles are not loaded; save "
             "the model with model.save('model.keras')",

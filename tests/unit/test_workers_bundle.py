@@ -12,6 +12,7 @@ import analyses
 import h5py
 import numpy as np
 import pytest
+from damaged_zip import encrypted, torn
 from log_lines import log_lines
 from pydantic import ValidationError
 
@@ -314,6 +315,17 @@ def test_73_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, member):
     with pytest.raises(CorruptBundle, match="unpacks to") as caught:
         refuse_code(tmp_path / "model.keras")
     assert caught.value.code == "BUNDLE_SIZE"
+
+
+@pytest.mark.parametrize("damage", [encrypted, torn], ids=["encrypted", "torn"])
+def test_74_a_file_that_cannot_be_unpacked_is_refused(tmp_path, damage):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CorruptBundle, match="Keras 3"):
+        refuse_code(path)
 
 
 def test_73_a_config_that_nests_without_end_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from dicom_node.catalog import (
     CHECKED,
     CLASSICAL,
+    SIGNATURE,
     SUMS,
     Catalog,
     configured,
@@ -80,6 +81,16 @@ def test_a_bundle_needs_no_reference_and_no_golden_files(tmp_path):
     weights = keras_file(tmp_path / "weights.keras")
     bundle = write_bundle(tmp_path / "bundle", manifest_text(), weights, "# A card\n")
     assert open_bundle(bundle.path) == bundle
+
+
+def test_nothing_of_an_earlier_bundle_stays_in_the_folder(bundle, tmp_path):
+    """Another network would be judged by what the one before it had learnt."""
+    (bundle / SIGNATURE).write_bytes(b"of the earlier one")
+    model = tmp_path / "estimators.skops"
+    model.write_bytes(b"any")
+    write_bundle(bundle, manifest_text(), model, "# A card\n")
+    files = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file())
+    assert files == [SUMS, "card.md", "manifest.toml", CLASSICAL]
 
 
 def test_a_classical_model_stands_in_place_of_the_network(tmp_path):

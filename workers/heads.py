@@ -123,26 +123,29 @@ def _refuse_apart(network: keras.Model, output: Output) -> None:
 
 def _refuse_probabilities(layer: keras.Layer) -> None:
     """A layer without an activation of its own must not hand on what is a probability already."""
-    made = (operation for tensor in keras.tree.flatten(layer.output) for operation in _of(tensor))
+    made = _of(layer.output, set())
     squashed = next((each for each in made if _activation(each) in PROBABILITIES), None)
     if squashed is not None:
         raise UnsupportedModel(
-            f"layer {layer.name!r} hands on what {squashed.name!r} ends in {_activation(squashed)} "
-            "for, and would be read as logits: let the head be a layer that ends in linear, "
-            "sigmoid or softmax itself"
+            f"layer {layer.name!r} hands on the probabilities of {squashed.name!r}, and they would "
+            "be read as logits: let the head be a layer that ends in linear, sigmoid or softmax "
+            "itself"
         )
 
 
-def _of(tensor: keras.KerasTensor) -> Iterator[Any]:
+def _of(tensor: keras.KerasTensor, seen: set[int]) -> Iterator[Any]:
     """The operations that gave a tensor its values; those that only hand values on are passed."""
+    if id(tensor) in seen:
+        return
+    seen.add(id(tensor))
     operation, node, index = tensor._keras_history
     if isinstance(operation, keras.Model):
-        yield from _of(operation.outputs[index])
+        yield from _of(operation.outputs[index], seen)
     elif isinstance(operation, keras.layers.Wrapper):
         yield operation.layer
     elif _hands_on(operation):
         for each in operation._inbound_nodes[node].input_tensors:
-            yield from _of(each)
+            yield from _of(each, seen)
     else:
         yield operation
 

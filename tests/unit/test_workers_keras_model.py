@@ -143,7 +143,7 @@ def headed(head, batch_shape=(None, SIDE, SIDE, 1)):
 @pytest.mark.parametrize("head", [nested, ensemble, reshaped, in_single_precision, each_alone])
 def test_probabilities_that_would_be_read_as_logits_are_refused(head):
     """A probability of 2 % would be told as one of 50.5 %."""
-    with pytest.raises(UnsupportedModel, match="'head' hands on what 'sure' ends in sigmoid"):
+    with pytest.raises(UnsupportedModel, match="'head' hands on the probabilities of 'sure'"):
         model(headed(head))
 
 

@@ -353,6 +353,24 @@ def test_padding_is_noted():
     assert look(data).padded
 
 
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [(0x0018, "UID_INVALID"), (0x0005, "UNPARSEABLE")],
+    ids=["padded UID", "character set"],
+)
+def test_a_text_of_megabytes_is_refused_and_never_copied(tag, reason):
+    """Padding was kept for as long as the listener ran, for each of 256 UIDs."""
+    padding = b" " * (8 << 20)
+    long = struct.pack("<HHI", 0x0008, tag, 6 + len(padding)) + b"1.2.3\0" + padding
+    raw = encoded(data_set(), ImplicitVRLittleEndian)
+    raw = long + raw.replace(struct.pack("<HHI", 0x0008, 0x0018, 8) + b"1.2.3.4\0", b"")
+    tracemalloc.start()
+    assert code(raw, ImplicitVRLittleEndian) == reason
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_answered(raw):

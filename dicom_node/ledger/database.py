@@ -170,8 +170,10 @@ def _of_server(url: URL) -> Engine:
 
 
 def _file(url: URL) -> Path | None:
-    """Of a SQLite ledger that is one."""
-    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+    """Of a SQLite ledger that is one, not in memory, nor named by a URI of SQLite's own."""
+    name = url.database or ":"
+    is_file = url.get_backend_name() == "sqlite" and not name.startswith((":", "file:"))
+    return Path(name) if is_file else None
 
 
 def _make_private(file: Path) -> None:

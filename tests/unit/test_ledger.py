@@ -398,3 +398,11 @@ def test_a_ledger_that_cannot_be_reached_is_a_matter_of_settings(url, advice):
     with pytest.raises(ConfigurationError, match=advice) as wrong:
         Ledger.open(url)
     assert "hunter2" not in str(wrong.value)
+
+
+def test_a_role_that_died_lives_no_longer_because_the_clock_was_set_back(ledger, monkeypatch):
+    ledger.roles.beat("listen", "host", 0.0)
+    (seen,) = ledger.roles.seen()
+    assert seen.lives
+    monkeypatch.setattr("dicom_node.ledger.roles.time.time", lambda: seen.seen_at - 3600)
+    assert not seen.lives

@@ -22,9 +22,8 @@ MAX_ELEMENTS = 100_000
 MAX_ITEMS = 100_000
 MAX_DEPTH = 32
 UNDEFINED = 0xFFFFFFFF
-LONGEST_UID = 64
-LONGEST_TEXT = 1024
-"""Of a UID with its padding, or of the character sets; more is looked at by nobody, nor copied."""
+LONGEST_UID, LONGEST_TEXT = 64, 1024
+"""The second: with padding, and of the character sets, too; more is never copied."""
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
@@ -87,7 +86,8 @@ def identified(walk: "Walk", data: Bytes, position: int, transfer_syntax_uid: st
 def identity_of(found: Mapping[int, bytes], transfer_syntax_uid: str) -> Identity:
     """Of the UIDs as they came. Raises ``DatasetMismatch``, ``InvalidUID``."""
     if WANTED - found.keys():
-        raise DatasetMismatch("a UID that every instance needs is missing", code="UID_MISSING")
+        why = "a UID of the instance is missing; the sender must add it"
+        raise DatasetMismatch(why, code="UID_MISSING")
     uids = {tag: checked_uid(raw) for tag, raw in found.items()}
     padded = any(map(_is_padded, found.values()))
     return Identity(
@@ -115,7 +115,7 @@ def checked_uid(raw: bytes) -> str:
     """A UID without its padding, or ``InvalidUID`` (PS3.5 section 9.1)."""
     plain = raw.rstrip(b"\0 ")
     if len(plain) > LONGEST_UID or not _UID(plain):
-        raise InvalidUID("a UID breaks PS3.5 section 9.1")
+        raise InvalidUID("a UID breaks PS3.5 section 9.1; the sender must correct it")
     return plain.decode("ascii")
 
 

@@ -333,6 +333,20 @@ def test_a_uid_given_twice():
     assert code(element(0x0008, 0x0018, "UI", b"1.2.3.9\0") + encoded(data_set())) == "UNPARSEABLE"
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        encoded(data_set())[:-1],
+        encoded(data_set()).replace(b"1.2.3.4", b"../../4"),
+        element(0x0008, 0x0016, "UI", b"1.2\0"),
+    ],
+)
+def test_a_refusal_says_who_must_do_what(raw):
+    with pytest.raises(Refused, match="; the sender must"):
+        look(raw)
+
+
 @pytest.mark.parametrize("raw", [b"1.2.3\0", b"1.2.3 ", b"1.2.3\0\0\0", b"1.2.3"])
 def test_padding_is_taken_off(raw):
     assert checked_uid(raw) == "1.2.3"

@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from dicom_node.domain.errors import CannotListen
 
@@ -26,7 +27,21 @@ def listening(section: str, host: str, port: int) -> Iterator[None]:
 
 
 def check_free(section: str, host: str, port: int) -> None:
-    """Raise ``CannotListen`` where nobody could listen; for a server that would not say why."""
+    """Raise ``CannotListen`` where nobody could listen; for a server that would not say why.
+
+    A name may have an address of a family that this machine does without.
+    """
     with listening(section, host, port):
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        socket.create_server(address[:2], family=family).close()
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        errors = [error for family, *_, where in found if (error := _try(family, where))]
+        certain = [error for error in errors if error.errno in ADVICE]
+        if certain or len(errors) == len(found):
+            raise (certain or errors)[0]
+
+
+def _try(family: int, where: Any) -> OSError | None:
+    try:
+        socket.create_server(where[:2], family=family).close()
+    except OSError as error:
+        return error
+    return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -406,3 +407,17 @@ def test_a_role_that_died_lives_no_longer_because_the_clock_was_set_back(ledger,
     assert seen.lives
     monkeypatch.setattr("dicom_node.ledger.roles.time.time", lambda: seen.seen_at - 3600)
     assert not seen.lives
+
+
+def test_a_container_that_was_replaced_is_no_alarm_for_ever(ledger, monkeypatch):
+    now, clock = time.time(), "dicom_node.ledger.roles.time.time"
+    for at, name, host in [(-2, "listen", "a1"), (-2, "sweep", "a1"), (-0.5, "listen", "b2")]:
+        monkeypatch.setattr(clock, lambda at=at: now + at * 86_400)
+        ledger.roles.beat(name, host, 0.0)
+    monkeypatch.setattr(clock, lambda: now)
+    ledger.roles.beat("listen", "c3", 0.0)
+    assert [(r.name, r.host) for r in ledger.roles.seen()] == [
+        ("listen", "b2"),
+        ("listen", "c3"),
+        ("sweep", "a1"),
+    ]

@@ -58,6 +58,8 @@ def test_every_setting_shows_where_it_comes_from(config, monkeypatch):
         (PEER + "kinds = []", "gets nothing"),
         (PEER + 'kinds = ["REJECTION_NOTE"]', "goes by itself"),
         (PEER * 2, "every name may appear once"),
+        (PEER.replace('"h"', '""'), "destinations.0.host"),
+        (PEER.replace('"h"', '"pacs..local"'), "destinations.0.host"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, part):

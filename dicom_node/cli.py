@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +12,9 @@ from rich.text import Text
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError
 from dicom_node.settings.node import Settings
 from dicom_node.settings.sources import load_settings, origins
+
+if TYPE_CHECKING:
+    from dicom_node.ledger import Ledger
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +43,12 @@ def main() -> None:
         sys.exit(2)
     except DicomNodeError as error:
         print(f"dicom-node: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        advice = "check data_dir, and who may write there"
+        print(f"dicom-node: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 
@@ -158,9 +167,8 @@ def alive(
 ) -> None:
     """Say whether a role of this host runs; exit status 1 when it has been silent for 45 s."""
     from dicom_node.alive import lives_here
-    from dicom_node.ledger import Ledger
 
-    if not lives_here(Ledger.open(load_settings(config).ledger_url), role):
+    if not lives_here(_ledger(load_settings(config)), role):
         console.print(f"{role} is silent on this host", markup=False)
         raise typer.Exit(1)
 
@@ -217,12 +225,11 @@ def verify(config: ConfigOption = None) -> None:
     """
     from rich.progress import Progress
 
-    from dicom_node.ledger import Ledger
     from dicom_node.store import InstanceStore
     from dicom_node.verify import verify as compare
 
     settings = load_settings(config)
-    ledger, store = Ledger.open(settings.ledger_url), InstanceStore(settings.store_dir)
+    ledger, store = _ledger(settings), InstanceStore(settings.store_dir)
     table, done = _problem_table(), 0
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("hashing", total=None)
@@ -241,6 +248,18 @@ def verify(config: ConfigOption = None) -> None:
     console.print(f"{done} files hashed, {table.row_count} not as the ledger says", markup=False)
     if table.row_count:
         raise typer.Exit(1)
+
+
+def _ledger(settings: Settings) -> "Ledger":
+    """Of a node that has run: an empty one that is made by a look at it would seem sound."""
+    from dicom_node.ledger import Ledger
+    from dicom_node.ledger.database import missing_file
+
+    if missing := missing_file(settings.ledger_url):
+        raise ConfigurationError(
+            f"there is no ledger at {missing}: name the node's settings by --config, or start it"
+        )
+    return Ledger.open(settings.ledger_url)
 
 
 def _problem_table() -> Table:

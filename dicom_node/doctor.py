@@ -2,10 +2,12 @@
 
 import ctypes
 import ctypes.util
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +19,8 @@ from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
 
 LOW_DISK_GIB = 5
+SOON = timedelta(days=30)
+"""Before a certificate expires."""
 
 
 class Health(StrEnum):
@@ -41,8 +45,8 @@ class Check:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Every check, one after the other; none changes anything."""
-    checks = (_python, _storage, _decoders, _ledger, _disk, _broker, _models, _tensorflow, _gpu)
-    for check in (*checks, _pango, _chinese):
+    checks = (_python, _storage, _decoders, _tls, _ledger, _disk, _broker, _models, _tensorflow)
+    for check in (*checks, _gpu, _pango, _chinese):
         yield from check(settings)
     yield from _destinations(settings)
 
@@ -83,14 +87,33 @@ def _decoders(_: Settings) -> Iterator[Check]:
             yield Check(name, Health.NOTE, "none", advice)
 
 
-def _ledger(settings: Settings) -> Iterator[Check]:
-    from dicom_node.ledger.database import Database
-    from dicom_node.ledger.schema import REVISION
+def _tls(settings: Settings) -> Iterator[Check]:
+    from cryptography.x509 import load_pem_x509_certificate
 
-    if settings.ledger.url is None and not settings.data_dir.exists():
-        yield Check("ledger", Health.OK, f"will be made in {settings.data_dir}")
+    from dicom_node.receive.tls_gate import tls_context
+
+    if settings.listen.tls is None:
         return
     try:
+        tls_context(settings.listen.tls)
+    except ConfigurationError as error:
+        yield Check("TLS", Health.BAD, str(error), "correct listen.tls")
+        return
+    ours = load_pem_x509_certificate(settings.listen.tls.certificate.read_bytes())
+    left = ours.not_valid_after_utc - datetime.now(UTC)
+    health = Health.OK if left > SOON else Health.NOTE if left > timedelta() else Health.BAD
+    advice = "" if health is Health.OK else "have it renewed, and restart the listener"
+    yield Check("TLS", health, f"certificate valid until {ours.not_valid_after_utc:%F}", advice)
+
+
+def _ledger(settings: Settings) -> Iterator[Check]:
+    from dicom_node.ledger.database import Database, missing_file
+    from dicom_node.ledger.schema import REVISION
+
+    try:
+        if missing := missing_file(settings.ledger_url):
+            yield Check("ledger", Health.OK, f"will be made: {missing}")
+            return
         found = Database(settings.ledger_url).revision()
     except DicomNodeError as error:
         yield Check("ledger", Health.BAD, str(error), "check ledger.url and that it can be reached")
@@ -102,6 +125,10 @@ def _ledger(settings: Settings) -> Iterator[Check]:
 def _disk(settings: Settings) -> Iterator[Check]:
     folder = settings.data_dir.absolute()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        advice = "let the node's user write there, or move data_dir"
+        yield Check("disk", Health.BAD, f"nothing can be written to {existing}", advice)
+        return
     free_gib = shutil.disk_usage(existing).free / 2**30
     health = Health.OK if free_gib >= LOW_DISK_GIB else Health.BAD
     advice = "" if health is Health.OK else "free space, or move data_dir"

@@ -55,6 +55,18 @@ def set_up_logging(settings: Log) -> None:
         logger_factory=_Logger,
     )
     _quiet_libraries()
+    threading.excepthook = _tell_of_thread
+    sys.excepthook = _tell_of_process
+
+
+def _tell_of_thread(caught: threading.ExceptHookArgs) -> None:
+    """Python itself would print an exception that nobody caught, with what it quotes."""
+    if caught.exc_type is not SystemExit:
+        log("thread").critical("thread.failed", reason="INTERNAL", exc_info=caught.exc_value)
+
+
+def _tell_of_process(_type: object, error: BaseException, _trace: object) -> None:
+    log("process").critical("process.failed", reason="INTERNAL", exc_info=error)
 
 
 def exception_name(_logger: object, _method: str, event: Event) -> Event:

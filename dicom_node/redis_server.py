@@ -36,7 +36,7 @@ def redis_role(program: str, folder: Path) -> tuple[Role, str]:
 bind 127.0.0.1
 port {port}
 requirepass {password}
-dir {folder.absolute()}
+dir {_quoted(folder.absolute())}
 appendonly yes
 appendfsync everysec
 save ""
@@ -46,6 +46,11 @@ loglevel warning
 """
     role = Role("redis", [program, "-"], stdin=configuration, output=folder / "redis.log")
     return role, f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _quoted(folder: Path) -> str:
+    """As Redis reads it: a name may have spaces."""
+    return '"' + str(folder).replace("\\", r"\\").replace('"', r"\"") + '"'
 
 
 def wait_for(url: str) -> None:

@@ -17,6 +17,7 @@ from dicom_node.alive import SignOfLife
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
+from dicom_node.settings.listen import Listen
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 
@@ -45,7 +46,7 @@ def run_listener(settings: Settings, config: Path | None, index: int | None) -> 
     """
     stop = stop_event()
     if index is None and settings.listen.processes > 1:
-        _run_listeners(settings.listen.processes, config, stop)
+        _run_listeners(settings.listen, config, stop)
         return
     from dicom_node.receive.listener import Listener
 
@@ -77,14 +78,17 @@ def _leave() -> NoReturn:
     os._exit(os.EX_IOERR)
 
 
-def _run_listeners(count: int, config: Path | None, stop: threading.Event) -> None:
+def _run_listeners(listen: Listen, config: Path | None, stop: threading.Event) -> None:
+    """Any process of our user may share their port: one of another node would take its images."""
+    from dicom_node.address import check_free
     from dicom_node.supervise import Role, Supervisor
 
+    check_free("listen", listen.host, listen.port)
     supervisor = Supervisor()
     options = ["--config", str(config.absolute())] if config else []
     command = [sys.executable, "-P", "-m", "dicom_node", "listen", *options]
     try:
-        for number in range(count):
+        for number in range(listen.processes):
             supervisor.start(Role(f"listen {number}", [*command, "--index", str(number)]))
         while not stop.wait(CHECK_S):
             supervisor.check()
@@ -121,9 +125,11 @@ def run_web(settings: Settings) -> None:
     """Serve the page until told to stop."""
     import uvicorn
 
+    from dicom_node.address import check_free
     from dicom_node.web.app import create_app
     from dicom_node.web.connections import LIMITS
 
+    check_free("web", settings.web.host, settings.web.port)
     ledger = Ledger.open(settings.ledger_url)
     app = create_app(settings, ledger, InstanceStore(settings.store_dir))
     with SignOfLife(ledger, "web"):

@@ -204,7 +204,7 @@ def refusing() -> Iterator[None]:
         if error.errno in FULL:
             raise OutOfSpace("the store is full: free space, or move data_dir") from error
         name = errno.errorcode.get(error.errno or 0, "unknown")
-        raise ProcessingFailure(f"the store failed to write: {name}") from error
+        raise ProcessingFailure(f"the store failed to write ({name}): check its disk") from error
 
 
 def make_folder(folder: Path) -> None:

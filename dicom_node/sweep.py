@@ -178,14 +178,18 @@ class Sweep:
         shipments = self._ledger.deliveries.beats()
         self._claims.keep_only([*jobs, *shipments])
         for job_id, token in self._dead(jobs):
-            if claim := self._ledger.jobs.abandoned(str(job_id), token):
-                self._log.warning("job.lease_lost", job=job_id, attempt=claim.attempt)
-                faults.point("sweep.freeing")
-                self._ledger.jobs.release(claim, "LEASE_LOST")
-                if claim.attempt >= MAX_ATTEMPTS:
-                    self._log.warning("job.quarantine", job=job_id, reason="POISON")
+            with suppress(LedgerConflict):  # another sweep was faster, or its worker woke up
+                self._free(str(job_id), token)
         for _, token in self._dead(shipments):
             self._ledger.deliveries.give_back(token)
+
+    def _free(self, job_id: str, token: str) -> None:
+        if claim := self._ledger.jobs.abandoned(job_id, token):
+            faults.point("sweep.freeing")
+            self._ledger.jobs.release(claim, "LEASE_LOST")
+            self._log.warning("job.lease_lost", job=job_id, attempt=claim.attempt)
+            if claim.attempt >= MAX_ATTEMPTS:
+                self._log.warning("job.quarantine", job=job_id, reason="POISON")
 
     def _dead(self, beats: Mapping[Any, tuple[str, int]]) -> list[tuple[Hashable, str]]:
         now = self._clock()

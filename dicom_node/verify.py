@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -108,8 +109,9 @@ def settled_files(store: InstanceStore) -> Iterator[Path]:
     unfinished = (store.root / "incoming").glob("*")
     for folder in [*store.places(), *unfinished]:
         for entry in os.scandir(folder):
-            if entry.stat(follow_symlinks=False).st_ctime <= latest:
-                yield Path(entry.path)
+            with suppress(FileNotFoundError):  # it was finished, or given up, meanwhile
+                if entry.stat(follow_symlinks=False).st_ctime <= latest:
+                    yield Path(entry.path)
 
 
 def _spare(strangers: dict[str, Path], filed: Filed) -> None:

@@ -13,7 +13,7 @@
     │ ├ OutOfSpace           0xA700  out of resources
     │ └ ProcessingFailure    0x0110  processing failure
     ├ Transient            try again: PeerUnreachable, BrokerUnavailable, LedgerBusy, StoreHeld,
-    │                      DeviceOutOfMemory
+    │                      CannotListen, DeviceOutOfMemory
     ├ Unusable             quarantine, and keep the evidence
     │ ├ IncompleteStudy, UnsupportedGeometry, UndecodablePixels   the images are to blame
     │ └ UnusableOutput                                            the model is
@@ -128,6 +128,12 @@ class StoreHeld(Transient):
     """Another process writes to this part of the store."""
 
     code = "STORE_HELD"
+
+
+class CannotListen(Transient):
+    """The address is taken, is none of this machine, or is not for this user."""
+
+    code = "CANNOT_LISTEN"
 
 
 class DeviceOutOfMemory(Transient):

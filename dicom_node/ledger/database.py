@@ -1,15 +1,16 @@
 """Connections and transactions: SQLite (WAL, synchronous=FULL) or PostgreSQL."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from sqlalchemy.sql.dml import Insert
 
 from dicom_node import faults
@@ -17,8 +18,22 @@ from dicom_node.domain.errors import ConfigurationError, LedgerBusy
 from dicom_node.ledger.schema import REVISION
 
 BUSY_TIMEOUT_MS = 5000
-DISK_ERRORS = {sqlite3.SQLITE_FULL: "NO_SPACE", sqlite3.SQLITE_IOERR: "STORAGE_IO"}
-"""Reason codes, by SQLite's primary result code."""
+RIGHTS = "STORAGE_IO", "check who owns its file and its folder, and who may write to them"
+DAMAGED = (
+    "STORAGE_IO",
+    "its file is damaged: stop the node, restore the file from a backup, start the node",
+)
+FAULTS = {
+    sqlite3.SQLITE_FULL: ("NO_SPACE", "free space on its disk"),
+    sqlite3.SQLITE_IOERR: ("STORAGE_IO", "check its disk"),
+    sqlite3.SQLITE_CANTOPEN: RIGHTS,
+    sqlite3.SQLITE_READONLY: RIGHTS,
+    sqlite3.SQLITE_PERM: RIGHTS,
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+}
+"""Reason code and what to do, by SQLite's primary result code."""
+BUSY = None, "see that its database runs, and that no other program holds it"
 
 
 class Database:
@@ -97,27 +112,83 @@ class Database:
             faults.point("ledger.migrated")
 
 
+def missing_file(url: str) -> Path | None:
+    """The file of a SQLite ledger that there is none of yet."""
+    file = _file(_parsed(url))
+    return file if file is not None and not file.exists() else None
+
+
 @contextmanager
 def _busy() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        code = DISK_ERRORS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+    except DatabaseError as error:
+        fault = FAULTS.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+        if fault is None and not isinstance(error, OperationalError):
+            raise
+        code, advice = fault or BUSY
         name = type(error.orig).__name__
-        raise LedgerBusy(f"the ledger did not answer: {name}", code=code) from error
+        raise LedgerBusy(f"the ledger did not answer ({name}): {advice}", code=code) from error
 
 
 def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    file = Path(url.removeprefix("sqlite:///"))
-    file.parent.mkdir(parents=True, exist_ok=True)
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        return _of_server(parsed)
+    if file := _file(parsed):
+        _make_private(file)
     engine = create_engine(
         url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True
     )
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigurationError(
+            "ledger.url is no database URL: write sqlite:////FOLDER/FILE or "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE, or leave it out"
+        ) from None
+
+
+def _of_server(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    except ArgumentError:
+        raise ConfigurationError(
+            f"ledger.url: {url.drivername} is no database that the ledger can be in: "
+            "use sqlite or postgresql"
+        ) from None
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"ledger.url: install the driver of that database: pip install {error.name}"
+        ) from None
+
+
+def _file(url: URL) -> Path | None:
+    """Of a SQLite ledger that is one, not in memory, nor named by a URI of SQLite's own."""
+    name = url.database or ":"
+    is_file = url.get_backend_name() == "sqlite" and not name.startswith((":", "file:"))
+    return Path(name) if is_file else None
+
+
+def _make_private(file: Path) -> None:
+    """Patients' names stand in the ledger: nobody but the node's user may read it."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the ledger {file} cannot be opened ({error.strerror}): check data_dir, and who may "
+            "write to it"
+        ) from None
+    for each in (file, *(file.with_name(f"{file.name}-{suffix}") for suffix in ("wal", "shm"))):
+        with suppress(OSError):  # it is somebody else's, who may have reasons, or not there
+            each.chmod(0o600)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

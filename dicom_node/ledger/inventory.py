@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, literal, select, union_all
+from sqlalchemy import Column, Select, func, literal, select, tuple_
 
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import instance, job, result
@@ -34,19 +35,33 @@ class Inventory:
         self._database = database
 
     def files(self) -> Iterator[Filed]:
-        """Every file that a row names, as of one moment."""
+        """Every file that a row names when this begins; perhaps some that one names later.
+
+        No transaction is open between rows: whoever hashes them takes hours, for which SQLite could
+        not empty its log.
+        """
         nothing = literal("")
         alone = nothing, literal(0), literal(0)
         where = instance.c.pack, instance.c.pack_offset, instance.c.size_bytes
-        query = union_all(
-            select(instance.c.sha256, instance.c.sop_instance_uid, nothing, *where),
-            select(result.c.sha256, result.c.sop_instance_uid, result.c.job_id, *alone),
-            select(job.c.report_sha256, nothing, job.c.id, *alone).where(job.c.report_sha256 != ""),
-        )
-        with self._database.read() as connection:
-            rows = connection.execution_options(yield_per=AT_ONCE).execute(query)
+        received = select(instance.c.sha256, instance.c.sop_instance_uid, nothing, *where)
+        made = select(result.c.sha256, result.c.sop_instance_uid, result.c.job_id, *alone)
+        reports = select(job.c.report_sha256, nothing, job.c.id, *alone)
+        yield from self._paged(received, instance.c.sop_instance_uid, instance.c.sha256)
+        yield from self._paged(made, result.c.sop_instance_uid)
+        yield from self._paged(reports.where(job.c.report_sha256 != ""), job.c.id)
+
+    def _paged(self, query: Select[Any], *key: Column[str]) -> Iterator[Filed]:
+        """Rows by their primary key."""
+        query = query.add_columns(*key).order_by(*key).limit(AT_ONCE)
+        page = query
+        while True:
+            with self._database.read() as connection:
+                rows = connection.execute(page).all()
             for row in rows:
-                yield Filed(*row)
+                yield Filed(*row[: -len(key)])
+            if len(rows) < AT_ONCE:
+                return
+            page = query.where(tuple_(*key) > tuple_(*rows[-1][-len(key) :]))
 
     def packs(self) -> dict[str, int]:
         """How many instances each pack of the store holds."""

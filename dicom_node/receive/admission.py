@@ -97,10 +97,15 @@ def begins_with_meta(data: Bytes) -> bool:
 def check_command(identity: Identity, sop_class_uid: str, sop_instance_uid: str) -> None:
     """The data set must be what the command announced (PS3.4 section B.2.3)."""
     if identity.sop_instance_uid != sop_instance_uid:
-        raise DatasetMismatch("the command names another SOP Instance UID than the data set")
+        raise DatasetMismatch(
+            "the command, or the file's meta information, names another SOP Instance UID than the "
+            "data set; the sender must correct it"
+        )
     if identity.sop_class_uid != sop_class_uid:
         raise DatasetMismatch(
-            "the command names another SOP class than the data set", code="CLASS_MISMATCH"
+            "the command, or the file's meta information, names another SOP class than the data "
+            "set; the sender must correct it",
+            code="CLASS_MISMATCH",
         )
 
 
@@ -119,7 +124,9 @@ def check_supported(sop_class_uid: str, transfer_syntax_uid: str) -> None:
     """
     syntaxes = _welcome().get(sop_class_uid)
     if syntaxes is None:
-        raise UnsupportedSOPClass("this is no storage SOP class that the node knows")
+        raise UnsupportedSOPClass(
+            "this is no storage SOP class that the node knows: see `dicom-node doctor --classes`"
+        )
     if transfer_syntax_uid not in syntaxes:
         raise UnsupportedSyntax("this install cannot decode it: see `dicom-node doctor`")
 

@@ -22,7 +22,8 @@ MAX_ELEMENTS = 100_000
 MAX_ITEMS = 100_000
 MAX_DEPTH = 32
 UNDEFINED = 0xFFFFFFFF
-LONGEST_UID = 64
+LONGEST_UID, LONGEST_TEXT = 64, 1024
+"""The second: with padding, and of the character sets, too; more is never copied."""
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 STUDY_INSTANCE_UID, SERIES_INSTANCE_UID = 0x0020000D, 0x0020000E
@@ -85,7 +86,8 @@ def identified(walk: "Walk", data: Bytes, position: int, transfer_syntax_uid: st
 def identity_of(found: Mapping[int, bytes], transfer_syntax_uid: str) -> Identity:
     """Of the UIDs as they came. Raises ``DatasetMismatch``, ``InvalidUID``."""
     if WANTED - found.keys():
-        raise DatasetMismatch("a UID that every instance needs is missing", code="UID_MISSING")
+        why = "a UID of the instance is missing; the sender must add it"
+        raise DatasetMismatch(why, code="UID_MISSING")
     uids = {tag: checked_uid(raw) for tag, raw in found.items()}
     padded = any(map(_is_padded, found.values()))
     return Identity(
@@ -113,7 +115,7 @@ def checked_uid(raw: bytes) -> str:
     """A UID without its padding, or ``InvalidUID`` (PS3.5 section 9.1)."""
     plain = raw.rstrip(b"\0 ")
     if len(plain) > LONGEST_UID or not _UID(plain):
-        raise InvalidUID("a UID breaks PS3.5 section 9.1")
+        raise InvalidUID("a UID breaks PS3.5 section 9.1; the sender must correct it")
     return plain.decode("ascii")
 
 
@@ -193,7 +195,8 @@ class Walk:
             if element in READ_ELEMENTS and (tag := group << 16 | element) in READ:
                 if vr not in TEXT:
                     _refuse("UNPARSEABLE", "a UID or the character set is no text")
-                self._note(tag, bytes(data[value:position]), depth)
+                text = data[value:position] if length <= LONGEST_TEXT else b""  # which is no UID
+                self._note(tag, bytes(text), length, depth)
         if undefined:
             _refuse("NO_DELIMITER", "an item of undefined length is not closed")
         self._count(count)
@@ -207,10 +210,10 @@ class Walk:
         elif length != UNDEFINED and vr != b"SQ":
             self.native_end = value + length
 
-    def _note(self, tag: int, raw: bytes, depth: int) -> None:
+    def _note(self, tag: int, raw: bytes, length: int, depth: int) -> None:
         if tag == SPECIFIC_CHARACTER_SET:
-            if b"\0" in raw.rstrip(b"\0 "):
-                _refuse("UNPARSEABLE", "the name of the character set holds a NUL")
+            if length > LONGEST_TEXT or b"\0" in raw.rstrip(b"\0 "):
+                _refuse("UNPARSEABLE", "the character set has no name that could be one")
         elif not depth:
             if tag in self.uids:
                 _refuse("UNPARSEABLE", "a UID of the instance is given twice")

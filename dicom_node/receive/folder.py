@@ -1,6 +1,7 @@
 """Files of this machine, taken as they are or watched for; what is taken passes the ``Intake``."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,12 +96,15 @@ class WatchedFolder:
         return [(file, outcome) for file, state in still if (outcome := self._take(file, state))]
 
     def _files(self) -> Iterator[Path]:
-        """Hidden files are those that others are still writing, or none of ours."""
-        for file in sorted(self._folder.rglob("*")):
-            parts = file.relative_to(self._folder).parts
-            hidden = any(part.startswith(".") for part in parts)
-            if not hidden and parts[0] not in (TAKEN, REFUSED) and file.is_file():
-                yield file
+        """Hidden files are those that others are still writing, or none of ours.
+
+        What was taken is not looked through again, however much it is by now.
+        """
+        for folder, below, names in os.walk(self._folder):
+            done = {TAKEN, REFUSED} if Path(folder) == self._folder else set()
+            below[:] = sorted(name for name in below if name[0] != "." and name not in done)
+            files = (Path(folder, name) for name in sorted(names) if name[0] != ".")
+            yield from (file for file in files if file.is_file())
 
     def _take(self, file: Path, state: tuple[int, int]) -> Outcome | None:
         """None where it has changed again."""

@@ -64,7 +64,9 @@ class Draft:
 
     def _write(self, data: memoryview) -> None:
         if self.size > MOST_BYTES:
-            raise OutOfSpace("the instance is over 2 GiB", code="INSTANCE_SIZE")
+            raise OutOfSpace(
+                "the instance is over 2 GiB; have it sent in parts", code="INSTANCE_SIZE"
+            )
         with refusing():
             if self._handle < 0:
                 self._begin()
@@ -82,7 +84,9 @@ class Draft:
         if self.refusal is not None:
             raise self.refusal
         if self._handle < 0:
-            raise UnreadableDataset("the file is empty", code="NO_DATASET")
+            raise UnreadableDataset(
+                "the file is empty; copy it again from its source", code="NO_DATASET"
+            )
         return memoryview(mmap.mmap(self._handle, self.size, prot=mmap.PROT_READ))
 
     def discard(self) -> None:
@@ -132,7 +136,10 @@ class Intake:
         found = file.identity
         check_supported(found.sop_class_uid, found.transfer_syntax_uid)
         if study and found.study_instance_uid != study:
-            raise DatasetMismatch("the instance is of another study", code="STUDY_MISMATCH")
+            raise DatasetMismatch(
+                "the instance is of another study; send it to that one, or to /studies",
+                code="STUDY_MISMATCH",
+            )
         recording = self._record(keep_checked(self._store, file), source)
         notes = {
             "PREAMBLE": is_program(content),

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from dicom_node.address import listening
 from dicom_node.domain.errors import OutOfSpace, ProcessingFailure, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -102,14 +103,15 @@ class Listener:
         """Recover the packs, bind, and serve in a thread; returns the port.
 
         Raises ``OutOfSpace``, ``ProcessingFailure`` or ``LedgerBusy`` where the packs cannot be
-        recovered, ``StoreHeld`` where another process writes to them.
+        recovered, ``StoreHeld`` where another process writes to them, ``CannotListen``.
         """
         with refusing():
             self._spool.start()
         gc.collect()
         gc.freeze()  # thousands of dictionary entries that no collection need look at again
         self._thread.start()
-        self._server = self._call(self._bind())
+        with listening("listen", self._settings.host, self._settings.port):
+            self._server = self._call(self._bind())
         port = int(self._server.sockets[0].getsockname()[1])
         self._log.info("listen.ready", host=self._settings.host, port=port)
         return port

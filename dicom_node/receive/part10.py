@@ -131,7 +131,10 @@ def _inflated(data: memoryview, scratch: Path | None) -> memoryview:
         for piece in _inflating(data):
             size += len(piece)
             if size > MOST_INFLATED:
-                raise OutOfSpace("the data set inflates beyond 256 MiB", code="INSTANCE_SIZE")
+                raise OutOfSpace(
+                    "the data set inflates beyond 256 MiB; have it stored in another syntax",
+                    code="INSTANCE_SIZE",
+                )
             file.write(piece)
         file.flush()
         if not size:
@@ -149,7 +152,9 @@ def _inflating(data: memoryview) -> Iterator[bytes]:
                 yield piece
                 rest = inflater.unconsumed_tail
     except zlib.error as wrong:
-        raise UnreadableDataset("the deflated data set is broken") from wrong
+        raise UnreadableDataset(
+            "the deflated data set is broken; send it again from its source"
+        ) from wrong
     if not inflater.eof:
         raise UnreadableDataset(
             "the deflated data set is cut off; send it again from its source", code="TRUNCATED"

@@ -22,7 +22,7 @@ from dicom_node.observe import log
 from dicom_node.receive.dataset import Identity
 from dicom_node.receive.pack import Record
 from dicom_node.receive.packs import Packs
-from dicom_node.receive.repair import forget, mend
+from dicom_node.receive.repair import forget, is_named, mend
 from dicom_node.store import InstanceStore
 
 IDLE_S, LONGEST_WAIT_S = 0.05, 1.0
@@ -147,7 +147,8 @@ class Recorder:
         """What becomes of a duplicate: it takes the place of a copy that is not as it was."""
         before = self._patiently(partial(mend, self._ledger, self._store, arrived), wait=wait)
         if before is None:
-            return Recording.DUPLICATE
+            ours = self._patiently(partial(is_named, self._ledger, arrived), wait=wait)
+            return Recording.NEW if ours else Recording.DUPLICATE
         if not self._packs.forget(before.pack, before.pack_offset, before.size_bytes):
             forget(self._store, before)
         return Recording.MENDED

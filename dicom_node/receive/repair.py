@@ -24,6 +24,15 @@ def mend(ledger: Ledger, store: InstanceStore, arrived: Instance) -> Instance | 
     return kept if ledger.studies.relocate(kept, arrived) else None
 
 
+def is_named(ledger: Ledger, arrived: Instance) -> bool:
+    """Whether the row of a duplicate names the very copy that arrived.
+
+    So it does where a commit was done and its answer lost. Raises ``LedgerBusy``.
+    """
+    kept = ledger.studies.kept(arrived.sop_instance_uid, arrived.sha256)
+    return kept is not None and _place(kept) == _place(arrived)
+
+
 def forget(store: InstanceStore, kept: Instance) -> None:
     """Give back the room of a copy in a pack that no row names any more."""
     if kept.pack:

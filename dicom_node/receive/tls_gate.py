@@ -77,9 +77,16 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
+    for file in (tls.certificate, tls.key, tls.authority):
+        if not file.is_file():
+            raise ConfigurationError(f"listen.tls: there is no file {file.absolute()}: correct it")
     try:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
         context.load_verify_locations(tls.authority)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"listen.tls: the certificates cannot be read: {error}") from None
+        why = getattr(error, "reason", None) or error.strerror
+        raise ConfigurationError(
+            f"listen.tls: the certificates cannot be read ({why}): give PEM files that the node's "
+            "user may read, a key that belongs to the certificate, and one without a password"
+        ) from None
     return context

@@ -13,13 +13,20 @@ from dicom_node.send.cstore import Answer, Peer, send
 
 _ADDRESS = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>\[[^\]]+\]|[^:@]+):(?P<port>\d{1,5})")
 
+_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")
+MOST_PORT = 65535
+
 
 def parse_address(address: str, calling: str) -> Peer:
     """``AE@HOST:PORT`` as a peer; ``ConfigurationError`` says what it should look like."""
     match = _ADDRESS.fullmatch(address)
-    if match is None:
+    if match is None or not 0 < int(match["port"]) <= MOST_PORT:
         raise ConfigurationError(
             f"{address!r} is no address; write AE@HOST:PORT, as PACS@10.0.0.5:104"
+        )
+    if not _TITLE.fullmatch(calling):
+        raise ConfigurationError(
+            f"{calling!r} is no AE title; --calling takes 1 to 16 ASCII characters, no backslash"
         )
     return Peer(match["host"].strip("[]"), int(match["port"]), match["ae"], calling)
 

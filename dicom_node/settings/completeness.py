@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from dicom_node.domain.rule import TagRule
-from dicom_node.settings.section import AETitle, Port, Section
+from dicom_node.settings.section import AETitle, Host, Port, Section
 
 Notice = Literal["MPPS", "IAN"]
 
@@ -13,7 +13,7 @@ Notice = Literal["MPPS", "IAN"]
 class Archive(Section):
     """A DICOM peer that is asked how many images a study has (C-FIND, study root)."""
 
-    host: str
+    host: Host
     port: Port
     ae_title: AETitle
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field
 
 from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
 from dicom_node.domain.job import JobState
-from dicom_node.settings.section import AETitle, Port, Section
+from dicom_node.settings.section import AETitle, Host, Port, Section
 
 
 def _chosen(kinds: tuple[ResultKind, ...]) -> tuple[ResultKind, ...]:
@@ -59,7 +59,7 @@ class Destination(Section):
     """A DICOM peer that results are sent to by C-STORE."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
-    host: str
+    host: Host
     port: Port
     ae_title: AETitle
     kinds: Annotated[Kinds, AfterValidator(_some)] | None = None

@@ -18,11 +18,12 @@ from pydantic_settings import (
     EnvSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from dicom_node.domain.errors import ConfigurationError
-from dicom_node.settings.node import Settings
+from dicom_node.settings.node import PREFIX, Settings
 
 
 def load_settings(path: Path | None = None) -> Settings:
@@ -30,16 +31,35 @@ def load_settings(path: Path | None = None) -> Settings:
 
     Raises ``ConfigurationError`` with one line for each wrong key.
     """
+    _refuse_unknown_variables()
     try:
         return _settings_class(path)()
     except ValidationError as error:
         raise ConfigurationError(_explain(error, path)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not valid TOML: {error}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path}: not valid TOML: save it as UTF-8") from None
+    except SettingsError as error:
+        raise ConfigurationError(
+            f"{error}: a list or table in the environment or a secret file is written as JSON, "
+            f"as {PREFIX}LISTEN__CALLERS='[\"CT1\"]'"
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"{error.filename or path}: {error.strerror}; let the user of this process read it"
         ) from None
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic overlooks them: a door that should be closed to strangers would stand open."""
+    for name in os.environ:
+        section = name.lower().removeprefix(PREFIX.lower()).partition("__")[0]
+        if name.lower().startswith(PREFIX.lower()) and section not in Settings.model_fields:
+            raise ConfigurationError(
+                f"environment: {name}: there is no section {section}; correct its spelling, or "
+                "unset it"
+            )
 
 
 def origins(path: Path | None = None) -> Iterator[tuple[str, str, str]]:

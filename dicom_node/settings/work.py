@@ -1,8 +1,9 @@
 """How work is kept, rung for and limited: sweep, ledger, broker, worker."""
 
 from typing import Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dicom_node.settings.section import Section
 
@@ -29,6 +30,27 @@ class Broker(Section):
 
     url: SecretStr | None = None
     """Redis URL; none: ``serve`` starts ``redis-server`` on a free port of this machine."""
+
+    @field_validator("url")
+    @classmethod
+    def _of_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        """What Celery cannot use would end the sweep, again and again, once a job waits."""
+        if url is not None and not _is_of_redis(url.get_secret_value()):
+            raise ValueError(
+                "write redis://:PASSWORD@HOST:PORT/NUMBER (rediss:// over TLS), special "
+                "characters of the password as %XX"
+            )
+        return url
+
+
+def _is_of_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        number = parts.path.strip("/") or "0"
+        known = parts.scheme in ("redis", "rediss") and number.isdecimal()
+        return known and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port
+        return False
 
 
 class Worker(Section):

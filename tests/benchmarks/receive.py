@@ -20,6 +20,7 @@ from measure import Row, have_memory, in_turn, row
 from receivers import (
     AE,
     FORK,
+    IGNORE,
     NODE,
     NODE_OS,
     ORTHANC,
@@ -71,7 +72,7 @@ def _some_other(kinds: Sequence[Traffic], traffic: Traffic) -> Traffic:
 
 
 def _cell(traffic: Traffic, warming: Traffic, associations: int, folder: Path) -> Iterator[Row]:
-    names = [NODE, NODE_OS, STORESCP, ORTHANC, STOCK, SINK, DICOM_SINK]
+    names = [NODE, NODE_OS, STORESCP, IGNORE, ORTHANC, STOCK, SINK, DICOM_SINK]
     if associations > 1:
         names += [FORK, TWO]
     costs = {name: Cost([], []) for name in names}
@@ -101,7 +102,10 @@ def _cell(traffic: Traffic, warming: Traffic, associations: int, folder: Path) -
         f"receive.durable.{case}",
         {ORTHANC: 1.5, SINK: 0.8, DICOM_SINK: None, STORESCP: None},
     )
-    yield from _against(figures, NODE_OS, f"receive.os.{case}", {STORESCP: 1.2, STOCK: None})
+    yield from _against(
+        figures, NODE_OS, f"receive.os.{case}", {STORESCP: 1.2, IGNORE: None, STOCK: None}
+    )
+    yield row(figures, IGNORE, f"receive.ceiling.{case}.images_per_s", "images/s", STORESCP)
     if associations > 1:
         yield from _against(figures, TWO, f"receive.os.{case}.two_processes", {FORK: 1.0})
     yield from _costs(costs, case)

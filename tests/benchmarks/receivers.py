@@ -21,6 +21,8 @@ from dicom_node.send.cstore import Peer, echo
 NODE, NODE_OS, STORESCP, FORK, ORTHANC, STOCK = (
     "node", "node os", "DCMTK storescp", "DCMTK storescp --fork", "Orthanc", "pynetdicom storescp",
 )  # fmt: skip
+IGNORE = "DCMTK storescp --ignore"
+"""Takes the images and keeps none: what these senders can give at most."""
 TICKS = os.sysconf("SC_CLK_TCK")
 AE = "DICOM_NODE"
 
@@ -92,6 +94,7 @@ _COMMANDS: dict[str, Callable[[Path, int], list[str]]] = {
     NODE_OS: lambda folder, port: _node(folder, port, "os"),
     STORESCP: lambda folder, port: ["storescp", "+xa", "-od", str(folder), str(port)],
     FORK: lambda folder, port: ["storescp", "--fork", "+xa", "-od", str(folder), str(port)],
+    IGNORE: lambda folder, port: ["storescp", "--ignore", "+xa", str(port)],
     ORTHANC: _orthanc,
     STOCK: lambda folder, port: [
         sys.executable, "-m", "pynetdicom", "storescp", str(port), "-od", str(folder), "-q",

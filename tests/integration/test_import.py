@@ -197,6 +197,16 @@ class TestWatched:
         assert sorted(watching.look()) == ["NEW", "NEW", "TRUNCATED"]
         assert (watching.folder / "refused" / "a" / files[0].name).read_bytes() == raw
 
+    def test_what_was_taken_is_not_looked_through_for_ever(
+        self, files, ledger, watching, monkeypatch
+    ):
+        watching.look()
+        assert watching.look() == ["NEW"] * 3
+        visited, scan = [], os.scandir
+        monkeypatch.setattr(os, "scandir", lambda path: visited.append(Path(path)) or scan(path))
+        assert watching.look() == []
+        assert visited == [watching.folder, watching.folder / "a"]
+
     def test_what_the_node_cannot_take_now_stays_and_is_tried_again(
         self, files, ledger, watching, monkeypatch
     ):

@@ -5,6 +5,7 @@ import ssl
 import subprocess
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,12 @@ from door import open_door, rss_mib
 from flood import Flood, Piece
 from wire import AC, RJ, Wire, request
 
+from dicom_node import doctor
+from dicom_node.doctor import Health
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.receive import tls_gate
+from dicom_node.settings.listen import Listen, Tls
+from dicom_node.settings.node import Settings
 
 
 @dataclass
@@ -217,6 +222,31 @@ def test_certificates_that_cannot_be_read_are_named(certificates, tmp_path):
     tls = dict.fromkeys(("certificate", "key", "authority"), tmp_path / "missing.pem")
     with pytest.raises(ConfigurationError, match=r"listen\.tls"), open_door(tmp_path, tls=tls):
         pass
+
+
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(certificates, tmp_path):
+    """OpenSSL would ask the terminal, and a service would wait there at each start."""
+    folder, locked = certificates.folder, tmp_path / "locked.key"
+    certificates.openssl("rsa", "-aes256", "-in", folder / "node.key", "-passout", "pass:secret",
+                         "-out", locked)  # fmt: skip
+    tls = Tls(certificate=folder / "node.pem", key=locked, authority=folder / "ca.pem")
+    with pytest.raises(ConfigurationError, match="without a password"):
+        tls_gate.tls_context(tls)
+
+
+@pytest.mark.parametrize(
+    ("key", "soon_days", "health"),
+    [("node", 1, Health.OK), ("node", 3, Health.NOTE), ("ct1", 1, Health.BAD)],
+    ids=["valid", "soon expired", "another's key"],
+)
+def test_the_doctor_looks_at_our_certificate(certificates, monkeypatch, key, soon_days, health):
+    folder = certificates.folder
+    monkeypatch.setattr(doctor, "SOON", timedelta(days=soon_days))
+    files = {"certificate": "node.pem", "key": f"{key}.key", "authority": "ca.pem"}
+    tls = Tls(**{name: folder / file for name, file in files.items()})
+    (check,) = doctor._tls(Settings(listen=Listen(tls=tls)))
+    assert check.health is health
+    assert bool(check.advice) is (health is not Health.OK)
 
 
 @pytest.mark.dcmtk

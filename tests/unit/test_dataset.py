@@ -333,6 +333,20 @@ def test_a_uid_given_twice():
     assert code(element(0x0008, 0x0018, "UI", b"1.2.3.9\0") + encoded(data_set())) == "UNPARSEABLE"
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        encoded(data_set())[:-1],
+        encoded(data_set()).replace(b"1.2.3.4", b"../../4"),
+        element(0x0008, 0x0016, "UI", b"1.2\0"),
+    ],
+)
+def test_a_refusal_says_who_must_do_what(raw):
+    with pytest.raises(Refused, match="; the sender must"):
+        look(raw)
+
+
 @pytest.mark.parametrize("raw", [b"1.2.3\0", b"1.2.3 ", b"1.2.3\0\0\0", b"1.2.3"])
 def test_padding_is_taken_off(raw):
     assert checked_uid(raw) == "1.2.3"
@@ -351,6 +365,24 @@ def test_what_is_no_uid(raw):
 def test_padding_is_noted():
     data = encoded(data_set()).replace(b"UI\x08\x001.2.3.4\0", b"UI\x08\x001.2.3.4 ")
     assert look(data).padded
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason"),
+    [(0x0018, "UID_INVALID"), (0x0005, "UNPARSEABLE")],
+    ids=["padded UID", "character set"],
+)
+def test_a_text_of_megabytes_is_refused_and_never_copied(tag, reason):
+    """Padding was kept for as long as the listener ran, for each of 256 UIDs."""
+    padding = b" " * (8 << 20)
+    long = struct.pack("<HHI", 0x0008, tag, 6 + len(padding)) + b"1.2.3\0" + padding
+    raw = encoded(data_set(), ImplicitVRLittleEndian)
+    raw = long + raw.replace(struct.pack("<HHI", 0x0008, 0x0018, 8) + b"1.2.3.4\0", b"")
+    tracemalloc.start()
+    assert code(raw, ImplicitVRLittleEndian) == reason
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1 << 20
 
 
 @settings(max_examples=300, deadline=None)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -367,3 +368,56 @@ def test_a_locked_ledger_says_that_it_is_busy(ledger, monkeypatch):
     other = Ledger.open(ledger.database.url)
     with ledger.database.write(), pytest.raises(LedgerBusy):
         other.studies.record(instance(), "A")
+
+
+def test_nobody_else_on_the_machine_can_read_the_ledger(tmp_path):
+    """Not one that an older version left readable, either."""
+    file = tmp_path / "data" / "ledger.sqlite3"
+    for _ in range(2):
+        Ledger.open(f"sqlite:///{file}").close()
+        assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        file.chmod(0o644)
+
+
+def test_a_damaged_ledger_is_said_to_be_damaged(tmp_path):
+    (tmp_path / "ledger.sqlite3").write_bytes(b"\1" * 8192)
+    with pytest.raises(LedgerBusy, match="damaged: stop the node, restore") as busy:
+        Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    assert busy.value.code == "STORAGE_IO"
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("ledger", "no database URL"),
+        ("sqlite:////proc/none/ledger.sqlite3", "check data_dir"),
+        ("mongodb://host/ledger", "use sqlite or postgresql"),
+        ("postgresql+pg8000://user:hunter2@host/ledger", "pip install pg8000"),
+    ],
+)
+def test_a_ledger_that_cannot_be_reached_is_a_matter_of_settings(url, advice):
+    with pytest.raises(ConfigurationError, match=advice) as wrong:
+        Ledger.open(url)
+    assert "hunter2" not in str(wrong.value)
+
+
+def test_a_role_that_died_lives_no_longer_because_the_clock_was_set_back(ledger, monkeypatch):
+    ledger.roles.beat("listen", "host", 0.0)
+    (seen,) = ledger.roles.seen()
+    assert seen.lives
+    monkeypatch.setattr("dicom_node.ledger.roles.time.time", lambda: seen.seen_at - 3600)
+    assert not seen.lives
+
+
+def test_a_container_that_was_replaced_is_no_alarm_for_ever(ledger, monkeypatch):
+    now, clock = time.time(), "dicom_node.ledger.roles.time.time"
+    for at, name, host in [(-2, "listen", "a1"), (-2, "sweep", "a1"), (-0.5, "listen", "b2")]:
+        monkeypatch.setattr(clock, lambda at=at: now + at * 86_400)
+        ledger.roles.beat(name, host, 0.0)
+    monkeypatch.setattr(clock, lambda: now)
+    ledger.roles.beat("listen", "c3", 0.0)
+    assert [(r.name, r.host) for r in ledger.roles.seen()] == [
+        ("listen", "b2"),
+        ("listen", "c3"),
+        ("sweep", "a1"),
+    ]

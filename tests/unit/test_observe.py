@@ -3,6 +3,8 @@
 import ast
 import json
 import logging
+import sys
+import threading
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +18,9 @@ from dicom_node.settings.log import Log
 
 
 @pytest.fixture
-def lines(capfd):
+def lines(capfd, monkeypatch):
+    for module in (sys, threading):
+        monkeypatch.setattr(module, "excepthook", module.excepthook)  # to be put back
     root = logging.getLogger()
     before = (root.handlers[:], root.level, warnings.filters[:])
     set_up_logging(Log(level="DEBUG"))
@@ -50,6 +54,24 @@ def test_a_list_is_cut_in_its_length_and_in_its_parts(lines):
     (line,) = lines()
     assert line["sop_classes"][:2] == ["CT Image Storage", "9" * 63 + "…"]
     assert len(line["sop_classes"]) == 128
+
+
+def fail():
+    raise ValueError("bad PatientName ZZPHI^CANARY")
+
+
+def test_an_exception_that_nobody_caught_is_not_quoted_either(lines):
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    with pytest.raises(ValueError, match="CANARY") as caught:
+        fail()
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    of_thread, of_process = lines()
+    assert (of_thread["event"], of_process["event"]) == ("thread.failed", "process.failed")
+    for line in (of_thread, of_process):
+        assert line["exception"].startswith("ValueError at fail:")
+        assert "CANARY" not in json.dumps(line)
 
 
 def test_an_exception_is_named_but_not_quoted(lines):

@@ -71,6 +71,8 @@ def test_every_setting_shows_where_it_comes_from(config, monkeypatch):
         (PEER + "kinds = []", "gets nothing"),
         (PEER + 'kinds = ["REJECTION_NOTE"]', "goes by itself"),
         (PEER * 2, "every name may appear once"),
+        (PEER.replace('"h"', '""'), "destinations.0.host"),
+        (PEER.replace('"h"', '"pacs..local"'), "destinations.0.host"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path, text, part):
@@ -80,9 +82,42 @@ def test_a_wrong_setting_is_named(tmp_path, text, part):
         load_settings(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("DICOM_NODE__LISEN__CALLERS", '["CT1"]', "no section lisen"),
+        ("DICOM_NODE__LISTEN__CALERS", '["CT1"]', "listen.calers"),
+        ("DICOM_NODE__LISTEN__CALLERS", "CT1", "as JSON"),
+    ],
+)
+def test_a_wrong_variable_is_named(monkeypatch, name, value, part):
+    """One that was overlooked would leave the door open."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=part):
+        load_settings()
+
+
+def test_a_file_in_another_encoding_is_said(tmp_path):
+    path = tmp_path / "latin.toml"
+    path.write_bytes('[listen]\nae_title = "RÖNTGEN"\n'.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="save it as UTF-8"):
+        load_settings(path)
+
+
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(ConfigurationError, match="no such file"):
         load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:6379", "http://broker", "redis://broker:p/0", "redis://:a/b@h:1/0"]
+)
+def test_a_broker_that_celery_cannot_use_is_refused(config, monkeypatch, url):
+    """It would end the sweep whenever a job waits, before any study had been quiet for long."""
+    monkeypatch.setenv("DICOM_NODE__BROKER__URL", url)
+    with pytest.raises(ConfigurationError, match=r"broker\.url: .*redis://:PASSWORD@HOST") as wrong:
+        load_settings(config)
+    assert "a/b" not in str(wrong.value)
 
 
 @pytest.mark.parametrize(

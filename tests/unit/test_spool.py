@@ -9,7 +9,7 @@ import time
 import pytest
 from wire import encoded
 
-from dicom_node.domain.errors import OutOfSpace, ProcessingFailure
+from dicom_node.domain.errors import LedgerBusy, OutOfSpace, ProcessingFailure
 from dicom_node.ledger import Ledger
 from dicom_node.receive import recorder as recorder_module
 from dicom_node.receive.dataset import identify
@@ -101,6 +101,30 @@ def test_a_row_says_where_the_bytes_lie(spool, packs, store, ledger, data):
     assert content.endswith(data)
     assert len(content) == row.size_bytes
     assert hashlib.sha256(content).hexdigest() == row.sha256 == store.file(row).sha256()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_commit_whose_answer_was_lost_costs_no_instance(
+    spool, packs, store, ledger, data, monkeypatch, times
+):
+    """A server may end between the two. What was asked again seemed to be a duplicate of itself,
+    and its only copy was given up."""
+    record_all, calls = ledger.studies.record_all, []
+
+    def lose_the_answer(rows):
+        calls.append(record_all(rows))
+        if len(calls) <= times:
+            raise LedgerBusy("the server has ended")
+        return calls[-1]
+
+    monkeypatch.setattr(recorder_module, "RETRY_S", 0)
+    monkeypatch.setattr(ledger.studies, "record_all", lose_the_answer)
+    assert keep(spool, packs, data) is None
+    wait_for(lambda: len(calls) > times)
+    spool.stop()
+    (row,) = rows(ledger)
+    assert store.file(row).is_as_expected
+    assert not list(verify(ledger, store))
 
 
 def test_what_comes_again_takes_no_room(spool, packs, ledger, data):

@@ -111,6 +111,25 @@ def test_a_dead_worker_loses_its_claim_and_the_third_loss_quarantines(world, stu
     assert (job.state, job.reason) == (JobState.QUARANTINED, "LEASE_LOST")
 
 
+def test_a_claim_that_somebody_else_frees_meanwhile_ends_no_sweep(world, study, monkeypatch):
+    """All studies would have to be quiet anew for the one that is started in its place."""
+    receive_all(world, study)
+    world.pass_time(60)
+    jobs = world.ledger.jobs
+    (job_id,) = jobs.waiting()
+    assert jobs.claim(job_id)
+    abandoned = jobs.abandoned
+
+    def meanwhile(job_id, token):
+        claim = abandoned(job_id, token)
+        jobs.release(claim, "DEVICE_MEMORY")
+        return claim
+
+    monkeypatch.setattr(jobs, "abandoned", meanwhile)
+    world.pass_time(60)
+    assert jobs.get(job_id).reason == "DEVICE_MEMORY"
+
+
 def test_of_claims_at_the_hard_limit_only_the_own_is_freed(world, study, monkeypatch):
     """One that the sweep has given to another worker meanwhile is that worker's."""
     receive_all(world, study)

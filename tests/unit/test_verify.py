@@ -1,6 +1,7 @@
 """``dicom-node verify`` finds what is missing, altered or nobody's, and says what to do."""
 
 import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from ward import POSITIVE, Ward
 from dicom_node import orphans, roles
 from dicom_node import verify as module
 from dicom_node.cli import app
-from dicom_node.ledger import Ledger
+from dicom_node.ledger import Ledger, inventory
 from dicom_node.orphans import remove_orphans
 from dicom_node.receive.part10 import keep_in
 from dicom_node.send.cstore import Answer, Peer, send
@@ -77,6 +78,31 @@ def test_every_difference_is_named_with_what_to_do(data):
     assert done.exit_code == 1
     assert "sent again" in done.stdout
     assert "3 files hashed, 3 not as the ledger says" in done.stdout
+
+
+def test_what_is_finished_meanwhile_stops_nothing(data):
+    incoming = store(data).incoming
+    for name in ("one", "other"):
+        (incoming / name).write_bytes(b"half a file")
+    found = []
+    for path in module.settled_files(store(data)):
+        found.append(path)
+        if path.parent == incoming:
+            for half in incoming.iterdir():
+                half.unlink()
+    assert len(found) == 4
+
+
+def test_the_ledger_s_log_is_emptied_while_files_are_hashed(data, monkeypatch):
+    monkeypatch.setattr(inventory, "AT_ONCE", 2)
+    opened = ledger(data)
+    files = opened.inventory.files()
+    first = next(files)
+    opened.roles.beat("listen", "host", 0.0)
+    with sqlite3.connect(data / "ledger.sqlite3") as other:
+        busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert not busy
+    assert len({first.sha256, *(filed.sha256 for filed in files)}) == 3
 
 
 def test_an_orphan_goes_and_nothing_else(data):

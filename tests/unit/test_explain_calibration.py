@@ -49,6 +49,16 @@ def test_a_curve_that_was_bent_is_straightened():
     assert observed == sorted(observed)
 
 
+def test_cases_of_one_probability_count_alike_in_whatever_order_they_come():
+    stated, labels = np.full(200, 0.9), np.arange(200) >= 40
+    for order in (np.arange(200), np.arange(200)[::-1], RANDOM.permutation(200)):
+        assert isotonic(stated[order], labels[order]) == ((0.9, 0.8),)
+    rounded = RANDOM.random(1000).round(1)
+    labels = RANDOM.random(1000) < rounded
+    order = np.argsort(labels, kind="stable")
+    assert isotonic(rounded[order], labels[order]) == isotonic(rounded, labels)
+
+
 def test_each_target_has_its_own_curve_or_none():
     said = np.full((3, 2), 0.5, np.float32)
     after = by_curves([(), ((0.0, 0.0), (1.0, 0.4))], said)

@@ -87,7 +87,7 @@ def open_answers(plan: Conformal, probability: float) -> tuple[Presence, ...]:
 
 
 def _threshold(worst_first: NDArray[np.float64], coverage: float, without: float) -> float:
-    rank = int(np.floor((len(worst_first) + 1) * (1 - coverage)))
+    rank = int(np.floor(round((len(worst_first) + 1) * (1 - coverage), 9)))
     return float(worst_first[rank - 1]) if rank >= 1 else without
 
 

@@ -80,6 +80,13 @@ def test_conformal_answers_cover_both_classes_as_stated(coverage):
         assert coverage - 0.05 <= count / rounds <= coverage + 0.06
 
 
+def test_of_19_studies_one_in_ten_of_the_next_is_the_second_lowest_or_lower():
+    """Twenty tenths are two, and not a little less, as 1 - 0.9 would have it."""
+    likely = np.arange(1, 20) / 20
+    plan = conformal(np.concatenate([likely, likely]), np.arange(38) < 19, 0.9)
+    assert (plan.present, plan.absent) == (0.1, 0.9)
+
+
 def test_too_few_studies_leave_every_answer_open():
     plan = conformal(np.array([0.9, 0.1]), np.array([True, False]), 0.9)
     for probability in (0.0, 0.5, 1.0):

@@ -14,6 +14,9 @@ RUNTIME_PACKAGES := libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-d
 TEST_PACKAGES := $(RUNTIME_PACKAGES) $(shell cat tests/debian-packages.txt) \
 	$(shell command -v npm >/dev/null || echo npm)
 
+# Optional: it has no wheels, and builds by Python 3.11 and a C compiler alone.
+RADIOMICS := "pyradiomics==3.0.1; python_version < '3.12'"
+
 # Files of tests that may run side by side: in their order, so that the long ones come first.
 SIDE_BY_SIDE := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
@@ -35,6 +38,8 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(RADIOMICS) \
+		|| echo "pyradiomics does not build here: what reads its features is tested elsewhere"
 	@touch $@ $(VENV)/.runtime
 
 # Debian packages: installed where apt may, else named. $(1): the packages, $(2): what for.

@@ -27,9 +27,9 @@ _TERMS = (
     N_(
         "Trained on slices that all show a tumour, from two hospitals in China, 2005 to 2010; "
         "slices without one were made of them. Its specificity was measured on such made images "
-        "alone, and only those with filled places show whole heads, as a study does; traces of "
-        "the tumour may be left in them. How often it sees a tumour in healthy brains is not "
-        "known."
+        "alone, and only those with filled or lent places show whole heads, as a study does; "
+        "traces of the tumour may be left in them. How often it sees a tumour in healthy brains "
+        "is not known."
     ),
     N_(
         "Knows three types. Metastases, schwannomas, lymphomas, abscesses and all else are "
@@ -93,11 +93,13 @@ _TEMPLATES = (
     N_("{} (any tumour)"),
     N_("{} (any tumour, enlarged parts)"),
     N_("{} (any tumour, filled places)"),
+    N_("{} (any tumour, lent places)"),
     N_("{} (another modality)"),
     N_("{} (MR in several planes, or in none)"),
     N_("{} (MR of a head, other sequence)"),
     N_("{} (MR of an unnamed body part)"),
     N_("{} (MR of another body part)"),
+    N_("{} (method: {})"),
     N_("{} (phantoms)"),
     N_("{} (tumour area: below {} mm²)"),
     N_("{} (tumour area: {} to {} mm²)"),

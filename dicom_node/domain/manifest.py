@@ -99,8 +99,11 @@ class RegionPlan(Part):
     low: float
     """Of the image after the steps of preprocess."""
     high: float
-    extractor: Literal["scikit-image"] = "scikit-image"
+    extractor: Literal["scikit-image", "pyradiomics"] = "scikit-image"
     """What computed the features that the estimator learnt: the numbers of another one differ."""
+    bin_width: float = Field(default=25.0, gt=0)
+    """Of the grey levels of pyradiomics (its ``binWidth``), in units of the image after preprocess;
+    scikit-image has 16 levels over the range of the region."""
 
 
 class ExplanationPlan(Part):

@@ -21,6 +21,7 @@ from task_results import ABSENT, BUNDLES, PRESENT, Outcome, study
 from dicom_node.catalog import CARD, MANIFEST
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.findings import Presence
 from dicom_node.settings.node import Settings
 from dicom_node.settings.results import Results
 from dicom_node.testing.inserts import cylinder
@@ -64,10 +65,10 @@ def star(tmp_path_factory):
     )[0].parent
 
 
-def packaged(folder, estimator, background):
+def packaged(folder, estimator, background, text=TEXT):
     skops.io.dump(estimator, folder / "model.skops")
     reference = {"features": background[:8]}
-    return write_bundle(folder / "bundle", TEXT, folder / "model.skops", WORDS, reference)
+    return write_bundle(folder / "bundle", text, folder / "model.skops", WORDS, reference)
 
 
 def logit(likely):
@@ -126,3 +127,27 @@ def test_the_remedy_for_one_without_probabilities_is_served(taught, tmp_path):
     said = model.predict(np.zeros(shape, np.float32)).heads["classification"]
     assert model.probabilities(said).sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert len(set(classes)) == said.shape[1]
+
+
+def test_an_estimator_that_learnt_features_of_pyradiomics_is_served_those(star, tmp_path, valid):
+    """A hundred of them: Shapley values by permutation, and an SR that names them in full."""
+    pytest.importorskip("radiomics", reason="pyradiomics needs Python 3.11 and a C compiler")
+    from workers.training.tasks import classical
+    from workers.training.text import parse
+
+    text = TEXT.replace('extractor = "scikit-image"', 'extractor = "pyradiomics"\nbin_width = 0.05')
+    vectors, classes = classical.collect(parse(text), range(SEED, SEED + 40))
+    fitted = make_pipeline(StandardScaler(), LogisticRegression()).fit(vectors, classes)
+    bundle = packaged(tmp_path, fitted, vectors, text)
+    done = analyse_folder(star, bundle, tmp_path / "results", Settings())
+
+    (finding,) = done.analysis.findings
+    assert finding.presence is Presence.PRESENT
+    assert {share.feature.name.scheme_designator for share in finding.shares} == {"99PYRADIOMICS"}
+    results = Outcome(tmp_path / "results")
+    (group,) = results.report.content.get_image_measurement_groups()
+    named = {measured.name.value: measured.value for measured in group.get_measurements()}
+    for share in finding.shares:
+        assert named[share.feature.name.value] == pytest.approx(share.feature.value, rel=1e-4)
+        assert share.feature.name.meaning in results.page
+    valid(results)

@@ -4,7 +4,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from workers.training.localise import CANDIDATES, CLEARLY, COMPARED, COSTLY, FEW, compared
+from workers.training.localise import (
+    CANDIDATES,
+    CLEARLY,
+    COMPARED,
+    COSTLY,
+    FEW,
+    by_method,
+    compared,
+    preferred,
+)
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
 from workers.training.trying import Tried
@@ -40,6 +49,26 @@ def test_hits_decide_and_precision_between_equals():
 
 def test_the_manifests_own_method_wins_a_draw():
     assert ranked(lambda plan: (8, 0.8))[0][0] == MANIFEST.explanation.method
+
+
+@pytest.mark.parametrize(("hits", "taken"), [(99, "gradcam"), (98, "gradcam"), (100, "layercam")])
+def test_a_recipe_keeps_its_own_method_unless_another_points_clearly_better(hits, taken):
+    own = 97
+
+    def attempt(model, _count):
+        plan = model.manifest.explanation
+        best = (plan.method, plan.depths) == ("layercam", 3)
+        return attempts(hits if best else own, 0.5, 100)
+
+    found = compared(MANIFEST, unlayered, attempt)
+    plan = preferred(MANIFEST.explanation, found)
+    assert plan.method == taken
+    assert (plan == MANIFEST.explanation) is (taken == "gradcam")
+    assert taken == "gradcam" or plan.full_scale == 1.0  # of its own maps
+    shown = by_method(found)
+    first = shown[f"method: {found[0].name}"]
+    assert first["Heat map's place in the mask"].value == hits / 100
+    assert len(shown) == len(found)
 
 
 def test_a_method_without_any_map_comes_last_of_those_of_one_pass():

@@ -1,6 +1,7 @@
 """Estimators of scikit-learn: stored without code, and explained by what each feature added."""
 
 import pickle
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from sklearn.preprocessing import FunctionTransformer
 
 import workers.bundles
 from dicom_node.catalog import MANIFEST, open_bundle, parse_manifest
-from dicom_node.domain.errors import CorruptBundle, UnusableOutput
+from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
+from dicom_node.domain.manifest import RegionPlan
+from workers.classical.extractor import Extractor
 from workers.classical.features import FEATURES, features, region
 from workers.classical.model import ClassicalModel, load_estimator
 from workers.classical.shapley import shapley
@@ -105,9 +108,45 @@ def test_the_region_is_the_largest_part_and_may_be_empty():
 
 
 def test_a_bundle_says_what_computed_its_features_and_no_other_extractor_is_taken():
-    """Textures of pyradiomics have other values: an estimator that learnt them would be misled."""
     text = (BUNDLE / MANIFEST).read_text("utf-8")
     assert 'extractor = "scikit-image"' in text
-    other = text.replace('extractor = "scikit-image"', 'extractor = "pyradiomics"')
-    with pytest.raises(CorruptBundle, match=r"region\.extractor: Input should be 'scikit-image'"):
+    other = text.replace('extractor = "scikit-image"', 'extractor = "mirp"')
+    with pytest.raises(
+        CorruptBundle,
+        match=r"region\.extractor: Input should be 'scikit-image' or 'pyradiomics'",
+    ):
         parse_manifest(other.encode(), BUNDLE)
+
+
+def test_features_of_pyradiomics_are_refused_with_a_remedy_where_it_is_not_installed(monkeypatch):
+    """An estimator that learnt them would be misled by those of scikit-image."""
+    monkeypatch.setitem(sys.modules, "radiomics", None)
+    plan = RegionPlan(low=0, high=1, extractor="pyradiomics")
+    with pytest.raises(UnsupportedModel, match=r"pip install 'dicom-node\[radiomics\]'"):
+        Extractor.of(plan)
+
+
+def test_pyradiomics_reads_its_own_features_and_agrees_in_shape_and_first_order():
+    pytest.importorskip("radiomics", reason="pyradiomics needs Python 3.11 and a C compiler")
+    rows, columns = np.indices((48, 48))
+    mask = ((rows - 24) / 9) ** 2 + ((columns - 24) / 14) ** 2 < 1
+    image = (100 + 30 * np.sin(rows / 3) + RNG.normal(0, 9, mask.shape)).astype(np.float32)
+    theirs = Extractor.of(RegionPlan(low=0, high=1, extractor="pyradiomics", bin_width=10))
+    found = dict(zip(theirs.features, theirs.within(image, mask), strict=True))
+    assert len(found) == 102
+    ours = dict(zip(FEATURES, features(image, mask), strict=True))
+    alike = {
+        "mean": "firstorder_Mean",
+        "variance": "firstorder_Variance",
+        "skewness": "firstorder_Skewness",
+        "percentile_90": "firstorder_90Percentile",
+        "area": "shape2D_PixelSurface",
+        "major_axis": "shape2D_MajorAxisLength",
+        "elongation": "shape2D_Elongation",
+    }
+    for name, other in alike.items():
+        assert found[other] == pytest.approx(ours[name], rel=0.02), name
+    assert found["glcm_Contrast"] != pytest.approx(ours["contrast"], rel=0.1)
+    assert theirs.features["glcm_Contrast"].name.meaning == "Contrast (GLCM)"
+    for nothing in (mask & False, (rows == 9) & (columns < 9), (rows == 9) & (columns == 9)):
+        assert not theirs.within(image, nothing).any()

@@ -1,15 +1,13 @@
 """Radiomic features of one image: shape, first order and texture, by the names of the IBSI.
 
 Definitions are those of the Image Biomarker Standardisation Initiative (Zwanenburg 2020) in two
-dimensions; scikit-image computes regions and grey level co-occurrence matrices, alone: pyradiomics
-3.0.1 has no wheel for Python 3.11 and later, builds with a compiler on 3.11, not on 3.12, and there
-agrees in shape and first order; but its textures are means over directions, not of one matrix of
-all of them (contrast 24.14 for 23.99, energy 0.024 for 0.013 of the same star). An estimator that
-learnt one must never be served the other: a bundle names its extractor (``region.extractor``).
+dimensions; scikit-image computes regions and grey level co-occurrence matrices. They are there
+wherever the node is; those of pyradiomics (see ``radiomics``) agree in shape and first order, but
+its textures are means over directions, not of one matrix of all of them (contrast 24.14 for 23.99,
+energy 0.024 for 0.013 of the same star).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +18,12 @@ from skimage.feature import graycomatrix, graycoprops
 from skimage.measure import label, regionprops
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
+from workers.classical.feature import NO_UNITS, Feature
 
 LEVELS = 16
 """Grey levels of the texture matrix, over the range of the region."""
 ANGLES = (0.0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 PIXELS = Code("{pixels}", "UCUM", "pixels")
-NO_UNITS: Code = codes.UCUM.NoUnits
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """What one number of the vector is."""
-
-    name: Code
-    unit: Code = NO_UNITS
 
 
 def _ibsi(value: str, meaning: str, unit: Code = NO_UNITS) -> Feature:

@@ -14,10 +14,11 @@ from dicom_node.catalog import CLASSICAL, REFERENCE, BundleFolder
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
 from dicom_node.domain.findings import Measurement, Share
-from dicom_node.domain.manifest import ModelManifest
+from dicom_node.domain.manifest import ModelManifest, RegionPlan
 from explain.explainer import Inputs
 from workers.arrays import Arrays, read_arrays
-from workers.classical.features import FEATURES, features, region
+from workers.classical.extractor import Extractor
+from workers.classical.features import region
 from workers.classical.shapley import shapley
 from workers.model import Output
 
@@ -43,6 +44,7 @@ class ClassicalModel:
         self.manifest = manifest
         self.reference = reference
         self._estimator = estimator
+        self._extractor = Extractor.of(self._region)
         self._check()
 
     @classmethod
@@ -87,7 +89,7 @@ class ClassicalModel:
             return np.asarray(np.log(likely + CERTAIN) - np.log(1 - likely + CERTAIN))
 
         values = shapley(answer, vector, self.reference["features"])
-        told = zip(FEATURES.values(), vector, values, strict=True)
+        told = zip(self._extractor.features.values(), vector, values, strict=True)
         shares = [
             Share(Measurement(each.name, round(float(number), 4), each.unit), float(share))
             for each, number, share in told
@@ -96,13 +98,17 @@ class ClassicalModel:
 
     def vectors(self, images: FloatArray) -> NDArray[np.float64]:
         """(images, features) of (images, rows, columns, channels)."""
-        plan = self.manifest.region
-        if plan is None:
+        plan = self._region
+        parts = ((plane, region(plane, plan.low, plan.high)) for plane in images[..., 0])
+        return np.stack([self._extractor.within(*part) for part in parts])
+
+    @property
+    def _region(self) -> RegionPlan:
+        if self.manifest.region is None:
             raise UnsupportedModel(
                 f"{self.manifest.id} reads features and its manifest names no region: add [region]"
             )
-        planes = images[..., 0]
-        return np.stack([features(p, region(p, plan.low, plan.high)) for p in planes])
+        return self.manifest.region
 
     def _check(self) -> None:
         if not hasattr(self._estimator, "predict_proba"):

@@ -57,7 +57,9 @@ def choose(model: Model, seeds: Sequence[int], progress: Progress) -> Chosen:
     return Chosen(
         shift=shift,
         temperature=round(temperature(logits[sure] - shift, labels[sure]), 3),
-        full_scale=round(max(0.1, _full_scale(seen)), 1),
+        plan=model.manifest.explanation.model_copy(
+            update={"full_scale": round(max(0.1, _full_scale(seen)), 1)}
+        ),
     )
 
 

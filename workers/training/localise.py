@@ -10,6 +10,7 @@ from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.gradcam import WEIGHTINGS
 from workers.model import Model
+from workers.training.measures import Figure, proportion
 from workers.training.trying import Tried
 
 Make = Callable[[ModelManifest], Model]
@@ -38,6 +39,9 @@ CLEARLY = 0.15
 """Of the maps, that a costly method must hit more than the best of one pass, on the same cases:
 it explains key slices alone, takes the time of many passes for each, and is compared on few cases,
 of which three may hit by chance."""
+CLOSE = 0.02
+"""Of the maps: a method that hits so much more often than another is better."""
+HITS = "Heat map's place in the mask"
 TALL_MAPS = 90
 """Percentile of the map peaks that fills the colour bar."""
 UNSCALED = 1e-9
@@ -90,6 +94,29 @@ def compared(manifest: ModelManifest, make: Make, attempt: Try) -> list[Found]:
     if costly[0].hits > same.hits + CLEARLY:
         return [costly[0], *cheap, *costly[1:]]
     return [*cheap, *costly]
+
+
+def preferred(own: ExplanationPlan, found: Sequence[Found]) -> ExplanationPlan:
+    """The plan that the author has reasons for, unless another hits clearly more often."""
+    mine = next((each for each in found if each.plan == own), None)
+    if mine is None or found[0].hits > mine.hits + CLOSE:
+        return with_own_bar(found[0])
+    return own
+
+
+def with_own_bar(found: Found) -> ExplanationPlan:
+    """The plan of a method, with the scale of its maps; nothing is known of them yet."""
+    bar = float(f"{max(found.peak, 1e-3):.2g}")
+    return found.plan.model_copy(update={"full_scale": bar, "verdict": None, "check": None})
+
+
+def by_method(found: Iterable[Found]) -> Mapping[str, Mapping[str, Figure]]:
+    """For the card, as subgroups: how often the maps of each method hit."""
+    return {
+        f"method: {each.name}": {HITS: proportion(round(each.hits * each.cases), each.cases)}
+        for each in found
+        if each.cases
+    }
 
 
 def _ranked(found: Iterable[Found]) -> list[Found]:

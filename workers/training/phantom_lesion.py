@@ -16,10 +16,11 @@ from workers.progress import Progress, silent
 from workers.training.choose import choose
 from workers.training.evaluate import evaluate
 from workers.training.fit import fit
+from workers.training.localise import by_method, preferred
 from workers.training.measures import Figure
 from workers.training.network import LOGIT
-from workers.training.phantom_text import INTERVALS, Chosen, decision, manifest_text
-from workers.training.phantom_trust import Effort, trust
+from workers.training.phantom_text import DATA, INTERVALS, Chosen, decision, manifest_text
+from workers.training.phantom_trust import Effort, methods, trust
 from workers.training.slices import collect
 from workers.training.text import card_text, parse
 
@@ -72,10 +73,9 @@ def trust_again(
     manifest = bundle.manifest
     network = keras.saving.load_model(bundle.path / WEIGHTS, compile=False, safe_mode=True)
     targets = manifest.classification.targets if manifest.classification else ()
-    scale = manifest.explanation.full_scale
-    chosen = Chosen(temperature=targets[0].temperature, full_scale=scale)
+    chosen = Chosen(temperature=targets[0].temperature, plan=manifest.explanation)
     figures: dict[str, dict[str, Figure]] = {}
-    for row in manifest.card.performance:
+    for row in (row for row in manifest.card.performance if row.data == DATA):
         figure = Figure(row.value, row.low, row.high, row.cases)
         figures.setdefault(row.subgroup, {})[row.name] = figure
     data = manifest.card.training_data
@@ -92,10 +92,15 @@ def _trusted(
     progress: Progress,
 ) -> BundleFolder:
     seeds = (TRAINING_SEEDS, VALIDATION_SEEDS, TEST_SEEDS)
+    draft = parse(manifest_text(chosen))
+    compared = methods(draft, network, VALIDATION_SEEDS, size.trust, progress)
+    plan = preferred(draft.explanation, compared)
+    chosen = replace(chosen, plan=plan)
     found = trust(parse(manifest_text(chosen)), network, seeds, size.trust, progress)
-    chosen = replace(chosen, conformal=found.conformal, verdict=found.verdict, check=found.check)
+    plan = plan.model_copy(update={"verdict": found.verdict, "check": found.check})
+    chosen = replace(chosen, plan=plan, conformal=found.conformal)
     figures = {**figures, "": {**figures[""], **found.figures}}
-    manifest = manifest_text(chosen, figures, data)
+    manifest = manifest_text(chosen, figures, data, by_method(compared))
     with tempfile.TemporaryDirectory() as scratch:
         example = save_study(make_study(phantom(EXAMPLE_SEED, slices=3, size=128)), Path(scratch))
         card = card_text(parse(manifest), INTERVALS, decision(chosen))

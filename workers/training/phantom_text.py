@@ -4,12 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
 
-from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
+from dicom_node.domain.manifest import ExplanationPlan
+from dicom_node.domain.trust import Conformal
 from workers.training.measures import Figure
 from workers.training.network import FEATURES, LOGIT, MASKS
-from workers.training.text import check_text, inline, performance_text, verdict_text
+from workers.training.text import (
+    check_text,
+    inline,
+    method_text,
+    performance_text,
+    verdict_text,
+)
 
 SIDE = 192
+
+
+OWN = ExplanationPlan(method="gradcam", layer=FEATURES, full_scale=10.0)
+"""Of the decoder features that the classification head reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +30,8 @@ class Chosen:
     shift: float = 0.0
     """Logit that separates studies with a lesion from those without: it goes into the bias."""
     temperature: float = 1.0
-    full_scale: float = 10.0
-    """Logits."""
+    plan: ExplanationPlan = OWN
     conformal: Conformal | None = None
-    verdict: VerdictPlan | None = None
-    check: ExplanationCheck | None = None
 
 
 MANIFEST = Template("""\
@@ -92,9 +100,8 @@ type = { value = "52988006", scheme = "SCT", meaning = "Lesion" }
 color = [255, 120, 60]
 min_volume_ml = 0.8 # the smallest lesions have 1.1 ml
 
-[explanation]
-method = "gradcam"
-layer = "$features" # the decoder features that the classification head reads
+[explanation] # no other method points clearly better: see the card
+$method
 full_scale = $full_scale # logits; reached by one validation lesion in ten
 region_level = 0.5
 $trust
@@ -117,26 +124,31 @@ CHECKED = "maps of test phantoms against maps that know nothing"
 FITTED = "fitted on maps that hit, and maps of misled twins that miss"
 INTERVALS = "Wilson for proportions, bootstrap for means"
 DATA = "synthetic CT phantoms with seeds that neither training nor validation uses"
+COMPARED_ON = "synthetic CT phantoms of the validation, on which the methods were compared"
 
 
 def manifest_text(
     chosen: Chosen = Chosen(),
     figures: Mapping[str, Mapping[str, Figure]] | None = None,
     training_data: str = "Synthetic CT phantoms.",
+    methods: Mapping[str, Mapping[str, Figure]] | None = None,
 ) -> str:
-    """The text of ``manifest.toml``; figures by subgroup, as ``evaluate`` gives them."""
+    """The text of ``manifest.toml``; figures by subgroup, as ``evaluate`` and ``by_method`` give
+    them."""
     return MANIFEST.substitute(
         side=SIDE,
         logit=LOGIT,
         masks=MASKS,
-        features=FEATURES,
+        method=method_text(chosen.plan),
         temperature=chosen.temperature,
-        full_scale=chosen.full_scale,
+        full_scale=chosen.plan.full_scale,
         training_data=training_data,
         conformal=_conformal(chosen.conformal),
-        trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
+        trust=check_text(chosen.plan.check, CHECKED) + verdict_text(chosen.plan.verdict, FITTED),
         performance="".join(
-            performance_text(each, DATA, subgroup) for subgroup, each in (figures or {}).items()
+            performance_text(each, data, subgroup)
+            for data, groups in ((DATA, figures), (COMPARED_ON, methods))
+            for subgroup, each in (groups or {}).items()
         ),
     )
 

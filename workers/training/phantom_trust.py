@@ -21,11 +21,13 @@ from workers.arrays import Arrays
 from workers.asked import AVERAGE_MASK
 from workers.findings import Case
 from workers.keras_model import KerasModel
+from workers.model import Model
 from workers.prediction import answer, predict
 from workers.preprocess import prepare
 from workers.progress import Progress
 from workers.steps.prepared import Prepared
 from workers.training.evaluate import PROVENANCE, held_out_phantom
+from workers.training.localise import Found, compared
 from workers.training.masked import checked
 from workers.training.measures import Figure
 from workers.training.misled import Mark, corner_letter, edge_bar, inner_ring, marked, misled
@@ -68,6 +70,26 @@ class Trusted:
     judged: Judged | None
 
 
+def methods(
+    manifest: ModelManifest,
+    network: keras.Model,
+    validation: Sequence[int],
+    effort: Effort,
+    progress: Progress,
+) -> list[Found]:
+    """How often each hits, on validation phantoms with a lesion; the best first."""
+
+    def attempt(model: Model, count: int) -> list[Tried]:
+        found: list[Tried] = []
+        seeds = _ill(validation, min(count, effort.fitted))
+        for done, seed in enumerate(seeds, 1):
+            found += tries_of(model, seed, weighed=False)
+            progress("methods compared", done / len(seeds))
+        return found
+
+    return compared(manifest, lambda candidate: KerasModel(candidate, network), attempt)
+
+
 def trust(
     manifest: ModelManifest,
     network: keras.Model,
@@ -104,7 +126,7 @@ def trust(
     )
 
 
-def series(model: KerasModel, seed: int, mark: Mark | None = None) -> tuple[Phantom, Prepared]:
+def series(model: Model, seed: int, mark: Mark | None = None) -> tuple[Phantom, Prepared]:
     """A held-out phantom as the model sees it; with a mark in each slice, where one is given."""
     source = held_out_phantom(seed)
     prepared = prepare(source_images(source), model.manifest)
@@ -114,21 +136,28 @@ def series(model: KerasModel, seed: int, mark: Mark | None = None) -> tuple[Phan
     return source, prepared
 
 
-def tries_of(model: KerasModel, seed: int, mark: Mark | None = None) -> Iterator[Tried]:
+def tries_of(
+    model: Model, seed: int, mark: Mark | None = None, *, weighed: bool = True
+) -> Iterator[Tried]:
     """The maps of one phantom's present findings."""
     source, prepared = series(model, seed, mark)
-    return tried(model, prepared, source.lesion, PROVENANCE)
+    return tried(model, prepared, source.lesion, PROVENANCE, weighed=weighed)
 
 
 def _tries(model: KerasModel, seeds: Sequence[int], count: int, progress: Progress) -> list[Tried]:
     """Of phantoms with a lesion; every other one is marked, and a right model does not mind."""
-    ill = [seed for seed in seeds if seed % 2 == 0][:count]
+    ill = _ill(seeds, count)
     marks = (None, edge_bar, None, inner_ring, None, corner_letter)
     found: list[Tried] = []
     for done, seed in enumerate(ill):
         found += tries_of(model, seed, marks[done % len(marks)])
         progress("maps that hit", (done + 1) / len(ill))
     return found
+
+
+def _ill(seeds: Sequence[int], count: int) -> Sequence[int]:
+    """Those of phantoms with a lesion, at most so many."""
+    return [seed for seed in seeds if seed % 2 == 0][:count]
 
 
 def _missed(

@@ -27,7 +27,7 @@ from workers.sanity import words_of
 from workers.training.certainty import UNSEEN, Certain, Halves, certain
 from workers.training.evaluation.truth import refuse_without
 from workers.training.heard import hear
-from workers.training.localise import Found, Try, compared
+from workers.training.localise import Found, Try, compared, with_own_bar
 from workers.training.masked import Cases, trust
 from workers.training.measures import Figure, Measured
 from workers.training.reference import reference
@@ -213,12 +213,7 @@ def _mapped(
     )
     of_one_pass = [each for each in found if each.plan.method in WEIGHTINGS]
     best = found[:1] if found[0] in of_one_pass else [found[0], *of_one_pass[:1]]
-    return _Mapped([_with_own_bar(each) for each in best], found)
-
-
-def _with_own_bar(found: Found) -> ExplanationPlan:
-    bar = float(f"{max(found.peak, 1e-3):.2g}")
-    return found.plan.model_copy(update={"full_scale": bar, "verdict": None, "check": None})
+    return _Mapped([with_own_bar(each) for each in best], found)
 
 
 def _told(plan: ExplanationPlan) -> Iterator[str]:

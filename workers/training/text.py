@@ -8,7 +8,7 @@ from string import Template
 
 from pydantic import BaseModel
 
-from dicom_node.domain.manifest import ModelManifest, Performance
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest, Performance
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.training.measures import Figure
 
@@ -62,6 +62,16 @@ def card_text(manifest: ModelManifest, intervals: str, decision: str) -> str:
         "\n".join(f"- {limit}" for limit in card.limits),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def method_text(plan: ExplanationPlan) -> str:
+    """The lines of ``explanation`` that say how a map is made."""
+    lines = [f'method = "{plan.method}"']
+    if plan.layer is not None:
+        lines.append(f'layer = "{plan.layer}"')
+    if plan.depths > 1:
+        lines.append(f"depths = {plan.depths}")
+    return "\n".join(lines)
 
 
 def check_text(check: ExplanationCheck | None, measured_on: str) -> str:

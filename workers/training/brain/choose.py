@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel
+from dicom_node.domain.manifest import ExplanationPlan
 from workers.model import Model
 from workers.prediction import predict
 from workers.preprocess import prepare
@@ -45,7 +46,7 @@ def ask(model: Model, examples: Sequence[Example], progress: Progress) -> Iterat
         progress("choosing", done / len(examples))
 
 
-def choose(answers: Sequence[Answer]) -> Chosen:
+def choose(answers: Sequence[Answer], plan: ExplanationPlan) -> Chosen:
     """From slices that the fit has not seen."""
     logits = np.stack([answer.logits for answer in answers]).astype(np.float64)
     types = [answer.type for answer in answers]
@@ -54,7 +55,7 @@ def choose(answers: Sequence[Answer]) -> Chosen:
     return Chosen(
         temperature=round(shared_temperature(logits, np.eye(len(logits[0]))[types]), 3),
         mask_threshold=THRESHOLDS[int(overlap.argmax())],
-        full_scale=round(max(0.01, float(peak)), 2),
+        plan=plan.model_copy(update={"full_scale": round(max(0.01, float(peak)), 2)}),
     )
 
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +36,12 @@ from workers.training.brain.text import DECISION, INTERVALS, Chosen, manifest_te
 from workers.training.dataset import Example
 from workers.training.heard import hear, patients_of
 from workers.training.left_open import Opened, left_open
+from workers.training.localise import by_method, compared, preferred
 from workers.training.masked import Cases as MaskedCases
 from workers.training.masked import trust
 from workers.training.measures import Figure, Measured
 from workers.training.reading import read_images
+from workers.training.settle import attempts
 from workers.training.text import card_text, parse
 
 STEPS = 8000
@@ -90,6 +93,14 @@ class Data:
         )
 
     @property
+    def compared_on(self) -> str:
+        """What the figures of the methods are of."""
+        return (
+            "maps of present findings in the half of the groups of slices of the choosing fold on "
+            "which the methods were compared, and the verdict was fitted"
+        )
+
+    @property
     def opened_on(self) -> str:
         """What the figures of the open answers are of."""
         return (
@@ -119,23 +130,29 @@ def train_brain(
     network = fitted.network
     draft = KerasModel(parse(manifest_text()), network)
     answers = list(ask(draft, data.choosing, progress))
-    chosen = choose(answers)
+    chosen = choose(answers, draft.manifest.explanation)
     reference = _reference(draft, data, slices, np.stack([a.features for a in answers]), progress)
+    to_fit, to_test = MaskedCases(data.choosing, CHENG_MM).halves()
+    found = compared(
+        parse(manifest_text(chosen)),
+        lambda candidate: KerasModel(candidate, network),
+        attempts(to_fit, progress),
+    )
+    chosen = replace(chosen, plan=preferred(chosen.plan, found))
     model = KerasModel(parse(manifest_text(chosen)), network, reference)
     measured = measure(model, data.choosing, data.measured_on, out_of_scope, progress)
-    to_fit, to_test = MaskedCases(data.choosing, CHENG_MM).halves()
     trusted = trust(model, network, to_fit, to_test, progress)
     opened = open_answers(model, data.choosing, progress)
     chosen = replace(
         chosen,
-        verdict=trusted.verdict,
-        check=trusted.check,
+        plan=chosen.plan.model_copy(update={"verdict": trusted.verdict, "check": trusted.check}),
         conformal=[each.target.conformal for each in opened],
     )
     measured = (
         *measured,
         Measured(trusted.figures, data.judged_on),
         Measured(together(opened), data.opened_on),
+        *(Measured(hits, data.compared_on, name) for name, hits in by_method(found).items()),
     )
     text = manifest_text(chosen, measured, data.trained_on(fitted.minutes))
     with tempfile.TemporaryDirectory() as scratch:
@@ -152,33 +169,36 @@ def measure_again(
     out_of_scope: Path | None = None,
     progress: Progress = silent,
 ) -> BundleFolder:
-    """Measure a trained bundle anew, and write it; weights, verdict and open answers stay, and what
-    is said of the training.
+    """Measure a trained bundle anew, and write it; weights, method, verdict and open answers stay,
+    and what is said of the training.
 
     Raises what ``Data.read`` raises.
     """
     data, manifest = Data.read(data_folder), bundle.manifest
-    plan = manifest.explanation
     (segment,) = manifest.segmentation.segments if manifest.segmentation else ()
     model = load_model(bundle)
     chosen = Chosen(
         temperature=manifest.targets[0].temperature,
         mask_threshold=segment.threshold,
-        full_scale=plan.full_scale,
-        verdict=plan.verdict,
-        check=plan.check,
+        plan=manifest.explanation,
         conformal=[target.conformal for target in manifest.targets],
     )
-    kept = (_kept(manifest, words) for words in (data.judged_on, data.opened_on))
+    kept = [
+        row
+        for words in (data.judged_on, data.opened_on, data.compared_on)
+        for row in _kept(manifest, words)
+    ]
     measured = (*measure(model, data.choosing, data.measured_on, out_of_scope, progress), *kept)
     text = manifest_text(chosen, measured, manifest.card.training_data)
     return _write(folder, bundle.path / WEIGHTS, text, reference_of(bundle))
 
 
-def _kept(manifest: ModelManifest, data: str) -> Measured:
+def _kept(manifest: ModelManifest, data: str) -> Iterator[Measured]:
     """What a card says of some data."""
-    rows = (row for row in manifest.card.performance if row.data == data)
-    return Measured({r.name: Figure(r.value, r.low, r.high, r.cases) for r in rows}, data)
+    rows = [row for row in manifest.card.performance if row.data == data]
+    for subgroup, group in groupby(rows, lambda row: row.subgroup):
+        figures = {r.name: Figure(r.value, r.low, r.high, r.cases) for r in group}
+        yield Measured(figures, data, subgroup)
 
 
 def open_answers(model: Model, examples: Sequence[Example], progress: Progress) -> Sequence[Opened]:

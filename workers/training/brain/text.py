@@ -6,14 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from dicom_node.domain.trust import Conformal, ExplanationCheck, VerdictPlan
+from dicom_node.domain.manifest import ExplanationPlan
+from dicom_node.domain.trust import Conformal
 from workers.training.brain.network import EVIDENCE, MASKS, SIDE, TYPE_LOGITS
 from workers.training.measures import Measured
-from workers.training.text import check_text, inline, performance_text, verdict_text
+from workers.training.text import (
+    check_text,
+    inline,
+    method_text,
+    performance_text,
+    verdict_text,
+)
 
 LABELS = ("Meningioma", "Glioma", "Pituitary tumour")
 SPACING_MM = 1.568
 """160 pixels cover what the training images do: 512 pixels of 0.49 mm."""
+
+
+OWN = ExplanationPlan(method="hirescam", layer=EVIDENCE, full_scale=1.0)
+"""Of the decoder's finest features, of which outline and presence are made: its maps say what
+logits one cell adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +34,7 @@ class Chosen:
 
     temperature: float = 1.0
     mask_threshold: float = 0.5
-    full_scale: float = 1.0
-    """Logits that one cell of the map adds."""
-    verdict: VerdictPlan | None = None
-    check: ExplanationCheck | None = None
+    plan: ExplanationPlan = OWN
     conformal: Sequence[Conformal | None] = (None,) * len(LABELS)
 
 
@@ -61,14 +70,14 @@ def manifest_text(
         spacing=SPACING_MM,
         logits=TYPE_LOGITS,
         masks=MASKS,
-        evidence=EVIDENCE,
+        method=method_text(chosen.plan),
         targets="".join(
             _target(*each, chosen.temperature)
             for each in zip(LABELS, CODES, chosen.conformal, strict=True)
         ),
         mask_threshold=chosen.mask_threshold,
-        full_scale=chosen.full_scale,
-        trust=check_text(chosen.check, CHECKED) + verdict_text(chosen.verdict, FITTED),
+        full_scale=chosen.plan.full_scale,
+        trust=check_text(chosen.plan.check, CHECKED) + verdict_text(chosen.plan.verdict, FITTED),
         training_data=json.dumps(training_data),
         performance="".join(
             performance_text(each.figures, each.data, each.subgroup) for each in measured

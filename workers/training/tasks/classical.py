@@ -14,10 +14,12 @@ from sklearn.preprocessing import StandardScaler
 
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest, Resources
-from workers.classical.features import features, region
+from workers.classical.extractor import Extractor
+from workers.classical.features import region
 from workers.classical.model import ClassicalModel
 from workers.packaging import package_file
 from workers.preprocess import prepare
@@ -109,11 +111,14 @@ def collect(
     manifest: ModelManifest, seeds: range, progress: Progress = silent
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Features, and the class of each: 0 is a star, 1 the rest."""
-    vectors, classes = [], []
+    plan = manifest.region
+    if plan is None:
+        raise UnsupportedModel("features are read of a region: add [region]")
+    extractor, vectors, classes = Extractor.of(plan), [], []
     for done, seed in enumerate(seeds, 1):
         planted = plant(seed)
         plane = prepare(planted.images, manifest).values[0, ..., 0]
-        vectors.append(features(plane, region(plane, 0.675, 1.0)))
+        vectors.append(extractor.within(plane, region(plane, plan.low, plan.high)))
         classes.append(int("star" not in phantoms.of(planted).kinds))
         progress("phantoms", done / len(seeds))
     return np.stack(vectors), np.array(classes)

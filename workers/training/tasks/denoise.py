@@ -16,7 +16,7 @@ from workers.training.tasks.recipe import Recipe
 NAME = "qa-denoise"
 NOISE_HU = 40.0
 MANIFEST = (
-    phantoms.manifest_head(NAME, "Phantom denoiser")
+    phantoms.manifest_head(NAME, "Phantom denoiser", task="image")
     + """
 [input]
 shape = [64, 64, 1]

@@ -22,7 +22,7 @@ CELL = 4
 """Pixels."""
 SIDE = 64
 MANIFEST = (
-    phantoms.manifest_head(NAME, "Phantom insert finder")
+    phantoms.manifest_head(NAME, "Phantom insert finder", task="detection")
     + """
 [input]
 shape = [64, 64, 1]

@@ -63,11 +63,13 @@ def sphere(planted: Planted) -> BoolArray:
     return inserts(planted, "sphere")
 
 
-def manifest_head(name: str, title: str, *, least: int = 1, size: int = 64) -> str:
+def manifest_head(
+    name: str, title: str, *, task: str = "classification", least: int = 1, size: int = 64
+) -> str:
     """The first tables of the manifest of a model that reads so many CT slices of this size."""
     steps = CT_STEPS.format(size=size, spacing=FIELD_OF_VIEW_MM / size)
     images = f"min_images = {least}"
-    return HEAD.format(name=name, title=title, modality="CT", images=images) + steps
+    return HEAD.format(name=name, title=title, task=task, modality="CT", images=images) + steps
 
 
 def target(label: str, code: str, meaning: str) -> str:
@@ -90,6 +92,7 @@ version = "1.0.0"
 title = "{title}"
 manufacturer = "DICOM AI node project"
 content_qualification = "RESEARCH"
+task = "{task}"
 
 [selection]
 modality = ["{modality}"]

@@ -17,7 +17,7 @@ from workers.training.tasks.recipe import Recipe
 NAME = "qa-diameter"
 TOLERANCE_MM = 6.0
 MANIFEST = (
-    phantoms.manifest_head(NAME, "Phantom diameter")
+    phantoms.manifest_head(NAME, "Phantom diameter", task="regression")
     + f"""
 [input]
 shape = [64, 64, 1]

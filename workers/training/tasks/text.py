@@ -6,7 +6,14 @@ from string import Template
 from dicom_node.domain.manifest import ExplanationPlan, Resources
 from workers.training.measures import Figure
 from workers.training.phantom_text import CHECKED, FITTED
-from workers.training.text import check_text, opening, parse, performance_text, verdict_text
+from workers.training.text import (
+    check_text,
+    method_text,
+    opening,
+    parse,
+    performance_text,
+    verdict_text,
+)
 
 DATA = "phantoms with seeds that training never used"
 
@@ -20,7 +27,7 @@ def filled(
 ) -> str:
     """A manifest's text with what was chosen and measured."""
     return Template(manifest).substitute(
-        method=_method(plan),
+        method=method_text(plan),
         full_scale=plan.full_scale,
         trust=check_text(plan.check, CHECKED) + verdict_text(plan.verdict, FITTED),
         memory_gib=resources.memory_gib,
@@ -45,12 +52,3 @@ def card_text(manifest: str) -> str:
         "\n".join(f"- {limit}" for limit in said.card.limits),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _method(plan: ExplanationPlan) -> str:
-    lines = [f'method = "{plan.method}"']
-    if plan.layer is not None:
-        lines.append(f'layer = "{plan.layer}"')
-    if plan.depths > 1:
-        lines.append(f"depths = {plan.depths}")
-    return "\n".join(lines)

@@ -21,7 +21,11 @@ from workers.training.tasks.recipe import Recipe
 
 NAME = "qa-views"
 HEAD = phantoms.HEAD.format(
-    name=NAME, title="Phantom mass in two views", modality="MG", images='pick = "all"'
+    name=NAME,
+    title="Phantom mass in two views",
+    task="classification",
+    modality="MG",
+    images='pick = "all"',
 )
 STEPS = """
 [[preprocess]]

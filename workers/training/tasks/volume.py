@@ -17,7 +17,7 @@ from workers.training.tasks.recipe import Recipe
 NAME = "qa-spheres"
 SLICES = 8
 MANIFEST = (
-    phantoms.manifest_head(NAME, "Phantom sphere outlines", least=3)
+    phantoms.manifest_head(NAME, "Phantom sphere outlines", task="segmentation", least=3)
     + f"""
 [input]
 unit = "volume"

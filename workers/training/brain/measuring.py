@@ -27,6 +27,7 @@ from workers.training.evaluation.scope import (
     foreign,
     held_out,
     inside,
+    owners,
     scope,
 )
 from workers.training.evaluation.sections import overall, scores
@@ -79,7 +80,8 @@ def _scope(
         made = list(foreign(model, _save_phantoms(Path(scratch)), progress))
     found = list(foreign(model, folder, progress)) if folder else []
     data = f"{_words(found, made)}; {LIMIT_OF}"
-    yield Measured(scope(held_out(*map(inside, halves)), [*found, *made]).figures, data)
+    within, whose = held_out(*map(inside, halves)), owners([e for half in halves for e in half])
+    yield Measured(scope(within, [*found, *made], whose).figures, data)
     kinds = by_kind(found, partial(kind, model.manifest.selection))
     for name, figures in {**kinds, **by_kind(made, lambda _: PHANTOM)}.items():
         yield Measured(figures, data, name)

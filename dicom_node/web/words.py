@@ -145,6 +145,10 @@ _TOLD = {
     "TRANSIENT": ("Something was not available for a moment.", "The node tries again by itself."),
     "BROKER_UNAVAILABLE": ("Redis does not answer.", "Start Redis; the node rings again."),
     "LEDGER_BUSY": ("The ledger was locked for too long.", "The node tries again by itself."),
+    "CANNOT_LISTEN": (
+        "The address to listen on is taken, or is none of this machine.",
+        "Stop the program that listens there, or correct host and port in the settings.",
+    ),
     "STORE_HELD": (
         "Another process receives into the same store.",
         "Stop it, or give each node a data_dir of its own.",

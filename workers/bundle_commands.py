@@ -50,10 +50,11 @@ def package(
     from dicom_node.catalog import parse_manifest
     from dicom_node.send.command import dicom_files
     from workers.card import completed, refuse_silent
-    from workers.packaging import package_file
+    from workers.packaging import package_file, refuse_full
     from workers.volume import read_input
 
     warnings.simplefilter("ignore")
+    refuse_full(output)
     plan = parse_manifest(manifest.read_bytes(), output).input
     images = read_input(dicom_files(example), plan)
     text, words, reference = manifest.read_text("utf-8"), card.read_text("utf-8"), None

@@ -354,6 +354,32 @@ def test_a_stopped_training_goes_on_from_its_last_epoch_to_the_same_weights(tmp_
     assert not np.array_equal(weights[0], whole[0])
 
 
+class Weights:
+    """As much of a network as its training is named by."""
+
+    def __init__(self, *values):
+        self.values = [np.array(value, np.float32) for value in values]
+
+    def get_weights(self):
+        return self.values
+
+
+@pytest.mark.tensorflow
+def test_a_training_is_another_where_its_data_changed_though_its_table_did_not(tmp_path):
+    from workers.training.own.run import _named
+
+    made = plan(tmp_path, classes("Disc"))
+    answers = {"classification": np.zeros((2, 1), np.float32)}
+    given = Lesson(np.zeros((2, SIDE, SIDE, 1), np.float32), answers)
+    pixels = replace(given, images=given.images + 1)
+    corrected = replace(given, answers={"classification": np.ones((2, 1), np.float16)})
+    name = _named(made, Weights(1), (given, given))
+    assert _named(made, Weights(1), (given, replace(given))) == name
+    for lessons in ((pixels, given), (given, pixels), (given, corrected)):
+        assert _named(made, Weights(1), lessons) != name
+    assert _named(made, Weights(2), (given, given)) != name  # another network to start from
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_it_stops_where_nothing_gets_better_and_keeps_the_best(tmp_path):

@@ -245,6 +245,22 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
         read_mask(example, read_images(example))
 
 
+def test_a_mask_that_was_blurred_is_refused(tmp_path):
+    write_image(tmp_path / "m.jpg")
+    (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.jpg"}])
+    with pytest.raises(ConfigurationError, match="save masks as PNG"):
+        read_mask(example, read_images(example))
+
+
+def test_a_file_of_several_images_is_refused_instead_of_read_in_part(tmp_path):
+    pages = [Image.fromarray(np.full((6, 8), value, np.uint8)) for value in (1, 2)]
+    pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:])
+    write_table(tmp_path, [{"image": "s.tif", "label": "", "fold": "1"}])
+    (example,) = read_data(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"s\.tif holds 2 images"):
+        read_images(example)
+
+
 class Variable:
     def __init__(self, value):
         self.value = np.array(value)

@@ -117,7 +117,7 @@ def _drawn(
     example: Example, file: Path, shape: tuple[int, ...], affine: NDArray[np.float64] | None
 ) -> FloatArray:
     nifti = file.name.endswith(NIFTI)
-    mask = read_on(file, example.name, affine) if nifti else _image(file)[None]
+    mask = read_on(file, example.name, affine) if nifti else _image(file, lossless=True)[None]
     if mask.shape != shape:
         raise ConfigurationError(
             f"the mask of {example.name} has the shape {mask.shape}, and its images have "
@@ -166,10 +166,19 @@ def _frames_of(image: Path, images: SourceImages) -> list[int]:
     return [n for n, frame in enumerate(images.frames) if frame.sop_instance_uid == uid]
 
 
-def _image(path: Path) -> FloatArray:
-    """(rows, columns), grey."""
+def _image(path: Path, *, lossless: bool = False) -> FloatArray:
+    """(rows, columns), grey. Raises ConfigurationError for a stack, and for a JPEG of a mask."""
     try:
         with Image.open(path) as image:
+            if getattr(image, "n_frames", 1) > 1:
+                raise ConfigurationError(
+                    f"{path.name} holds {image.n_frames} images: write each to a file of its own, "
+                    "or all of them to a NIfTI file"
+                )
+            if lossless and image.format == "JPEG":
+                raise ConfigurationError(
+                    f"{path.name} is a JPEG, which blurs what was drawn: save masks as PNG"
+                )
             return np.asarray(image.convert("F"), np.float32)
     except OSError as error:
         raise ConfigurationError(

@@ -115,6 +115,19 @@ def test_a_wrong_key_is_named_with_what_would_be_right(tmp_path, recipe, message
         plan(tmp_path, classes("Disc"), recipe=recipe)
 
 
+def test_recipes_and_manifests_are_read_as_editors_save_them(tmp_path):
+    plan(tmp_path, classes("Disc"))
+    for name in ("manifest.toml", "recipe.toml"):
+        file = tmp_path / name
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_recipe(tmp_path / "recipe.toml").manifest.name == "our-discs"
+    for name in ("manifest.toml", "recipe.toml"):
+        (tmp_path / name).write_bytes("# Größe\n".encode("latin-1"))
+        with pytest.raises(ConfigurationError, match=f"{name} is no UTF-8"):
+            read_recipe(tmp_path / "recipe.toml")
+        (tmp_path / name).write_bytes(b"")
+
+
 def test_a_wrong_key_of_the_manifest_is_named_too(tmp_path):
     with pytest.raises(CorruptBundle, match=r"outputs\.0\.classification\.layers"):
         plan(tmp_path, classes("Disc").replace("layer =", "layers ="))

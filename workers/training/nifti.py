@@ -68,7 +68,8 @@ def _read(file: Path) -> SimpleITK.Image:
             f"{file.name} has {axes} axes and {values} values a voxel: a case is one volume of "
             "three axes and one value; write time points and channels to files of their own"
         )
-    return SimpleITK.Cast(image, SimpleITK.sitkFloat32)
+    volume: SimpleITK.Image = SimpleITK.Cast(image, SimpleITK.sitkFloat32)
+    return volume
 
 
 def _affine(image: SimpleITK.Image) -> Affine:

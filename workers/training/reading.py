@@ -170,9 +170,10 @@ def _image(path: Path, *, lossless: bool = False) -> FloatArray:
     """(rows, columns), grey. Raises ConfigurationError for a stack, and for a JPEG of a mask."""
     try:
         with Image.open(path) as image:
-            if getattr(image, "n_frames", 1) > 1:
+            count = getattr(image, "n_frames", 1)
+            if count > 1:
                 raise ConfigurationError(
-                    f"{path.name} holds {image.n_frames} images: write each to a file of its own, "
+                    f"{path.name} holds {count} images: write each to a file of its own, "
                     "or all of them to a NIfTI file"
                 )
             if lossless and image.format == "JPEG":

@@ -16,6 +16,7 @@ from dicom_node.settings.sources import load_settings
 from dicom_node.signing import is_encrypted, read_private_key
 from workers.console import Bars, console, print_figures
 from workers.options import CasesOption, FoldOption, RenameOption, SpacingOption, question
+from workers.written import read_text
 
 if TYPE_CHECKING:
     from workers.training.evaluation.run import Question
@@ -50,14 +51,15 @@ def package(
     from dicom_node.catalog import parse_manifest
     from dicom_node.send.command import dicom_files
     from workers.card import completed, refuse_silent
-    from workers.packaging import package_file
+    from workers.packaging import package_file, refuse_full
     from workers.volume import read_input
 
     warnings.simplefilter("ignore")
-    plan = parse_manifest(manifest.read_bytes(), output).input
-    images = read_input(dicom_files(example), plan)
-    text, words, reference = manifest.read_text("utf-8"), card.read_text("utf-8"), None
+    refuse_full(output)
+    text, words, reference = read_text(manifest), read_text(card), None
+    plan = parse_manifest(text.encode(), output).input
     refuse_silent(words)
+    images = read_input(dicom_files(example), plan)
     if cases is not None:
         from workers.training.settled_text import measured_text
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from dicom_node.catalog import BundleFolder, parse_manifest
+from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.images import SourceImages
 from workers.arrays import Arrays
 from workers.bundle import write_bundle
@@ -15,6 +16,12 @@ from workers.golden import make_golden
 from workers.loading import load_model
 from workers.reader import ImageFile
 from workers.volume import read_input
+
+
+def refuse_full(folder: Path) -> None:
+    """Raise ConfigurationError where files of another bundle would be mixed with those of a new."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigurationError(f"{folder} is there already: name a new folder for the bundle")
 
 
 def package(

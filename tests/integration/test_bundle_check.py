@@ -62,6 +62,20 @@ def packed(tmp_path_factory, shipped, study, manifest) -> Path:
     return folder / "bundle"
 
 
+def test_a_folder_that_holds_a_bundle_is_not_packed_into(packed, shipped, study):
+    """What the new one lacks would stay of the old one: what its images look like, a signature."""
+    before = (packed / "SHA256SUMS").read_bytes()
+    done = CliRunner().invoke(
+        app,
+        [
+            "package", str(shipped / "model.keras"), "--manifest", str(packed / "manifest.toml"),
+            "--card", str(shipped / "card.md"), "--example", str(study), "--output", str(packed),
+        ],
+    )  # fmt: skip
+    assert "is there already: name a new folder" in str(done.exception)
+    assert (packed / "SHA256SUMS").read_bytes() == before
+
+
 def checked(bundle: Path, *words: str) -> tuple[int, dict[str, dict[str, str]]]:
     done = CliRunner().invoke(app, ["check", str(bundle), "--json", *words])
     return done.exit_code, {line["what"]: line for line in json.loads(done.stdout)}

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK
 from PIL import Image
 
-from dicom_node.domain.errors import ConfigurationError
+from dicom_node.domain.errors import ConfigurationError, UnsupportedGeometry
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 from workers.training.checkpoint import Checkpoint
@@ -140,6 +140,8 @@ def test_patients_are_shared_out_over_folds_and_always_alike(tmp_path):
         ({"image": "none.png", "label": "", "fold": "1"}, "which is not in it"),
         ({"image": "1.png", "fold": "1"}, "column label"),
         ({"label": "", "fold": "1"}, "column image"),
+        ({"image": "1.png", "label": "", "fold": "1", "spacing_mm": "0,5"}, "spacing_mm '0,5'"),
+        ({"image": "1.png", "label": "", "fold": "1", "spacing_mm": "0"}, "spacing_mm '0'"),
     ],
 )
 def test_a_table_that_cannot_be_followed_is_refused_by_name(tmp_path, row, message):
@@ -152,8 +154,67 @@ def test_a_table_that_cannot_be_followed_is_refused_by_name(tmp_path, row, messa
         read_data(home)
 
 
+TABLES = {
+    "a spreadsheet of another country": 'Image;Label;Patient\r\n1.png;"A;B";a\r\n',
+    "tabs": "image\tlabel\tpatient\n1.png\tA;B\ta\n",
+    "a mark in front, and rows that say nothing": "\ufeffimage,label,patient\n1.png,A;B,a\n,,\n\n",
+    "paths of Windows": "image,label,patient\n.\\1.png,A;B,a\n",
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+def test_a_table_is_read_as_people_write_it(tmp_path, text):
+    write_image(tmp_path / "1.png")
+    (tmp_path / "data.csv").write_bytes(text.encode())
+    (example,) = read_data(tmp_path)
+    assert example.image == (tmp_path / "1.png").resolve()
+    assert (example.labels, example.patient) == ({"A", "B"}, "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,label,patient\n1.png,,Mü\n".encode("latin-1"), "no UTF-8"),
+        (b"", "no rows"),
+        (b"image,label\n,\n", "no rows"),
+        (b"image,label,label\n1.png,A,B\n", "two columns label"),
+        (b"image,patient,label\n1.png,Doe, John,A\n", "row of 1.png has 4 values.*3 columns"),
+        (b"image,label,patient\n1.png,A,a\n1.png,B,a\n", "1.png has more than one row"),
+        (b"image,label,fold\n1.png,A,1\n2.png,B,\n", "1 of 2 rows of the table have no fold"),
+        (b"image,label,patient,fold\n1.png,A,p 1,1\n2.png,B,P  1 ,2\n", "1 patient is in more"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(tmp_path, text, message):
+    for number, name in enumerate(("1.png", "2.png")):
+        write_image(tmp_path / name, value=number)
+    (tmp_path / "data.csv").write_bytes(text)
+    with pytest.raises(ConfigurationError, match=message):
+        read_data(tmp_path)
+
+
+def test_an_id_is_the_whole_of_a_name(tmp_path):
+    for value, name in enumerate(("1.2.png", "1.png", "1.20.png")):
+        write_image(tmp_path / "images" / name, value=value)
+    write_table(tmp_path, [{"id": i, "label": "", "patient": "a"} for i in ("1", "1.2")])
+    assert [example.image.name for example in read_data(tmp_path)] == ["1.png", "1.2.png"]
+    write_image(tmp_path / "images" / "1.tif")
+    with pytest.raises(ConfigurationError, match=r"1\.png and 1\.tif are both called as the id 1"):
+        read_data(tmp_path)
+
+
+def test_a_folder_that_is_no_series_is_refused_by_its_row(tmp_path):
+    for number in (1, 2):
+        save_study(make_study(phantom(number, slices=2, size=32)), tmp_path / "one" / str(number))
+    write_table(tmp_path, [{"image": "one", "label": "Lesion"}])
+    (example,) = read_data(tmp_path)
+    with pytest.raises(UnsupportedGeometry, match=r"^one: .*SeriesInstanceUID") as refused:
+        read_images(example)
+    assert refused.value.code == "SLICE_SET"
+
+
 def test_a_folder_of_dicom_files_says_who_it_is(tmp_path):
     files = save_study(make_study(phantom(1, slices=3, size=64)), tmp_path / "one")
+    (tmp_path / "one" / ".DS_Store").write_bytes(b"left by a file manager")
     write_table(tmp_path, [{"image": "one", "label": "Lesion"}])
     (example,) = read_data(tmp_path)
     assert example.patient
@@ -182,6 +243,22 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
     (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.png"}])
     with pytest.raises(ConfigurationError, match="same pixels"):
         read_mask(example, read_images(example))
+
+
+def test_a_mask_that_was_blurred_is_refused(tmp_path):
+    write_image(tmp_path / "m.jpg")
+    (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.jpg"}])
+    with pytest.raises(ConfigurationError, match="save masks as PNG"):
+        read_mask(example, read_images(example))
+
+
+def test_a_file_of_several_images_is_refused_instead_of_read_in_part(tmp_path):
+    pages = [Image.fromarray(np.full((6, 8), value, np.uint8)) for value in (1, 2)]
+    pages[0].save(tmp_path / "s.tif", save_all=True, append_images=pages[1:])
+    write_table(tmp_path, [{"image": "s.tif", "label": "", "fold": "1"}])
+    (example,) = read_data(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"s\.tif holds 2 images"):
+        read_images(example)
 
 
 class Variable:

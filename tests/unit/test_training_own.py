@@ -115,6 +115,19 @@ def test_a_wrong_key_is_named_with_what_would_be_right(tmp_path, recipe, message
         plan(tmp_path, classes("Disc"), recipe=recipe)
 
 
+def test_recipes_and_manifests_are_read_as_editors_save_them(tmp_path):
+    plan(tmp_path, classes("Disc"))
+    for name in ("manifest.toml", "recipe.toml"):
+        file = tmp_path / name
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_recipe(tmp_path / "recipe.toml").manifest.name == "our-discs"
+    for name in ("manifest.toml", "recipe.toml"):
+        (tmp_path / name).write_bytes("# Größe\n".encode("latin-1"))
+        with pytest.raises(ConfigurationError, match=f"{name} is no UTF-8"):
+            read_recipe(tmp_path / "recipe.toml")
+        (tmp_path / name).write_bytes(b"")
+
+
 def test_a_wrong_key_of_the_manifest_is_named_too(tmp_path):
     with pytest.raises(CorruptBundle, match=r"outputs\.0\.classification\.layers"):
         plan(tmp_path, classes("Disc").replace("layer =", "layers ="))
@@ -352,6 +365,32 @@ def test_a_stopped_training_goes_on_from_its_last_epoch_to_the_same_weights(tmp_
     )
     weights, _ = learnt(other, tmp_path / "other")
     assert not np.array_equal(weights[0], whole[0])
+
+
+class Weights:
+    """As much of a network as its training is named by."""
+
+    def __init__(self, *values):
+        self.values = [np.array(value, np.float32) for value in values]
+
+    def get_weights(self):
+        return self.values
+
+
+@pytest.mark.tensorflow
+def test_a_training_is_another_where_its_data_changed_though_its_table_did_not(tmp_path):
+    from workers.training.own.run import _named
+
+    made = plan(tmp_path, classes("Disc"))
+    answers = {"classification": np.zeros((2, 1), np.float32)}
+    given = Lesson(np.zeros((2, SIDE, SIDE, 1), np.float32), answers)
+    pixels = replace(given, images=given.images + 1)
+    corrected = replace(given, answers={"classification": np.ones((2, 1), np.float16)})
+    name = _named(made, Weights(1), (given, given))
+    assert _named(made, Weights(1), (given, replace(given))) == name
+    for lessons in ((pixels, given), (given, pixels), (given, corrected)):
+        assert _named(made, Weights(1), lessons) != name
+    assert _named(made, Weights(2), (given, given)) != name  # another network to start from
 
 
 @pytest.mark.slow

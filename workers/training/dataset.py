@@ -12,26 +12,29 @@ one series, or of the views of one study. Columns, in any order:
   other files folds are taken for what they say they are, as long as no image is in two: by its
   SOP Instance UID or its pixels, whoever it is said to be of;
 - ``mask``: a file with the same pixels, above 0 where the finding is, or the structure that a
-  number measures; of a folder of DICOM files also a folder with a mask for each of them, called as
-  it is: an image without one shows nothing. Of several segments or targets, which ``evaluate``
-  measures one by one, the value n is the n-th of the manifest;
+  number measures; a NIfTI file lies where its header says, if that and its images name a place.
+  Of a folder of DICOM files also a folder with a mask for each of them, called as it is: an image
+  without one shows nothing. Of several segments or targets, which ``evaluate`` measures one by
+  one, the value n is the n-th of the manifest;
 - a column called as a quantity of the manifest: its true number, in the manifest's unit;
 - ``reference``: what a model that makes images should make of it, a file or a folder as the image;
 - ``spacing_mm``: of an image file's pixels; ``sex``, ``age``, ``manufacturer``,
   ``slice_thickness``: subgroups to measure; of an image file also how thick a slice it is, in mm.
 """
 
-import csv
 import hashlib
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pydicom
+from pydicom.misc import is_dicom
 
 from dicom_node.domain.errors import ConfigurationError
 from workers.training.leaks import refuse_leaks
+from workers.training.table import Row, read_table
 
 FOLDS = 5
 FACTS = ("sex", "age", "manufacturer", "slice_thickness")
@@ -63,14 +66,12 @@ def read_data(folder: Path, *, labelled: bool = True) -> tuple[Example, ...]:
     Raises ConfigurationError: no table or several, a column or a file that is missing, and a
     patient or an image in more than one fold.
     """
-    with _table(folder).open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise ConfigurationError(f"{folder}: its table has no rows")
-    table = _Files(folder)
-    examples = _with_folds([_example(table, row, labelled) for row in rows])
-    refuse_leaks(examples)
-    return examples
+    rows, files = read_table(_table(folder)), _Files(folder)
+    examples = _spelt_alike([_example(files, row, labelled) for row in rows])
+    _refuse_repeated(examples)
+    shared = _with_folds(examples)
+    refuse_leaks(shared)
+    return shared
 
 
 def _table(folder: Path) -> Path:
@@ -82,12 +83,10 @@ def _table(folder: Path) -> Path:
     return named[0]
 
 
-def _example(files: "_Files", row: Mapping[str, str | None], labelled: bool) -> Example:
-    given = {key.strip().lower(): (value or "").strip() for key, value in row.items() if key}
+def _example(files: "_Files", given: Row, labelled: bool) -> Example:
     folder, image = files.folder, files.of(given, "image", "images")
     if image is None:
         raise ConfigurationError(f"{folder}: its table needs a column image, or id")
-    spacing = given.get("spacing_mm")
     example = Example(
         name=given.get("id") or given["image"],
         image=image,
@@ -95,7 +94,7 @@ def _example(files: "_Files", row: Mapping[str, str | None], labelled: bool) -> 
         fold=given.get("fold", ""),
         patient=given.get("patient") or None,
         mask=files.of(given, "mask", "masks"),
-        spacing_mm=float(spacing) if spacing else None,
+        spacing_mm=_spacing(folder, given),
         facts={name: given[name] for name in FACTS if given.get(name)},
         reference=files.of({"reference": given.get("reference", "")}, "reference", ""),
         columns=given,
@@ -103,7 +102,22 @@ def _example(files: "_Files", row: Mapping[str, str | None], labelled: bool) -> 
     return _with_headers(example) if image.is_dir() else example
 
 
-def _labels(folder: Path, given: Mapping[str, str], labelled: bool) -> str:
+def _spacing(folder: Path, given: Row) -> float | None:
+    written = given.get("spacing_mm")
+    if not written:
+        return None
+    try:
+        spacing = float(written)
+    except ValueError:
+        spacing = math.nan
+    if not 0 < spacing < math.inf:
+        raise ConfigurationError(
+            f"{folder}: its table has the spacing_mm {written!r}, and that is a number in mm"
+        )
+    return spacing
+
+
+def _labels(folder: Path, given: Row, labelled: bool) -> str:
     for column in ("name", "label"):
         if column in given:
             return given[column]
@@ -122,19 +136,29 @@ class _Files:
     def of(self, given: Mapping[str, str], column: str, home: str) -> Path | None:
         """Where a column says it is, or where the id says so; none where neither does."""
         if given.get(column):
-            found = [self.folder / given[column]]
+            found = [self._named(given[column])]
         elif given.get("id"):
             found = self._called(self.folder / home / given["id"])
             if not found and home == "masks":
                 return None
         else:
             return None
+        if len(found) > 1:
+            raise ConfigurationError(
+                f"{self.folder}: {' and '.join(file.name for file in found)} are both called as "
+                f"the id {given['id']}: name one in a column {column}"
+            )
         path = found[0].resolve() if found else self.folder / home / given["id"]
         if not path.is_relative_to(self.folder.resolve()) or not path.exists():
             raise ConfigurationError(
                 f"{self.folder}: its table names {path.name}, which is not in it"
             )
         return path
+
+    def _named(self, written: str) -> Path:
+        """Also by a path that Windows wrote."""
+        path = self.folder / written
+        return path if path.exists() else self.folder / written.replace("\\", "/")
 
     def _called(self, place: Path) -> list[Path]:
         """Files called so but for their ending, in order."""
@@ -144,30 +168,60 @@ class _Files:
 
 
 def _by_name(folder: Path) -> Mapping[str, list[Path]]:
-    """What lies in a folder, by its name up to each dot."""
+    """What lies in a folder, by its name without its ending."""
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        parts = path.name.split(".")
-        for count in range(1, len(parts)):
-            found[".".join(parts[:count])].append(path)
+        found[path.name.removesuffix(".gz").rpartition(".")[0]].append(path)
     return dict(found)
 
 
 def _with_headers(example: Example) -> Example:
     """What the table leaves out, from the headers of one of the DICOM files."""
-    first = next((path for path in sorted(example.image.rglob("*")) if path.is_file()), None)
+    files = (path for path in sorted(example.image.rglob("*")) if path.is_file())
+    first = next(filter(is_dicom, files), None)
     if first is None:
         raise ConfigurationError(f"{example.image} holds no DICOM files")
     header = pydicom.dcmread(first, stop_before_pixels=True, specific_tags=["PatientID", *KEYWORDS])
     values = zip(FACTS, (header.get(keyword) for keyword in KEYWORDS), strict=True)
     told = {name: str(value) for name, value in values if value not in (None, "")}
-    patient = example.patient or str(header.get("PatientID") or "") or None
+    patient = example.patient or str(header.get("PatientID") or "").strip() or None
     return replace(example, patient=patient, facts={**told, **(example.facts or {})})
+
+
+def _spelt_alike(examples: Sequence[Example]) -> Sequence[Example]:
+    """Patients whose names differ by capitals or spaces alone are one, as the first is written."""
+    first: dict[str, str] = {}
+    for patient in filter(None, (example.patient for example in examples)):
+        first.setdefault(_spelling(patient), patient)
+    return [
+        replace(e, patient=first[_spelling(e.patient)] if e.patient else None) for e in examples
+    ]
+
+
+def _spelling(patient: str) -> str:
+    return " ".join(patient.split()).casefold()
+
+
+def _refuse_repeated(examples: Sequence[Example]) -> None:
+    """What one row says of an image is all that is known of it: others would contradict it."""
+    counts = Counter(example.image for example in examples)
+    twice = [example.name for example in examples if counts[example.image] > 1]
+    if twice:
+        raise ConfigurationError(
+            f"{twice[0]} has more than one row in the table: write one for each image, with all "
+            "its labels, ; between them, and one mask"
+        )
 
 
 def _with_folds(examples: Sequence[Example]) -> tuple[Example, ...]:
     """Patients shared out over folds, always alike, where the table names none."""
-    if any(example.fold for example in examples):
+    without = sum(not example.fold for example in examples)
+    if 0 < without < len(examples):
+        raise ConfigurationError(
+            f"{without} of {len(examples)} rows of the table have no fold: fill the column, or "
+            "leave it out, and patients are shared out"
+        )
+    if not without:
         return tuple(examples)
     if any(example.patient is None for example in examples):
         raise ConfigurationError(

@@ -1,20 +1,22 @@
 """A case of a data set -> the images that a model is given, and the truth about them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
-import SimpleITK
 from numpy.typing import NDArray
 from PIL import Image
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
-from dicom_node.domain.errors import ConfigurationError
+from dicom_node.domain.errors import ConfigurationError, DicomNodeError
 from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import ModelInput
 from dicom_node.send.command import dicom_files
 from workers.training.dataset import Example
+from workers.training.nifti import read_on, read_volume
 from workers.volume import read_input, read_series
 
 NIFTI = (".nii", ".nii.gz")
@@ -30,7 +32,8 @@ def read_images(example: Example, spacing_mm: float | None = None) -> SourceImag
     ``read_series`` raises.
     """
     if example.image.is_dir():
-        return read_series(dicom_files(example.image))
+        with _naming(example):
+            return read_series(dicom_files(example.image))
     if example.image.name.endswith(NIFTI):
         return _nifti(example.image)
     pixels = _image(example.image)[None]
@@ -51,7 +54,17 @@ def read_case(example: Example, plan: ModelInput, spacing_mm: float | None) -> S
             f"{example.name} is one image, and the model reads several views, which their headers "
             "tell apart: let its row name a folder with the DICOM files of one study"
         )
-    return read_input(dicom_files(example.image), plan)
+    with _naming(example):
+        return read_input(dicom_files(example.image), plan)
+
+
+@contextmanager
+def _naming(example: Example) -> Iterator[None]:
+    """Errors say of which row they are: a UID alone finds no folder."""
+    try:
+        yield
+    except DicomNodeError as error:
+        raise type(error)(f"{example.name}: {error}", code=error.code) from error
 
 
 def read_mask(example: Example, images: SourceImages) -> BoolArray | None:
@@ -68,7 +81,7 @@ def _values(example: Example, images: SourceImages) -> FloatArray | None:
         return None
     if example.mask.is_dir():
         return _masks(example, example.mask, images)
-    return _drawn(example, example.mask, images.pixels.shape)
+    return _drawn(example, example.mask, images.pixels.shape, images.affine)
 
 
 def read_parts(example: Example, images: SourceImages, count: int) -> BoolArray | None:
@@ -100,11 +113,11 @@ def read_reference(
     return read_case(replace(example, image=example.reference), plan, spacing_mm)
 
 
-def _drawn(example: Example, file: Path, shape: tuple[int, ...]) -> FloatArray:
+def _drawn(
+    example: Example, file: Path, shape: tuple[int, ...], affine: NDArray[np.float64] | None
+) -> FloatArray:
     nifti = file.name.endswith(NIFTI)
-    mask = (
-        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file))) if nifti else _image(file)[None]
-    )
+    mask = read_on(file, example.name, affine) if nifti else _image(file, lossless=True)[None]
     if mask.shape != shape:
         raise ConfigurationError(
             f"the mask of {example.name} has the shape {mask.shape}, and its images have "
@@ -122,13 +135,23 @@ def _masks(example: Example, folder: Path, images: SourceImages) -> FloatArray:
         file = files.pop(str(name), None) or files.pop(_stem(name), None)
         if file is not None:
             frames = _frames_of(image, images)
-            whole[frames] = _drawn(example, file, whole[frames].shape)
+            place = _from(images.affine, frames[0])
+            whole[frames] = _drawn(example, file, whole[frames].shape, place)
     if files:
         raise ConfigurationError(
             f"the masks of {example.name} are named {', '.join(sorted(files))}, and no image is: "
             "call each as its image"
         )
     return whole
+
+
+def _from(affine: NDArray[np.float64] | None, frame: int) -> NDArray[np.float64] | None:
+    """Where the images lie from a frame on."""
+    if affine is None:
+        return None
+    moved = affine.copy()
+    moved[:3, 3] += affine[:3, 0] * frame
+    return moved
 
 
 def _stem(path: Path) -> str:
@@ -143,10 +166,20 @@ def _frames_of(image: Path, images: SourceImages) -> list[int]:
     return [n for n, frame in enumerate(images.frames) if frame.sop_instance_uid == uid]
 
 
-def _image(path: Path) -> FloatArray:
-    """(rows, columns), grey."""
+def _image(path: Path, *, lossless: bool = False) -> FloatArray:
+    """(rows, columns), grey. Raises ConfigurationError for a stack, and for a JPEG of a mask."""
     try:
         with Image.open(path) as image:
+            count = getattr(image, "n_frames", 1)
+            if count > 1:
+                raise ConfigurationError(
+                    f"{path.name} holds {count} images: write each to a file of its own, "
+                    "or all of them to a NIfTI file"
+                )
+            if lossless and image.format == "JPEG":
+                raise ConfigurationError(
+                    f"{path.name} is a JPEG, which blurs what was drawn: save masks as PNG"
+                )
             return np.asarray(image.convert("F"), np.float32)
     except OSError as error:
         raise ConfigurationError(
@@ -155,12 +188,7 @@ def _image(path: Path) -> FloatArray:
 
 
 def _nifti(path: Path) -> SourceImages:
-    """Slices along the file's third axis; positions as DICOM has them (SimpleITK turns RAS)."""
-    image = SimpleITK.ReadImage(str(path), SimpleITK.sitkFloat32)
-    pixels = SimpleITK.GetArrayFromImage(image)
-    affine = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    affine[:3, :3], affine[:3, 3] = direction[:, ::-1], image.GetOrigin()
+    pixels, affine = read_volume(path)
     return SourceImages((), _frames(len(pixels)), pixels, affine)
 
 

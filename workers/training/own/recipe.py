@@ -16,6 +16,7 @@ from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Quantity, Target
 from dicom_node.domain.part import Part
+from workers.written import read_text
 
 SIDES = frozenset({"7771000", "24028007"})
 """Left and right (SCT, CID 244)."""
@@ -138,8 +139,8 @@ def read_recipe(path: Path) -> Plan:
     trained otherwise; CorruptBundle for what is wrong with the manifest.
     """
     try:
-        recipe = Recipe.model_validate(tomllib.loads(path.read_text("utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        recipe = Recipe.model_validate(tomllib.loads(read_text(path)))
+    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path.name} is no TOML: {error}") from error
     except ValidationError as error:
         raise ConfigurationError(f"correct {path.name}: {problems(error)}") from None
@@ -151,7 +152,7 @@ def read_recipe(path: Path) -> Plan:
     for key, file in named.items():
         if file is not None and not (path.parent / file).exists():
             raise ConfigurationError(f"correct {path.name}: {key}: there is no {file} beside it")
-    text = (path.parent / recipe.manifest).read_text("utf-8")
+    text = read_text(path.parent / recipe.manifest)
     manifest = parse_manifest(text.encode(), path.parent)
     _refuse_others(manifest)
     _refuse_swapped_sides(manifest, recipe.augment)

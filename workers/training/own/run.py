@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.images import SourceImages
 from dicom_node.send.command import dicom_files
 from workers.keras_model import KerasModel
+from workers.packaging import refuse_full
 from workers.progress import Progress, silent
 from workers.training.checkpoint import Checkpoint
 from workers.training.dataset import Example
@@ -42,7 +43,7 @@ def train_own(
     not allow, and UnsupportedModel for maps that its network does not give.
     """
     plan = _seeded(read_recipe(recipe), seed)
-    _refuse_full(output)
+    refuse_full(output)
     examples = asked_about(question, labelled=bool(plan.manifest.targets))
     split = divided(examples, plan.recipe.folds, plan.manifest)
     _refuse_unservable(plan)
@@ -50,7 +51,7 @@ def train_own(
     lesson, choosing = _lessons(plan, split, question, progress)
     keras.utils.set_random_seed(plan.recipe.training.seed)
     network = build(plan, Seen(float(lesson.images.mean()), float(lesson.images.std())))
-    checkpoint = Checkpoint(state / "state.npz", _named(plan, split))
+    checkpoint = Checkpoint(state / "state.npz", _named(plan, network, (lesson, choosing)))
     fitted = fit(network, plan, lesson, choosing, checkpoint, progress)
     draft = without_figures(plan.text, _told(plan, split, lesson, fitted))
     done = Finishing(plan, split, question, network, draft, example, progress).write(output)
@@ -63,11 +64,6 @@ def _seeded(plan: Plan, seed: int | None) -> Plan:
         return plan
     training = plan.recipe.training.model_copy(update={"seed": seed})
     return replace(plan, recipe=plan.recipe.model_copy(update={"training": training}))
-
-
-def _refuse_full(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigurationError(f"{output} is there already: name a new folder for the bundle")
 
 
 def _example(plan: Plan) -> SourceImages | None:
@@ -94,13 +90,16 @@ def _lessons(
     return lesson, choosing
 
 
-def _named(plan: Plan, split: Split) -> str:
-    """What is trained: another recipe, seed or table is another training."""
-    cases = [(each.name, sorted(each.labels), each.fold, each.columns) for each in split.train]
+def _named(plan: Plan, network: keras.Model, lessons: Sequence[Lesson]) -> str:
+    """What is trained: another recipe, seed, data, or network to start from is another training."""
     settings = plan.recipe.model_dump_json(include={"network", "training", "augment"})
-    all_of_it = repr((settings, plan.manifest.model_dump_json(), cases, len(split.choose)))
-    digest = hashlib.sha256(all_of_it.encode()).hexdigest()[:12]
-    return f"recipe {digest}, seed {plan.recipe.training.seed}"
+    digest = hashlib.sha256(repr((settings, plan.manifest.model_dump_json())).encode())
+    for lesson in lessons:
+        for values in (lesson.images, *lesson.answers.values()):
+            digest.update(np.ascontiguousarray(values).data)
+    for weights in network.get_weights():
+        digest.update(np.ascontiguousarray(weights).data)
+    return f"recipe {digest.hexdigest()[:12]}, seed {plan.recipe.training.seed}"
 
 
 def _told(plan: Plan, split: Split, lesson: Lesson, fitted: Fitted) -> str:

@@ -229,8 +229,9 @@ def test_the_worklist_says_first_what_waits_for_a_destination_that_is_away(
     every_state(ward)
     (job_id,) = ward.close(ward.receive("Forgotten^Fritz"), MODEL)
     ward.complete(job_id, NEGATIVE, ["old"])
-    told = re.findall(r"<b>Not sent:</b>(.*?)</p>", visitor.get("/?state=attention").text, re.DOTALL)
-    assert [" ".join(text.split("<")[0].split()) for text in told] == [
+    text = visitor.get("/?state=attention").text
+    told = re.findall(r"<b>Not sent:</b>(.*?)</p>", text, re.DOTALL)
+    assert [" ".join(each.split("<")[0].split()) for each in told] == [
         "results of 1 study to old. The settings name no such destination any more. "
         "Add it again under [[destinations]].",
         "results of 1 study to pacs. The destination cannot be reached, or rejects our AE title. "

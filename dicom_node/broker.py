@@ -23,6 +23,9 @@ class Broker(Protocol):
     def ring_shipment(self, job_id: str, destination: str) -> None:
         """Say that results of a job wait for a destination."""
 
+    def unheard(self, task: str) -> int:
+        """How many rings for a task lie with the broker, and no worker has taken them yet."""
+
 
 class CeleryBroker:
     """Rings through Celery over Redis; only the sweep does."""
@@ -37,6 +40,14 @@ class CeleryBroker:
     def ring_shipment(self, job_id: str, destination: str) -> None:
         """See ``Broker``."""
         self._send(DELIVER, job_id, destination)
+
+    def unheard(self, task: str) -> int:
+        """See ``Broker``."""
+        try:
+            with self._app.connection_or_acquire() as connection:
+                return int(connection.default_channel._size(QUEUES[task]))
+        except (OperationalError, RedisError, OSError) as error:
+            raise BrokerUnavailable("the broker does not say what it holds") from error
 
     def close(self) -> None:
         """Close the connections."""

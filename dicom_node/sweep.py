@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from dicom_node import faults
-from dicom_node.broker import Broker
+from dicom_node.broker import ANALYSE, DELIVER, Broker
 from dicom_node.catalog import BundleFolder
 from dicom_node.domain.errors import BrokerUnavailable, LedgerBusy, LedgerConflict
 from dicom_node.domain.job import MAX_ATTEMPTS, JobState
@@ -28,6 +28,7 @@ from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.watch import PauseWatch, Watch
 
+Calls = Mapping[Hashable, Callable[[], None]]
 TELLABLE = frozenset({"INCOMPLETE", "UID_CONFLICT", "ALTERED"})
 """Reasons of a study that a document may tell. One that names two patients belongs to neither of
 them (``UNTELLABLE``), and one whose headers cannot be read to nobody: those are told on the page
@@ -213,29 +214,40 @@ class Sweep:
         self._paused = paused
 
     def ring(self) -> None:
-        """Ring for each waiting job and shipment: once, and again when nobody came."""
-        calls: dict[Hashable, Callable[[], None]] = {
+        """Ring for each waiting job and shipment: once, and again when rings were lost."""
+        jobs: dict[Hashable, Callable[[], None]] = {
             job_id: partial(self._broker.ring_job, job_id) for job_id in self._ledger.jobs.waiting()
         }
         unanswered = self._ledger.answers.waiting(self._settings.results.answered)
         for job_id in (*unanswered, *self._ledger.rejections.waiting()):
-            calls["words", job_id] = partial(self._broker.ring_job, job_id)
-        for shipment in self._ledger.deliveries.waiting():
-            calls[shipment] = partial(self._broker.ring_shipment, *shipment)
-        self._rung = {key: at for key, at in self._rung.items() if key in calls}
+            jobs["words", job_id] = partial(self._broker.ring_job, job_id)
+        shipments: Calls = {
+            shipment: partial(self._broker.ring_shipment, *shipment)
+            for shipment in self._ledger.deliveries.waiting()
+        }
+        kept = {*jobs, *shipments}
+        self._rung = {key: at for key, at in self._rung.items() if key in kept}
         try:
-            for key, call in calls.items():
-                self._ring_one(key, call)
+            self._ring_for(ANALYSE, jobs)
+            self._ring_for(DELIVER, shipments)
         except BrokerUnavailable as error:
             self._log.warning("broker.unavailable", reason=error.code)
 
-    def _ring_one(self, key: Hashable, call: Callable[[], None]) -> None:
-        now = self._clock()
-        last = self._rung.get(key)
-        if last is None or now - last >= self._settings.sweep.ring_again_s:
-            faults.point("sweep.ringing")
-            call()
-            faults.point("sweep.rung")
+    def _ring_for(self, task: str, calls: Calls) -> None:
+        """What was rung for before only where the broker holds fewer rings than there are calls.
+
+        While no worker comes, one ring each is enough: a worker that was away for a night would
+        have to hear thousands before it came to a new study.
+        """
+        now, pause_s = self._clock(), self._settings.sweep.ring_again_s
+        due = [key for key in calls if now - self._rung.get(key, -math.inf) >= pause_s]
+        again = any(key in self._rung for key in due)
+        none_lost = again and self._broker.unheard(task) >= len(calls)
+        for key in due:
+            if not (none_lost and key in self._rung):
+                faults.point("sweep.ringing")
+                calls[key]()
+                faults.point("sweep.rung")
             self._rung[key] = now
 
 

@@ -19,14 +19,15 @@ def isotonic(probabilities: NDArray[np.float64], labels: BoolArray) -> Knots:
     """The rising curve that fits best what was observed (Zadrozny and Elkan 2002).
 
     At most 20 knots: means of the flat parts of the curve, merged from ten cases on. None is nearer
-    to 0 and 1 than so many cases can tell (Laplace: one more of each might have come).
+    to 0 and 1 than so many cases can tell (Laplace: one more of each might have come). Cases of one
+    probability count as one of their weight, for their order says nothing.
     """
-    order = np.argsort(probabilities, kind="stable")
-    stated = probabilities[order]
-    surest = 1 / (len(order) + 2)
-    curve = isotonic_regression(labels[order].astype(float)).x
-    observed = np.clip(curve, surest, 1 - surest)
-    groups = np.array_split(np.arange(len(order)), max(1, min(20, len(order) // 10)))
+    each, place, weights = np.unique(probabilities, return_inverse=True, return_counts=True)
+    shares = np.bincount(place, weights=labels) / weights
+    count, surest = len(probabilities), 1 / (len(probabilities) + 2)
+    curve = np.clip(isotonic_regression(shares, weights=weights).x, surest, 1 - surest)
+    stated, observed = np.repeat(each, weights), np.repeat(curve, weights)
+    groups = np.array_split(np.arange(count), max(1, min(20, count // 10)))
     knots = [(float(stated[g].mean()), float(observed[g].mean())) for g in groups]
     return tuple((round(a, 5), round(b, 5)) for a, b in _rising(knots))
 
@@ -86,7 +87,7 @@ def open_answers(plan: Conformal, probability: float) -> tuple[Presence, ...]:
 
 
 def _threshold(worst_first: NDArray[np.float64], coverage: float, without: float) -> float:
-    rank = int(np.floor((len(worst_first) + 1) * (1 - coverage)))
+    rank = int(np.floor(round((len(worst_first) + 1) * (1 - coverage), 9)))
     return float(worst_first[rank - 1]) if rank >= 1 else without
 
 

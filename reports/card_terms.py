@@ -64,6 +64,7 @@ _TERMS = (
     N_("Heat map's place in the mask"),
     N_("Image centre in the mask"),
     N_("Images in scope that are flagged as out of it"),
+    N_("Likeliest type is right"),
     N_("Maps called reliable that hit"),
     N_("Maps that hit called not reliable"),
     N_("Maps that hit called reliable"),

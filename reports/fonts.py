@@ -6,7 +6,7 @@ from PIL import ImageFont
 
 from reports.language import spoken
 from reports.settings import Language
-from reports.text import clean, plain
+from reports.text import MAX_SHOWN, clean, plain
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 FILES: dict[Language, tuple[tuple[str, int], ...]] = {
@@ -37,7 +37,7 @@ def _opened(language: Language, size: int) -> Font:
     return ImageFont.truetype(name, size, index=index)
 
 
-def drawable(text: str, limit: int) -> str:
+def drawable(text: str, limit: int = MAX_SHOWN) -> str:
     """A text that the font can show; accents are dropped where it cannot show them."""
     return plain(text, limit) if _file(spoken()) is None else clean(text, limit)
 

@@ -11,7 +11,7 @@ from reports.case import Case
 from reports.identity import copy_element
 from reports.planes import decimal, functional_group
 from reports.presentation import images
-from reports.window import BRIGHT, DARK
+from reports.window import BRIGHT, DARK, first_window
 
 WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 
@@ -74,7 +74,7 @@ def window(case: Case, frame: int) -> Dataset:
     """The window of the source, or the one that the pictures have where it names none."""
     source = _group(case, frame, "FrameVOILUTSequence")
     item = Dataset()
-    if source.get("WindowWidth") not in (None, ""):
+    if first_window(source) is not None:
         for keyword in WINDOW:
             if source.get(keyword) not in (None, ""):
                 copy_element(item, source, keyword)
@@ -83,7 +83,8 @@ def window(case: Case, frame: int) -> Dataset:
     else:
         dark, bright = np.percentile(case.analysis.images.pixels[frame], [DARK, BRIGHT])
         item.WindowCenter = decimal((dark + bright) / 2)
-        item.WindowWidth = decimal(max(float(bright - dark), 1.0))
+        item.WindowWidth = decimal(max(float(bright - dark), 1e-6))
+        item.VOILUTFunction = "LINEAR_EXACT"  # LINEAR knows no width of 1 and less
     return item
 
 

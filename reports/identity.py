@@ -13,7 +13,7 @@ from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PAR
 from reports.case import Case
 from reports.language import N_, _
 from reports.settings import SHORT_DISCLAIMER
-from reports.source import UTF8
+from reports.source import UTF8, Sources
 from reports.subject import NODE, Maker, Subject
 from reports.text import clean
 
@@ -118,16 +118,16 @@ def _series(result: Dataset, subject: Subject, kind: ResultKind, index: int) -> 
     result.SeriesDescription = series_description(subject.maker, kind)
     result.SeriesDate, result.SeriesTime = _date_and_time(subject)
     result.InstanceNumber = index + 1
-    _body_part(result, subject.sources.first, kind)
+    _body_part(result, subject.sources, kind)
 
 
-def _body_part(result: Dataset, source: Dataset, kind: ResultKind) -> None:
+def _body_part(result: Dataset, sources: Sources, kind: ResultKind) -> None:
     """Laterality is type 2C: absent where a part has no side, empty where nobody states it."""
-    part = source.get("BodyPartExamined")
+    part = sources.common["BodyPartExamined"]
     if part:
         result.BodyPartExamined = part
     if kind in PLAIN and part not in UNPAIRED_PARTS:
-        result.Laterality = source.get("Laterality")
+        result.Laterality = sources.common["Laterality"]
 
 
 def _equipment(result: Dataset, subject: Subject) -> None:

@@ -15,6 +15,7 @@ from reports.identity import identify, instance_uid, series_uid
 from reports.key_slices import is_absent
 from reports.language import _
 from reports.presentation import images
+from reports.requests import referenced_requests
 from reports.settings import DISCLAIMER
 from reports.source import UTF8
 from reports.structured_report import observer
@@ -40,6 +41,8 @@ class KeyObjectsWriter:
         shown = [result.dataset for result in earlier if result.kind in SHOWN_BY]
         dataset = _document(case, [*chosen, *shown])
         _refer(dataset, slices)
+        if requests := referenced_requests(case):
+            dataset.ReferencedRequestSequence = requests
         identify(dataset, case, KIND)
         return [ResultInstance(KIND, dataset)]
 

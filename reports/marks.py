@@ -172,17 +172,17 @@ def _boxed(number: int, finding: Finding) -> str:
 
 def banner(text: str, width: int, kind: Type) -> Image.Image:
     """A warning across a picture, in as many lines as it takes; of no height without a text."""
-    lines = list(_broken(text, width - 2 * kind.pad, kind.font()))
+    lines = list(broken(text, width - 2 * kind.pad, kind.font()))
     step = round(kind.size * 1.4)
     image = Image.new("RGB", (width, step * len(lines) + kind.pad * bool(lines)), RED)
     draw = ImageDraw.Draw(image)
     for row, line in enumerate(lines):
         at = (kind.pad, kind.pad / 2 + step * (row + 0.5))
-        draw.text(at, drawable(line, 200), WHITE, kind.font(), anchor="lm")
+        draw.text(at, drawable(line), WHITE, kind.font(), anchor="lm")
     return image
 
 
-def _broken(text: str, width: float, font: Font) -> Iterator[str]:
+def broken(text: str, width: float, font: Font) -> Iterator[str]:
     """Lines of a text: between words, or between Chinese characters."""
     line = ""
     for word in WORDS.findall(text):
@@ -202,8 +202,9 @@ def legend(lines: Sequence[Line], remark: str, width: int, kind: Type) -> Image.
     image = Image.new("RGB", (width, top + step * len(rows)), PAPER)
     draw = ImageDraw.Draw(image)
     for index, (x, text, color) in enumerate(rows):
-        at = (x, top + step * (index + 0.5))
-        draw.text(at, drawable(text, 80), color, kind.font(0.9), anchor="lm")
+        at, said = (x, top + step * (index + 0.5)), drawable(text)
+        room = (width - x - kind.pad) / draw.textlength(said, kind.font(0.9))
+        draw.text(at, said, color, kind.font(0.9 * min(1, room)), anchor="lm")
     for index, line in enumerate(lines):
         _sample(draw, kind.pad, top + step * (index + 0.5), line, kind)
     return image

@@ -22,6 +22,7 @@ from reports.marks import (
     WHITE,
     Type,
     banner,
+    broken,
     color_bar,
     legend,
     legend_lines,
@@ -144,24 +145,31 @@ def _band(width: int, kind: Type) -> Image.Image:
 
 
 def _head(analysis: Analysis, key: KeySlice, width: int, kind: Type) -> Image.Image:
-    image = Image.new("RGB", (width, round(kind.size * 3.6)), PAPER)
+    """In as many lines as it takes: what is absent must not lose its last word at the edge."""
+    texts = (headline(analysis, key), WHITE, 1.15), (_made_by(analysis, key), SILVER, 0.85)
+    lines = [
+        (line, color, kind.font(scale))
+        for text, color, scale in texts
+        for line in broken(text, width - 2 * kind.pad, kind.font(scale))
+    ]
+    step = kind.size * 1.55
+    image = Image.new("RGB", (width, round(kind.size * 0.5 + step * len(lines))), PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((kind.pad, kind.pad), headline(analysis, key), fill=WHITE, font=kind.font(1.15))
-    at = (kind.pad, kind.pad + kind.size * 1.55)
-    draw.text(at, _made_by(analysis, key), fill=SILVER, font=kind.font(0.85))
+    for row, (line, color, font) in enumerate(lines):
+        draw.text((kind.pad, kind.pad + step * row), line, fill=color, font=font)
     return image
 
 
 def _made_by(analysis: Analysis, key: KeySlice) -> str:
     model = f"{analysis.manifest.title} ({analysis.manifest.id})"
     explanation = key.explanation
-    if explanation is None or explanation.withheld:
-        return drawable(model, 92)
-    return drawable(model + _(", ") + term(explanation.saliency.method.meaning), 92)
+    if explanation is None or explanation.evidence is None:
+        return drawable(model)
+    return drawable(model + _(", ") + term(explanation.saliency.method.meaning))
 
 
 def headline(analysis: Analysis, key: KeySlice) -> str:
     """``Lesion present, probability 97%``, in characters that the font has."""
     said = wording.headline(analysis, key.findings[0])
     more = len(key.findings) - 1
-    return drawable(_("{} (and {} more)").format(said, more) if more else said, 110)
+    return drawable(_("{} (and {} more)").format(said, more) if more else said)

@@ -91,7 +91,7 @@ def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
 def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:
     names = dict.fromkeys(term(key.findings[0].code.meaning) for key in keys)
     said = _("{drawn}; of {model}, for {targets}. {warning}").format(
-        drawn=_drawn(keys[0]),
+        drawn=_drawn(next((key for key in keys if key.heat is not None), keys[0])),
         model=case.maker.id,
         targets=_(", ").join(names),
         warning=_(SHORT_DISCLAIMER),
@@ -105,7 +105,7 @@ def _drawn(key: KeySlice) -> str:
     if key.derived is not None:
         return _("The derived image beside its source")
     explanation = key.explanation
-    heated = explanation is not None and not explanation.withheld
+    heated = explanation is not None and explanation.evidence is not None
     what = term(explanation.saliency.method.meaning) if explanation and heated else _("Outlines")
     return _("{what}, drawn over the windowed source image").format(what=what)
 

@@ -5,9 +5,9 @@ any of DICOM's character sets. The repaired header is a copy in UTF-8 that holds
 need; what was changed is named by its keyword, never by its value.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
+OF_SERIES = ("BodyPartExamined", "Laterality")
+"""The part of the body, and its side (PS3.3 C.7.3.1)."""
 UNREADABLE = object()
 """Stands for a value that pydicom cannot read."""
 LAST_OF_FILES = 0x0007FFFF
@@ -43,6 +45,12 @@ class Sources:
     def first(self) -> Dataset:
         """The header that patient and study attributes are copied from."""
         return self.headers[0]
+
+    @cached_property
+    def common(self) -> Mapping[str, Any]:
+        """What is of a series, where all images state the same; results of several are one."""
+        stated = {keyword: [h.get(keyword) for h in self.headers] for keyword in OF_SERIES}
+        return {k: v[0] if all(each == v[0] for each in v) else None for k, v in stated.items()}
 
 
 def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sources:

@@ -38,6 +38,8 @@ ZONE = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 MOMENT = re.compile(
     rf"\d{{4}}((0[1-9]|1[0-2])((0[1-9]|[12]\d|3[01])({TIME.pattern})?)?)?({ZONE.pattern})?"
 )
+FORMS: Mapping[str, re.Pattern[str]] = {"TimezoneOffsetFromUTC": ZONE}
+"""Of text that the standard gives a form (PS3.3 C.12.1.1.8)."""
 CODE = re.compile(r"[A-Z0-9_ ]{0,16}")
 DECIMAL = re.compile(r"(?=.{1,16}$)[+-]?(\d+\.?\d*|\.\d+)([Ee][+-]?\d+)?")
 WHOLE = re.compile(r"(?=.{1,12}$)[+-]?\d+")
@@ -87,7 +89,13 @@ def _as_it_is(value: Any, _keyword: str) -> Any:
 
 def _string(vr: str) -> Callable[[Any, str], str]:
     pattern = CONTROL_BUT_LINES if vr in LINES else CONTROL
-    return lambda value, _: pattern.sub(" ", str(value)).strip()[: LIMITS[vr]].rstrip()
+
+    def fix(value: Any, keyword: str) -> str:
+        text = pattern.sub(" ", str(value)).strip()[: LIMITS[vr]].rstrip()
+        form = FORMS.get(keyword)
+        return text if form is None or form.fullmatch(text) else ""
+
+    return fix
 
 
 def _name(value: Any, _keyword: str) -> PersonName:

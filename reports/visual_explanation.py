@@ -29,12 +29,14 @@ def visual_explanations(
 ) -> list[ImageContentItem]:
     """The map of a finding, then the pictures of it, of those that were written.
 
-    None where the map is withheld: what failed its checks explains nothing.
+    None where the map is withheld: what failed its checks explains nothing. Of a map that names no
+    place no picture shows anything.
     """
     if explanation.withheld:
         return []
     written = {str(result.dataset.SOPInstanceUID): result.dataset for result in earlier}
-    places = [*_maps(case, explanation), *captured(case, finding)]
+    pictures = captured(case, finding) if explanation.evidence is not None else []
+    places = [*_maps(case, explanation), *pictures]
     found = ((written.get(uid), frame) for uid, frame in places)
     return [_item(dataset, frame, explanation) for dataset, frame in found if dataset is not None]
 

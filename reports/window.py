@@ -40,13 +40,18 @@ def voi_levels(
 
 
 def _levels(plane: FloatArray, module: Dataset, like: FloatArray) -> FloatArray:
-    center, width = _first(module.get("WindowCenter")), _first(module.get("WindowWidth"))
-    if center is not None and width is not None and width > 0:
-        return _windowed(plane, center, width, str(module.get("VOILUTFunction") or "LINEAR"))
+    if (stated := first_window(module)) is not None:
+        return _windowed(plane, *stated, str(module.get("VOILUTFunction") or "LINEAR"))
     if module.get("VOILUTSequence"):
         return _looked_up(plane, module.VOILUTSequence[0])
     dark, bright = np.percentile(like, [DARK, BRIGHT])
     return _unit((plane - dark) / max(float(bright - dark), 1e-6))
+
+
+def first_window(module: Dataset) -> tuple[float, float] | None:
+    """Centre and width; none where one is missing, or nothing is between black and white."""
+    center, width = _first(module.get("WindowCenter")), _first(module.get("WindowWidth"))
+    return (center, width) if center is not None and width is not None and width > 0 else None
 
 
 def _unit(values: ArrayLike) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from dicom_node.domain.errors import CorruptBundle
 
 Arrays = Mapping[str, NDArray[Any]]
+NO_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""Of a zip file that is damaged, encrypted or packed in a way that Python does not know."""
 MAX_BYTES = 512 * 2**20
 """Of all arrays of a file together, unpacked."""
 
@@ -33,7 +36,7 @@ def read_arrays(path: Path) -> Arrays:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise CorruptBundle(f"{path.name} is too large unpacked", code="BUNDLE_SIZE")
             return dict(_members(path, archive))
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+    except (*NO_ZIP, ValueError, OSError) as error:
         raise _unreadable(path, "is no readable .npz file") from error
 
 

@@ -17,6 +17,8 @@ from dicom_node.catalog import (
     GOLDEN_EXPECTED,
     GOLDEN_INPUT,
     MANIFEST,
+    MODELS,
+    OPTIONAL,
     REFERENCE,
     SIGNATURE,
     SUMS,
@@ -25,7 +27,7 @@ from dicom_node.catalog import (
     open_bundle,
 )
 from dicom_node.domain.errors import CorruptBundle
-from workers.arrays import Arrays, read_arrays, write_arrays
+from workers.arrays import NO_ZIP, Arrays, read_arrays, write_arrays
 from workers.stock import foreign
 
 MEMBERS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
@@ -51,7 +53,7 @@ def write_bundle(
     reference: Arrays | None = None,
     golden: Golden | None = None,
 ) -> BundleFolder:
-    """Write all files of a bundle into a new or empty folder, and verify it.
+    """Write all files of a bundle into a folder, in place of those of an earlier one; verify it.
 
     ``manifest`` is the text of ``manifest.toml``, ``card`` that of ``card.md``, ``weights`` a file
     that Keras saved, or skops where it is called ``*.skops``. Raises CorruptBundle where the
@@ -60,6 +62,8 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     model = CLASSICAL if weights.suffix == Path(CLASSICAL).suffix else WEIGHTS
     shutil.copyfile(weights, folder / model)
+    for name in (OPTIONAL | MODELS | {SIGNATURE}) - {model}:
+        (folder / name).unlink(missing_ok=True)
     (folder / MANIFEST).write_text(manifest, "utf-8")
     (folder / CARD).write_text(card, "utf-8")
     if reference is not None:
@@ -108,7 +112,7 @@ def refuse_code(weights: Path) -> None:
                 )
             refuse_bomb(weights, archive)
             config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RecursionError) as error:
+    except (*NO_ZIP, ValueError) as error:
         raise CorruptBundle(
             f"{weights.name} is no Keras 3 file: HDF5, SavedModel and pickles are not loaded; save "
             "the model with model.save('model.keras')",

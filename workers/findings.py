@@ -79,15 +79,16 @@ def answer(case: Case) -> Answers:
     findings: list[Finding] = []
     notes: list[str] = []
     taken_of: dict[str, set[int]] = {}
-    said = case.prediction.probabilities
+    likely = _likely(case)
+    chances = _chances(case, likely)
     for column, target in enumerate(targets):
-        probability = _chances(case)[:, column]
+        probability = chances[:, column]
         regions = find_regions(case, target)
         taken = [n for n in regions.large if _reaches(probability, regions.frames([n]), target)]
         found = [_located(case, target, probability, regions, n) for n in taken]
         found += _whole_image(case, target, probability, regions, taken)
         found += _other_sides(case, target, probability)
-        findings += found or [_absent(case, target, said[:, column], regions)]
+        findings += found or [_absent(case, target, likely[:, column], regions)]
         near = (beside(regions.frames([n])) for n in regions.small)
         notes += too_small(target.label, sum(_reaches(probability, f, target) for f in near))
         if target.located_by is not None:
@@ -100,12 +101,9 @@ def answer(case: Case) -> Answers:
     return Answers(tuple(segments), tuple(findings), tuple(notes))
 
 
-def _chances(case: Case) -> FloatArray:
-    """Probabilities of the targets; of exclusive ones, 0 for all but one.
-
-    That is the likeliest of a slice, and of the slices that one region reaches the likeliest of
-    their mean: one region is of one kind.
-    """
+def _likely(case: Case) -> FloatArray:
+    """(frames, targets): probabilities; of exclusive ones their mean in the slices that one region
+    reaches, for one region is of one kind."""
     plan, said = case.manifest.classification, case.prediction.probabilities
     if plan is None or not plan.exclusive:
         return said
@@ -114,8 +112,16 @@ def _chances(case: Case) -> FloatArray:
         regions = find_regions(case, target)
         for frames in (regions.frames([number]) for number in reversed(regions.large)):
             means[frames] = said[frames].mean(axis=0)
-    rest = 1 - means.sum(axis=1, keepdims=True) if plan.rest else 0
-    return np.where(means >= np.maximum(means.max(axis=1, keepdims=True), rest), said, 0)
+    return means
+
+
+def _chances(case: Case, likely: FloatArray) -> FloatArray:
+    """The same; of exclusive ones 0 for all but the likeliest of a slice."""
+    plan = case.manifest.classification
+    if plan is None or not plan.exclusive:
+        return likely
+    rest = 1 - likely.sum(axis=1, keepdims=True) if plan.rest else 0
+    return np.where(likely >= np.maximum(likely.max(axis=1, keepdims=True), rest), likely, 0)
 
 
 def find_regions(case: Case, target: Target) -> Regions:

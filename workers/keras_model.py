@@ -44,6 +44,7 @@ class KerasModel:
         self.manifest = manifest
         self.reference = reference or {}
         inputs = inputs_of(manifest, network)
+        refuse_memory(manifest, network)
         self._heads = heads(network, manifest)
         logits = keras.Model(
             inputs if len(inputs) > 1 else inputs[0], [h.values for h in self._heads.values()]
@@ -83,8 +84,16 @@ class KerasModel:
                 f"{self.manifest.id} needs more memory than is free for "
                 f"{self.manifest.input.batch} inputs at once: lower input.batch of its manifest"
             ) from error
+        except tf.errors.InvalidArgumentError as error:
+            raise UnsupportedModel(
+                f"the network of {self.manifest.id} does not take {len(flat(batch)[0])} inputs at "
+                "once: save it with a batch of any size (keras.Input without batch_shape)"
+            ) from error
         if not all(np.isfinite(output).all() for output in values):
-            raise UnusableOutput(f"{self.manifest.id} answered with numbers that are not finite")
+            raise UnusableOutput(
+                f"{self.manifest.id} answered with numbers that are not finite: try its steps of "
+                "preprocess and its weights on these images with dicom-worker check --study"
+            )
         return Output(dict(zip(self._heads, values, strict=True)), attribution, features)
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
@@ -212,6 +221,17 @@ def inputs_of(manifest: ModelManifest, network: keras.Model) -> list[keras.Keras
             "correct input.shape and input.views, or save the model with a fixed input"
         )
     return [named[name] for name in names]
+
+
+def refuse_memory(manifest: ModelManifest, network: keras.Model) -> None:
+    """Raise UnsupportedModel for a layer whose answers would depend on the study before."""
+    layers = network._flatten_layers(include_self=False, recursive=True)
+    stateful = next((each.name for each in layers if getattr(each, "stateful", False)), None)
+    if stateful is not None:
+        raise UnsupportedModel(
+            f"layer {stateful!r} of {manifest.id} remembers what it read before, so that one "
+            "patient's answer would depend on another's: save the model with stateful=False"
+        )
 
 
 def _limit_bytes(manifest: ModelManifest) -> float:

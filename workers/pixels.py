@@ -155,8 +155,11 @@ def _stored(dataset: Dataset, uid: str) -> Iterator[np.ndarray]:
 def _meaning(dataset: Dataset, uid: str, frame: int, plane: np.ndarray) -> FloatArray:
     """One frame in the units of its modality: HU for CT."""
     source = functional_group(dataset, frame, "PixelValueTransformationSequence") or dataset
-    if "RescaleSlope" in source:
+    if "RescaleSlope" in source or source.get("RescaleIntercept"):
         slope, intercept = float(source.RescaleSlope), float(source.RescaleIntercept)
         if not (isfinite(slope) and isfinite(intercept)) or slope == 0:
             raise refusal(uid, "VALUE")
-    return np.asarray(apply_modality_lut(plane, source), dtype=np.float32)
+    meaning = np.asarray(apply_modality_lut(plane, source), dtype=np.float32)
+    if not np.isfinite(meaning).all():
+        raise refusal(uid, "VALUE")
+    return meaning

@@ -82,8 +82,7 @@ def _judged(answer: Explained, asked: Asked, budget: int) -> tuple[Explained, in
     if explanation is None:
         return answer, budget
     if isinstance(answer, Finding) and answer.presence is not Presence.PRESENT:
-        quality = ExplanationQuality(Trust.NOT_MEASURED, (NOTHING_THERE,))
-        explanation = replace(explanation, quality=quality)
+        explanation = replace(explanation, quality=_of_nothing(asked))
         return replace(answer, explanation=explanation, certainty=left_open(answer)), budget
     seen = asked.seen(answer, explanation.saliency)
     sure, left = _sure(answer, seen, asked, budget)
@@ -126,12 +125,21 @@ def _measured(
         *_completeness(explanation.saliency),
     )
     quality = _quality(asked, evidence, measures)
+    withheld = quality.trust is Trust.NOT_RELIABLE  # nothing is said of the places that it names
+    told = replace(evidence, without_region=None) if withheld else evidence
     explained = replace(
         explanation,
         quality=replace(quality, left_out=_left_out(thorough)),
-        counterfactual=counterfactual(answer, seen, evidence, asked),
+        counterfactual=counterfactual(answer, seen, told, asked),
     )
     return explained, budget - thorough.passes
+
+
+def _of_nothing(asked: Asked) -> ExplanationQuality:
+    """Of the map of what is absent."""
+    if _failed(asked):
+        return ExplanationQuality(Trust.NOT_RELIABLE, (FAILED,))
+    return ExplanationQuality(Trust.NOT_MEASURED, (NOTHING_THERE,))
 
 
 def _placeless(answer: Answer, explanation: Explanation, seen: Seen, asked: Asked) -> Explanation:

@@ -89,13 +89,20 @@ def read_views(files: Sequence[ImageFile], progress: Progress = silent) -> Sourc
     """Single images of one study, such as the views of a mammogram, in any number of series.
 
     They are sorted by side, series and number, and have no affine. Raises what ``read_series``
-    raises; SLICE_SET where they differ in rows or columns.
+    raises; SLICE_SET where they differ in rows or columns, or one has several frames.
     """
     if not files:
         raise IncompleteStudy("the study has no images to read")
     headers = _headers(files)
     _refuse_mixtures(headers, MATRIX)
     references = [reference for header in headers for reference in _references(header)]
+    deep = next((str(h.SOPInstanceUID) for h in headers if frame_count(h) > 1), None)
+    if deep is not None:
+        raise UnsupportedGeometry(
+            f"instance {deep} has several frames and is no single view: name the classes that the "
+            "model reads in its manifest (selection.sop_classes)",
+            code="SLICE_SET",
+        )
     order = sorted(range(len(headers)), key=lambda n: _by_side(headers[n]))
     frames = tuple(references[n] for n in order)
     datasets = tuple(headers[n] for n in order)
@@ -103,8 +110,13 @@ def read_views(files: Sequence[ImageFile], progress: Progress = silent) -> Sourc
 
 
 def _by_side(header: Dataset) -> tuple[str, int, int]:
-    series, image = (int(header.get(k) or 0) for k in ("SeriesNumber", "InstanceNumber"))
+    series, image = (_number(header, k) for k in ("SeriesNumber", "InstanceNumber"))
     return str(header.get("ImageLaterality") or ""), series, image
+
+
+def _number(header: Dataset, keyword: str) -> int:
+    with reading(str(header.SOPInstanceUID)):
+        return int(header.get(keyword) or 0)
 
 
 def _headers(files: Sequence[ImageFile]) -> list[Dataset]:
@@ -186,7 +198,7 @@ def _order(
             "placed in the patient"
         )
     numbers = [
-        (int(dataset.get("InstanceNumber") or 0), frame)
+        (_number(dataset, "InstanceNumber"), frame)
         for dataset in datasets
         for frame in range(frame_count(dataset))
     ]

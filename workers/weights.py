@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dicom_node.domain.errors import CorruptBundle
+from workers.arrays import NO_ZIP
 
 MEMBER, CONFIG = "model.weights.h5", "config.json"
 SPARE = 2**20
@@ -28,7 +29,7 @@ def refuse_weights(path: Path) -> None:
         size = archive.getinfo(MEMBER).file_size
         try:
             claimed = sum(_sizes(Path(archive.extract(MEMBER, folder))))
-        except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, KeyError) as error:
+        except (*NO_ZIP, OSError, ValueError, KeyError) as error:
             raise _refusal("is no readable HDF5 file") from error
     if claimed > size:
         raise _refusal("claims more numbers than it has room for")

@@ -7,8 +7,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -16,9 +18,14 @@ from pynetdicom.events import Event
 from dicom_node.domain.errors import PeerUnreachable
 
 CONNECT_TIMEOUT_S, ACSE_TIMEOUT_S, DIMSE_TIMEOUT_S = 5, 10, 60
-MOST_CONTEXTS = 128
+MOST_KINDS = 64
+"""Of files, for one association: 128 presentation contexts, two a kind."""
 MAX_PDU = 128 * 1024
-WARNINGS = {0xB000, 0xB006, 0xB007}
+WARNINGS = frozenset({0x0001, 0x0107, 0x0116})
+"""Of PS3.7 annex C, beside all of Bxxx: the peer has the object, and did not like all of it."""
+DUPLICATE = 0x0111
+"""The peer has an object of this UID: ours, for the same UID of ours means the same bytes."""
+LIMITED = 0x0213
 
 
 class Answer(StrEnum):
@@ -77,7 +84,7 @@ def send(peer: Peer, files: Sequence[Path]) -> Iterator[Outcome]:
     that is left TRY_LATER.
     """
     for batch in _batches(files):
-        contexts = [build_context(sop_class, syntax) for sop_class, syntax in _kinds(batch)]
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in _offered(batch)]
         try:
             with Outgoing(peer, contexts) as association:
                 for file in batch:
@@ -90,7 +97,7 @@ def _send_one(association: Association, file: Path) -> Outcome:
     if not association.is_established:
         return Outcome(file, Answer.TRY_LATER)
     try:
-        status = association.send_c_store(file)
+        status = association.send_c_store(_taken(association, file))
     except ValueError:  # no accepted presentation context
         return Outcome(file, Answer.NO_CONTEXT)
     except RuntimeError:  # the association ended meanwhile
@@ -102,15 +109,29 @@ def _send_one(association: Association, file: Path) -> Outcome:
 
 def answer_of(status: int) -> Answer:
     """What a C-STORE status means for the sender (PS3.4 Table B.2-1, PS3.7 Annex C)."""
-    if status == 0 or status in WARNINGS:
+    if status in (0, DUPLICATE) or status in WARNINGS or status >> 12 == 0xB:
         return Answer.SENT
-    if status == 0x0110 or status >> 8 == 0xA7:
+    if status in (0x0110, LIMITED) or status >> 8 == 0xA7:
         return Answer.TRY_LATER
     return Answer.REFUSED
 
 
-def _kinds(files: Sequence[Path]) -> list[tuple[UID, UID]]:
-    return sorted({_kind(file) for file in files})
+def _offered(files: Sequence[Path]) -> list[tuple[UID, UID]]:
+    """The kinds of the files; what may go in the default syntax is offered so, too (PS3.5 10.1)."""
+    kinds = {_kind(file) for file in files}
+    default = {
+        (c, ImplicitVRLittleEndian) for c, syntax in kinds if syntax == ExplicitVRLittleEndian
+    }
+    return sorted(kinds | default)
+
+
+def _taken(association: Association, file: Path) -> Path | Dataset:
+    """The file, whose bytes go as they are; its data set, where the peer takes only the default."""
+    sop_class, syntax = _kind(file)
+    contexts = (c for c in association.accepted_contexts if c.abstract_syntax == sop_class)
+    syntaxes = {context.transfer_syntax[0] for context in contexts}
+    is_to_convert = syntax == ExplicitVRLittleEndian and syntaxes == {ImplicitVRLittleEndian}
+    return dcmread(file) if is_to_convert else file
 
 
 def _kind(file: Path) -> tuple[UID, UID]:
@@ -119,12 +140,12 @@ def _kind(file: Path) -> tuple[UID, UID]:
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
-    """Files in order, cut where one association would need over 128 presentation contexts."""
+    """Files in order, cut where one association would need too many presentation contexts."""
     batch: list[Path] = []
     kinds: set[tuple[UID, UID]] = set()
     for file in files:
         kind = _kind(file)
-        if kind not in kinds and len(kinds) == MOST_CONTEXTS:
+        if kind not in kinds and len(kinds) == MOST_KINDS:
             yield batch
             batch, kinds = [], set()
         batch.append(file)
@@ -167,6 +188,7 @@ class Outgoing:
             raise PeerUnreachable(f"{self._peer.host}: no address is known of it") from error
         if self._association.is_established:
             _leave_answers(self._association)
+            _wait_while_it_goes(self._association)
             return self._association
         if self._association.rejected_contexts:
             raise NothingAccepted
@@ -201,6 +223,26 @@ def _leave_answers(association: Association) -> None:
             association.dimse.msg_queue.put((context_id, message))
 
     association._serve_request = serve_or_put_back  # type: ignore[assignment,method-assign]
+
+
+def _wait_while_it_goes(association: Association) -> None:
+    """Let the time limit of an answer begin when all of the request is on its way.
+
+    pynetdicom counts from when the request is queued: a large object on a slow line would be given
+    up half-way, and again each time.
+    """
+    take, queue = association.dimse.get_msg, association.dul.to_provider_queue
+
+    def take_later(block: bool = False) -> Any:
+        left, found = queue.qsize(), take(block)
+        while block and found[1] is None and association.is_established:
+            before, left = left, queue.qsize()
+            if left >= before:
+                break
+            found = take(block)
+        return found
+
+    association.dimse.get_msg = take_later  # type: ignore[method-assign]
 
 
 def _no_delay(event: Event) -> None:

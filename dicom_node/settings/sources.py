@@ -46,7 +46,9 @@ def load_settings(path: Path | None = None) -> Settings:
             f"as {PREFIX}LISTEN__CALLERS='[\"CT1\"]'"
         ) from None
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{error.filename or path}: {error.strerror}; let the user of this process read it"
+        ) from None
 
 
 def _refuse_unknown_variables() -> None:

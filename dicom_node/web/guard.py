@@ -5,7 +5,6 @@ name for this address is refused (DNS rebinding), and so is every form that it s
 """
 
 import base64
-import binascii
 import re
 import secrets
 from collections.abc import Mapping
@@ -98,7 +97,7 @@ def _most(request: Request) -> int:
 
 def _known_host(headers: Headers, bound_to: str) -> bool:
     """Only a node on loopback can tell which names are its own."""
-    name = urlsplit(f"//{headers.get('host', '')}").netloc.lower()
+    name = _netloc(f"//{headers.get('host', '')}").lower()
     without_port = name if name.endswith("]") else name.rpartition(":")[0] or name
     own = {*LOOPBACK_NAMES, bound_to.lower()}
     return bool(name) and (not is_loopback(bound_to) or without_port in own)
@@ -117,7 +116,7 @@ def _password(authorization: str) -> bytes:
         return b""
     try:
         return base64.b64decode(encoded, validate=True).partition(b":")[2]
-    except binascii.Error:
+    except ValueError:
         return b""
 
 
@@ -125,7 +124,14 @@ def _same_origin(headers: Headers) -> bool:
     """Browsers say where a form comes from; ``Sec-Fetch-Site`` only over HTTPS or loopback."""
     if site := headers.get("sec-fetch-site"):
         return site == "same-origin"
-    return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "")
+    return _netloc(headers.get("origin", "")) == headers.get("host", "")
+
+
+def _netloc(address: str) -> str:
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
 
 
 def _unfit_body(request: Request) -> Response | None:

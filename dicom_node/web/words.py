@@ -145,6 +145,10 @@ _TOLD = {
     "TRANSIENT": ("Something was not available for a moment.", "The node tries again by itself."),
     "BROKER_UNAVAILABLE": ("Redis does not answer.", "Start Redis; the node rings again."),
     "LEDGER_BUSY": ("The ledger was locked for too long.", "The node tries again by itself."),
+    "CANNOT_LISTEN": (
+        "The address to listen on is taken, or is none of this machine.",
+        "Stop the program that listens there, or correct host and port in the settings.",
+    ),
     "STORE_HELD": (
         "Another process receives into the same store.",
         "Stop it, or give each node a data_dir of its own.",
@@ -179,8 +183,9 @@ _TOLD = {
     ),
 }
 _STATUSES = (
-    (r"B...", "The destination took it with a warning.", ""),
-    (r"A7..", "The destination is out of resources.", "Sending goes on by itself."),
+    (r"B...|0001|0107|0116", "The destination took it with a warning.", ""),
+    (r"0111", "The destination has it already.", ""),
+    (r"A7..|0213", "The destination is out of resources.", "Sending goes on by itself."),
     (r"0110", "The destination failed to process it.", "Sending goes on by itself."),
     (
         r"0122|A8..",

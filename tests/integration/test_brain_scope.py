@@ -42,7 +42,7 @@ def test_foreign_series_are_noticed_by_rules_and_score_and_by_the_score_alone(
     found = list(foreign(model, shared_data, silent))
     kinds = Counter(each.modality for each in found)
     assert {"CT", "MR", "CR", "US", "DX"} <= kinds.keys()
-    measured = scope(np.zeros(1), found)
+    measured = scope(np.zeros(1), found, np.zeros(1, int))
     assert measured.noticed.cases >= 90
     assert measured.noticed.value >= 0.95
     readable = [each for each in found if len(each.scores)]

@@ -29,7 +29,7 @@ from dicom_node.receive.admission import supported_contexts
 from dicom_node.receive.intake import Intake, Outcome
 from dicom_node.receive.notices import IAN
 from dicom_node.receive.part10 import check_file
-from dicom_node.send.cstore import MOST_CONTEXTS, Answer, Peer, send
+from dicom_node.send.cstore import MOST_KINDS, Answer, Peer, send
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.testing.phantom import phantom
@@ -125,7 +125,7 @@ def test_the_doctor_lists_the_classes_and_syntaxes_that_are_negotiated(tmp_path,
         negotiated = {
             (uid, syntax)
             for syntax in syntaxes
-            for some in batched(classes, MOST_CONTEXTS)
+            for some in batched(classes, MOST_KINDS)
             for uid in granted(door, some, syntax)
         }
     assert negotiated == listed

@@ -91,4 +91,7 @@ def test_the_compose_file_names_commands_that_exist():
         assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
+    for speaks_to_the_pacs in ("listen", "sweep", "deliver"):
+        networks = compose["services"][speaks_to_the_pacs]["networks"]
+        assert any(not (compose["networks"][name] or {}).get("internal") for name in networks)
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["node", "node"]

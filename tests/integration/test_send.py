@@ -2,10 +2,13 @@
 
 import socket
 import threading
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import build_context
+from pydicom import dcmread
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from typer.testing import CliRunner
 
@@ -162,10 +165,12 @@ def test_what_is_not_stored_as_it_was_made_is_held_and_the_rest_goes(outbox, tmp
     assert len(pacs.received) == 2
 
 
-def test_a_warning_is_a_delivery_with_its_reason(outbox, tmp_path):
-    with archive(outbox, tmp_path, lambda _: 0xB000):
+@pytest.mark.parametrize("status", [0xB001, 0x0111])
+def test_what_the_archive_has_is_a_delivery_with_its_reason(outbox, tmp_path, status):
+    """Else another form of the report would go, and the archive had two of them."""
+    with archive(outbox, tmp_path, lambda _: status):
         outbox.ship()
-    assert outbox.states() == [("SENT", "STATUS_B000")] * 3
+    assert outbox.states() == [("SENT", f"STATUS_{status:04X}")] * 3
 
 
 def test_a_peer_that_is_not_there_is_named():
@@ -192,7 +197,6 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
     listener = Listener(listen, store.root, ledger)
     listener.start()
-    from pydicom import dcmread
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     data = dcmread(files[0])
@@ -210,10 +214,73 @@ def test_a_class_that_the_peer_does_not_take_is_said(tmp_path, files):
     assert alone == [Answer.NO_CONTEXT]
 
 
+def test_a_peer_of_the_default_transfer_syntax_alone_gets_it(files):
+    """PS3.5 section 10.1: every storage SCP may count on it."""
+    received = []
+
+    def keep(event):
+        received.append(event.dataset)
+        return 0
+
+    entity = AE("OLD")
+    entity.add_supported_context(CTImageStorage, ImplicitVRLittleEndian)
+    port = free_port()
+    handlers = [(evt.EVT_C_STORE, keep)]
+    server = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
+    try:
+        answers = [o.answer for o in send(Peer("127.0.0.1", port, "OLD", "A"), files[:2])]
+    finally:
+        server.shutdown()
+    assert answers == [Answer.SENT] * 2
+    for data, file in zip(received, files, strict=False):
+        sent = dcmread(file)
+        assert data.SOPInstanceUID == sent.SOPInstanceUID
+        assert data.PixelData == sent.PixelData
+
+
+@contextmanager
+def slow_line(port, bytes_per_s):
+    """A port that leads to another, slowly."""
+
+    def pump(source, target, pause_s):
+        with suppress(OSError):
+            while chunk := source.recv(64 << 10):
+                target.sendall(chunk)
+                time.sleep(pause_s * len(chunk))
+        target.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def lead_on():
+            near, _ = server.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            threading.Thread(target=pump, args=(far, near, 0), daemon=True).start()
+            pump(near, far, 1 / bytes_per_s)
+
+        threading.Thread(target=lead_on, daemon=True).start()
+        yield server.getsockname()[1]
+
+
+def test_a_large_object_may_take_longer_than_an_answer(tmp_path, files):
+    data = dcmread(files[0])
+    data.Rows = data.Columns = 3600
+    data.PixelData = bytes(2 * 3600**2)
+    large = tmp_path / "large.dcm"
+    data.save_as(large)
+    with FakePacs(tmp_path / "pacs") as pacs, slow_line(pacs.port, 4 << 20) as port:
+        contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+        peer = Peer("127.0.0.1", port, pacs.ae_title, "A")
+        with Outgoing(peer, contexts, dimse_timeout_s=3) as association:
+            status = association.send_c_store(large)
+    assert status.Status == 0
+    assert pacs.received[0].size_bytes > 25_000_000
+
+
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [(0, "SENT"), (0xB006, "SENT"), (0xA701, "TRY_LATER"), (0x0110, "TRY_LATER"),
-     (0xA900, "REFUSED"), (0xC123, "REFUSED"), (0x0122, "REFUSED")],
+    [(0, "SENT"), (0xB006, "SENT"), (0xBFFF, "SENT"), (0x0001, "SENT"), (0x0116, "SENT"),
+     (0xA701, "TRY_LATER"), (0x0110, "TRY_LATER"), (0x0213, "TRY_LATER"),
+     (0xA900, "REFUSED"), (0xC123, "REFUSED"), (0x0122, "REFUSED"), (0x0117, "REFUSED")],
 )  # fmt: skip
 def test_each_status_has_its_meaning(status, answer):
     assert answer_of(status) == answer

@@ -49,6 +49,16 @@ def test_a_curve_that_was_bent_is_straightened():
     assert observed == sorted(observed)
 
 
+def test_cases_of_one_probability_count_alike_in_whatever_order_they_come():
+    stated, labels = np.full(200, 0.9), np.arange(200) >= 40
+    for order in (np.arange(200), np.arange(200)[::-1], RANDOM.permutation(200)):
+        assert isotonic(stated[order], labels[order]) == ((0.9, 0.8),)
+    rounded = RANDOM.random(1000).round(1)
+    labels = RANDOM.random(1000) < rounded
+    order = np.argsort(labels, kind="stable")
+    assert isotonic(rounded[order], labels[order]) == isotonic(rounded, labels)
+
+
 def test_each_target_has_its_own_curve_or_none():
     said = np.full((3, 2), 0.5, np.float32)
     after = by_curves([(), ((0.0, 0.0), (1.0, 0.4))], said)
@@ -68,6 +78,13 @@ def test_conformal_answers_cover_both_classes_as_stated(coverage):
         kept[Presence.ABSENT] += Presence.ABSENT in open_answers(plan, well[0])
     for count in kept.values():
         assert coverage - 0.05 <= count / rounds <= coverage + 0.06
+
+
+def test_of_19_studies_one_in_ten_of_the_next_is_the_second_lowest_or_lower():
+    """Twenty tenths are two, and not a little less, as 1 - 0.9 would have it."""
+    likely = np.arange(1, 20) / 20
+    plan = conformal(np.concatenate([likely, likely]), np.arange(38) < 19, 0.9)
+    assert (plan.present, plan.absent) == (0.1, 0.9)
 
 
 def test_too_few_studies_leave_every_answer_open():

@@ -17,9 +17,14 @@ from dicom_node.domain.images import FrameReference
 from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.encapsulated_pdf import EncapsulatedPdfWriter
+from reports.language import speaking
+from reports.marks import PAPER
 from reports.part10 import dataset_bytes
+from reports.pictures import PANEL_TYPE
 from reports.secondary_capture import SecondaryCaptureWriter, captured
 from reports.segmentation import SegmentationWriter
+from reports.settings import Language, ReportSettings
+from reports.structured_report import StructuredReportWriter
 from reports.writer import ResultWriter, write_results
 
 
@@ -86,6 +91,36 @@ def test_an_absent_target_has_its_capture_too() -> None:
         analyses.analysis(phantom(7, lesions=0, slices=12, size=96)), SecondaryCaptureWriter()
     )
     assert "image 7" in capture.ImageComments
+
+
+@pytest.mark.parametrize("lesions", [0, 1])
+def test_a_picture_without_heat_is_not_called_one_of_a_map(lesions: int) -> None:
+    given = analyses.analysis(phantom(7, lesions=lesions, slices=12, size=96))
+    results = write_results(Case(given), (SecondaryCaptureWriter(), StructuredReportWriter()))
+    capture, report = (result.dataset for result in results)
+    shown = "Gradient-weighted class activation" in capture.DerivationDescription
+    named = [
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for group in report.ContentSequence[-2].ContentSequence
+        for item in group.ContentSequence
+        if item.ConceptNameCodeSequence[0].CodeValue == "130401"
+    ]
+    assert (shown, named) == ((True, [capture.SOPInstanceUID]) if lesions else (False, []))
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_long_name_does_not_push_the_answer_out_of_the_picture(language: Language) -> None:
+    given = analyses.analysis(phantom(7, lesions=0, slices=12, size=96))
+    (finding,) = given.findings
+    name = "Malignant epithelial neoplasm of the upper part of the trunk"
+    code = finding.target.finding.model_copy(update={"meaning": name})
+    target = finding.target.model_copy(update={"finding": code})
+    case = Case(analyses.with_finding(given, target=target), ReportSettings(language=language))
+    with speaking(language):
+        panel = np.asarray(case.pictures[0].panel)
+    top = panel[round(PANEL_TYPE.size * 1.9) :][: PANEL_TYPE.size * 3]
+    assert (top[:, -PANEL_TYPE.pad :] == PAPER).all()
+    assert (top != PAPER).any()
 
 
 def test_a_lossy_source_makes_a_lossy_capture() -> None:

@@ -134,6 +134,24 @@ def test_a_window_is_made_where_the_source_names_none() -> None:
     assert all(window.WindowWidth > 1 for window in state.SoftcopyVOILUTSequence)
 
 
+def test_a_window_in_which_nothing_lies_is_none() -> None:
+    (state,) = written(
+        analyses.with_text(analyses.analysis(), {"WindowWidth": "0"}), OutlinesWriter()
+    )
+    assert all(window.WindowWidth > 1 for window in state.SoftcopyVOILUTSequence)
+
+
+def test_images_of_small_numbers_are_shown_in_their_range() -> None:
+    """Of a diffusion coefficient, in mm2/s: a width of 1 would show all of them black."""
+    given = analyses.analysis()
+    for header in given.images.datasets:
+        del header.WindowCenter, header.WindowWidth
+    small = replace(given, images=replace(given.images, pixels=given.images.pixels * 1e-6))
+    (state,) = written(small, OutlinesWriter())
+    for window in state.SoftcopyVOILUTSequence:
+        assert (window.VOILUTFunction, window.WindowWidth < 0.01) == ("LINEAR_EXACT", True)
+
+
 def lut(vr: str, first: int, **attributes: str) -> Dataset:
     """A table of 4096 entries."""
     item = Dataset()

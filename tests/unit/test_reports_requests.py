@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from dicom_node.domain.delivery import ResultKind
 from reports.answer import Answer, answer_document
 from reports.case import Case
+from reports.key_objects import KeyObjectsWriter
 from reports.part10 import dataset_bytes
 from reports.references import Reference
 from reports.settings import ReportSettings
@@ -107,6 +108,21 @@ def test_without_an_order_there_is_none() -> None:
     assert requests() == []
     assert requests(item(ScheduledProcedureStepID="S-1")) == []
     assert "ReferencedRequestSequence" not in document()
+
+
+@pytest.mark.validators
+def test_the_selection_of_key_images_names_it_too(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    """PS3.3 Table C.17.6-2."""
+    tool("dciodvfy")
+    stated = {"RequestAttributesSequence": [ordered()]}
+    given = analyses.with_text(analyses.analysis(), stated)
+    (selection,) = write_results(Case(given), (KeyObjectsWriter(),))
+    assert list(selection.dataset.ReferencedRequestSequence) == requests(ordered())
+    path = tmp_path / "selection.dcm"
+    path.write_bytes(dataset_bytes(selection.dataset))
+    assert validators.dciodvfy(path) == []
 
 
 @pytest.mark.validators

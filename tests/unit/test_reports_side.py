@@ -18,6 +18,7 @@ from reports.html import report_html
 from reports.key_objects import KeyObjectsWriter
 from reports.language import speaking
 from reports.pictures import headline
+from reports.secondary_capture import SecondaryCaptureWriter
 from reports.segmentation import SegmentationWriter
 from reports.settings import Language, ReportSettings
 from reports.side import WORDS, side_of
@@ -128,6 +129,15 @@ def test_an_image_of_both_sides_says_so_and_one_of_no_side_says_nothing() -> Non
     unpaired = sided(ImageLaterality="U")
     assert "(" not in summary(unpaired)
     assert side_of(unpaired.images, unpaired.findings[0]) is None
+
+
+@pytest.mark.parametrize(("other", "said"), [("R", ""), ("L", "L")])
+def test_results_of_series_of_both_sides_are_not_called_those_of_one(other, said) -> None:
+    given = analyses.analysis(phantom(7, lesions=1, slices=12, size=64))
+    for number, header in enumerate(given.images.datasets):
+        header.BodyPartExamined, header.Laterality = "KNEE", "L" if number == 0 else other
+    (capture,) = write_results(Case(given), (SecondaryCaptureWriter(),))
+    assert (capture.dataset.BodyPartExamined, capture.dataset.Laterality or "") == ("KNEE", said)
 
 
 def test_a_number_has_the_side_of_its_image_too() -> None:

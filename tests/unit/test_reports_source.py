@@ -49,6 +49,8 @@ def test_missing_type_2_attributes_are_there_and_empty() -> None:
         ("PatientWeight", 200 / 3, "66.6666666666667"),
         ("SeriesNumber", "0000000000004", "4"),
         ("SeriesNumber", "99999999999", ""),
+        ("TimezoneOffsetFromUTC", "+9999", ""),
+        ("TimezoneOffsetFromUTC", "0100", ""),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")

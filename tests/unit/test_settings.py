@@ -37,6 +37,19 @@ def test_secrets_come_from_files_and_are_masked(config, tmp_path, monkeypatch):
     assert shown["broker.url"][1].startswith("secret file")
 
 
+def test_a_secret_that_may_not_be_read_is_named(config, tmp_path, monkeypatch):
+    """As of a container whose user is not the one that wrote the file."""
+    (tmp_path / "broker__url").write_text("redis://broker")
+    monkeypatch.setenv("DICOM_NODE_SECRETS_DIR", str(tmp_path))
+
+    def closed(self, *_, **__):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_text", closed)
+    with pytest.raises(ConfigurationError, match="broker__url: Permission denied; let the user"):
+        load_settings(config)
+
+
 def test_every_setting_shows_where_it_comes_from(config, monkeypatch):
     monkeypatch.setenv("DICOM_NODE__WEB__PORT", "8081")
     shown = {key: origin for key, _, origin in origins(config)}

@@ -7,11 +7,15 @@ from billiard.exceptions import TimeLimitExceeded
 from log_lines import log_lines
 from world import World, receive_all, state_of
 
+from dicom_node.broker import ANALYSE, QUEUES, CeleryBroker
+from dicom_node.demo.broker import in_process_broker
 from dicom_node.domain.delivery import ResultKind, StoredResult
+from dicom_node.domain.errors import BrokerUnavailable
 from dicom_node.domain.job import JobState, Proposal, SelectedSeries
 from dicom_node.domain.study import Instance, Study
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger import Recording
+from dicom_node.redis_server import free_port
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 from workers import tasks
@@ -49,6 +53,34 @@ def test_a_lost_ring_is_rung_again(world, study):
     assert world.broker.jobs == []
     world.pass_time(11)
     assert len(world.broker.jobs) == 1
+
+
+def test_while_no_worker_comes_one_ring_is_enough(world, study):
+    """A worker that was away for a night would else hear a thousand for each study first."""
+    world.broker.keeps = True
+    receive_all(world, study)
+    world.pass_time(150)
+    assert len(world.broker.jobs) == 1
+    world.broker.jobs.clear()
+    world.pass_time(40)
+    assert len(world.broker.jobs) == 1
+
+
+def test_the_broker_says_how_many_rings_nobody_heard():
+    with in_process_broker() as url:
+        broker = CeleryBroker(url)
+        assert [broker.unheard(task) for task in QUEUES] == [0, 0]
+        broker.ring_job("1")
+        broker.ring_job("2")
+        broker.ring_shipment("1", "pacs")
+        assert [broker.unheard(task) for task in QUEUES] == [2, 1]
+        broker.close()
+
+
+def test_a_broker_that_is_not_there_says_nothing():
+    broker = CeleryBroker(f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(BrokerUnavailable):
+        broker.unheard(ANALYSE)
 
 
 def test_a_broker_that_was_down_is_rung_when_it_is_back(world, study):

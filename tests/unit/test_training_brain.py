@@ -73,6 +73,18 @@ def test_no_case_has_a_part_in_its_own_temperature():
     assert alone[0].probabilities.tolist() == seen[0].probabilities.tolist()
 
 
+def test_the_likeliest_type_counts_whether_or_not_a_tumour_is_called(manifest):
+    from workers.training.brain.measuring import likeliest_type
+
+    seen = [
+        case("a", 0, [0.2, 0.1, 0.1]),  # none is likelier
+        case("b", 2, [0.1, 0.1, 0.6]),
+        case("c", 1, [0.6, 0.3, 0.0]),
+    ]
+    (figure,) = likeliest_type(seen, manifest).values()
+    assert (figure.value, figure.cases) == (pytest.approx(2 / 3), 3)
+
+
 def test_any_tumour_is_one_answer_of_all_types(manifest):
     from workers.training.brain.any_tumour import any_tumour
 

@@ -14,10 +14,11 @@ from workers.training.evaluation import curves
 from workers.training.evaluation import figures as figures_module
 from workers.training.evaluation.figures import Cases, by_target, calibration_gap
 from workers.training.evaluation.page import evaluate, page
-from workers.training.evaluation.scope import Foreign, held_out, scope
+from workers.training.evaluation.scope import Foreign, held_out, inside, owners, scope
 from workers.training.evaluation.sections import confusion, overall, scores, sections
 from workers.training.evaluation.seen import Outline, Place, Seen
 from workers.training.evaluation.subgroups import subgroups
+from workers.training.measures import calibration_error, proportion, share_of
 from workers.training.text import parse
 
 
@@ -144,6 +145,46 @@ def test_a_few_cases_all_called_right_do_not_make_certainty(patients, lowest):
     assert lowest < found.low < lowest + 0.02
 
 
+def test_a_rate_is_as_sure_as_the_patients_that_it_is_of_are_many():
+    """Of 41 patients one has it, in ten cases: all that is found is found in one patient."""
+    ill = [case(n, 0, (0.8, 0.1, 0.1), patient="one") for n in range(10)]
+    well = [case(n, 1, (0.1, 0.8, 0.1)) for n in range(10, 50)]
+    found = by_target(Cases([*ill, *well], MANIFEST), 0)
+    alone, others = proportion(1, 1), proportion(40, 40)
+    assert (found["Sensitivity"].low, found["Sensitivity"].cases) == (alone.low, 10)
+    assert found["Specificity"].low == others.low
+    for name in ("Area under ROC", "Average precision"):
+        assert (found[name].value, found[name].low) == (1, alone.low)
+
+
+def test_the_interval_of_the_calibration_error_holds_it():
+    """Samples of cases that are well calibrated are less so, each by chance."""
+    rng = np.random.default_rng(1)
+    seen = []
+    for number in range(200):
+        likely = rng.uniform(0.5, 0.95)
+        truth = 0 if rng.random() < likely else 1
+        seen.append(case(number, truth, (likely, (1 - likely) / 2, (1 - likely) / 4)))
+    found = figures(seen)["Calibration error (ECE)"]
+    width = found.high - found.low
+    assert found.low < found.value < found.high
+    assert abs(found.low + found.high - 2 * found.value) < 0.5 * width
+    rng = np.random.default_rng(3)
+    said = rng.random(200)
+    found = calibration_error(said, rng.random(200) < said)
+    assert found.low < found.value < found.high
+
+
+def test_cases_of_one_owner_are_no_witnesses_of_each_other():
+    hits = np.arange(120) >= 30
+    each, shared = (share_of(hits, np.arange(120) // many) for many in (1, 30))
+    assert each == proportion(90, 120)
+    assert shared.value == each.value
+    assert shared.high - shared.low > 2 * (each.high - each.low)
+    alike = share_of(np.ones(120, bool), np.arange(120) // 30)
+    assert (alike.low, alike.cases) == (proportion(4, 4).low, 120)
+
+
 @pytest.mark.parametrize(
     ("patients", "words", "units"),
     [
@@ -235,6 +276,18 @@ def test_cases_are_told_apart_by_how_thick_their_slices_are_and_by_who_made_the_
     assert [s.name for s in found["manufacturer"]] == ["Maker 0", "Maker 1"]
 
 
+def test_a_few_cases_all_called_right_are_no_proof_of_a_gap_or_of_none():
+    """By the intervals of both shares: of five that are all right each sample is all right."""
+    few = [case(n, 0, (0.8, 0.1, 0.1), facts={"sex": "F"}) for n in range(5)]
+    many = [case(n, n % 5 == 0, (0.8, 0.1, 0.1), facts={"sex": "M"}) for n in range(5, 105)]
+    alike = [case(n, 0, (0.8, 0.1, 0.1), facts={"sex": "M"}) for n in range(5, 105)]
+    for others, value in ((many, 0.2), (alike, 0.0)):
+        cases = Cases([*few, *others], MANIFEST)
+        gap = subgroups(cases, scores(cases))["sex"][0].scores["Cases called right"].gap
+        assert gap.value == pytest.approx(value)
+        assert gap.low < -0.15
+
+
 def test_a_gap_has_an_interval_that_is_wider_where_a_subgroup_is_of_few_patients():
     many = [case(n, n % 4 and 1, (0.1, 0.8, 0.1), facts={"sex": "M"}) for n in range(80)]
     few = [case(n, n % 2, (0.1, 0.8, 0.1), facts={"sex": "F"}) for n in range(80, 90)]
@@ -289,10 +342,22 @@ def test_a_series_out_of_scope_is_noticed_by_the_rules_or_by_most_of_its_images(
         Foreign(refused=False, scores=np.array([3.0, 0.9, 2.0])),
         Foreign(refused=False, scores=np.array([0.5])),
     ]
-    found = scope(np.array([0.5, 1.2]), series)
+    found = scope(np.array([0.5, 1.2]), series, np.arange(2))
     assert (found.noticed.value, found.noticed.cases) == (0.75, 4)
     assert (found.alone.value, found.alone.cases) == (pytest.approx(1 / 3), 3)
     assert (found.alarms.value, found.alarms.cases) == (0.5, 2)
+
+
+def test_false_alarms_are_counted_by_patients():
+    """All images of one of four are flagged: its images are no 30 witnesses."""
+    seen = [
+        case(n, 0, (0.8, 0.1, 0.1), unfamiliar=np.full(30, 2.0 if n == 0 else 0.5), patient=who)
+        for n, who in enumerate(["a", "b", None, "c", "c"])
+    ]
+    assert owners(seen).tolist() == [number for number in (0, 1, 2, 3, 3) for _ in range(30)]
+    found = scope(inside(seen), [Foreign(True, np.zeros(0))], owners(seen)).alarms
+    assert (found.value, found.cases) == (0.2, 150)
+    assert (found.low, found.high > 0.5) == (0, True)
 
 
 def test_nobody_sets_the_limit_that_its_own_false_alarms_are_counted_by():
@@ -306,7 +371,10 @@ def test_the_page_stands_alone_and_shows_what_was_measured(tmp_path):
     seen = random_cases(40, facts={"manufacturer": "<b>Maker</b>"})
     bundle = BundleFolder(Path(tmp_path), MANIFEST, "ab" * 32)
     found = evaluate(
-        bundle, "data & more", seen, scope(np.zeros(3), [Foreign(False, np.full(4, 2.0))])
+        bundle,
+        "data & more",
+        seen,
+        scope(np.zeros(3), [Foreign(False, np.full(4, 2.0))], np.arange(3)),
     )
     html = page(found)
     assert html.count("<svg") == 1 + 2 * TYPES

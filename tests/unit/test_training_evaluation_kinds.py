@@ -100,8 +100,9 @@ def test_a_true_number_is_read_from_the_column_of_its_quantity():
     (diameter,) = manifest("qa-diameter").regression.quantities
     assert quantities.truth(diameter, example(columns={"diameter": "201.5"})) == 201.5
     assert quantities.truth(diameter, example(columns={"diameter": ""})) is None
-    with pytest.raises(ConfigurationError, match="says 'wide', which is no number in mm"):
-        quantities.truth(diameter, example(columns={"diameter": "wide"}))
+    for written in ("wide", "nan", "inf"):
+        with pytest.raises(ConfigurationError, match=f"says '{written}', which is no number in mm"):
+            quantities.truth(diameter, example(columns={"diameter": written}))
 
 
 def two_squares():
@@ -188,6 +189,17 @@ def test_average_precision_and_sensitivity_are_of_all_things_of_all_cases():
     assert found["Insert: false boxes a case"].value == pytest.approx(1 / 3)
     titles = [chart for s in sections(Cases(made, plan)) for chart in s.charts if "FROC" in chart]
     assert len(titles) == 1
+
+
+def test_nothing_is_found_at_fewer_false_boxes_than_any_threshold_reaches(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(boxes.drawing, "line", lambda points, _: drawn.append(points) or "")
+    plan = manifest("qa-boxes")
+    at_once = detected((0.97, 10, 10), (0.96, 50, 50), there=[(10, 10)])
+    made = [seen(n, 1, boxes={"Insert": at_once}, truth=np.ones(1, bool)) for n in range(3)]
+    boxes.froc(Cases(made, plan), plan.detection.targets[0])
+    found = dict(drawn[-1])
+    assert (found[0.0], found[0.5], found[1.0]) == (0, 0, 1)
 
 
 def test_pictures_are_compared_as_scikit_image_does_with_and_without_the_model():

@@ -51,9 +51,9 @@ def test_the_manifests_own_method_wins_a_draw():
     assert ranked(lambda plan: (8, 0.8))[0][0] == MANIFEST.explanation.method
 
 
-@pytest.mark.parametrize(("hits", "taken"), [(99, "gradcam"), (98, "gradcam"), (100, "layercam")])
+@pytest.mark.parametrize(("hits", "taken"), [(91, "gradcam"), (95, "gradcam"), (99, "layercam")])
 def test_a_recipe_keeps_its_own_method_unless_another_points_clearly_better(hits, taken):
-    own = 97
+    own = 90
 
     def attempt(model, _count):
         plan = model.manifest.explanation

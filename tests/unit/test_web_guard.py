@@ -34,7 +34,8 @@ def test_a_node_on_loopback_answers_to_its_own_names(visitor: Visitor, host: str
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io", ""]
+    "host",
+    ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.nip.io", "", "["],
 )
 @pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/static/style.css"])
 def test_a_foreign_name_for_this_address_is_refused(visitor: Visitor, host: str, path: str) -> None:
@@ -59,6 +60,7 @@ def basic(user: str, password: str) -> str:
         basic("reader", ""),
         basic("s3crét:pass", ""),
         "Basic not base64!",
+        "Basic \u00e9",
         "Basic",
         "Bearer s3crét:pass",
     ],
@@ -82,6 +84,7 @@ def test_with_the_password_any_user_enters_and_health_needs_none(ward: Ward) -> 
     [
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://localhost:9999"},
         {},
         {"Sec-Fetch-Site": "cross-site"},

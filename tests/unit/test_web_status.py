@@ -91,6 +91,8 @@ def test_a_node_that_works_is_alive_and_ready(visitor: Visitor) -> None:
     answer = visitor.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {"ledger": "ok", "store": "ok"}
+    for path in ("/healthz", "/readyz"):  # load balancers ask so
+        assert visitor.client.head(path).status_code == 200
 
 
 def test_being_ready_leaves_nothing_in_the_store(ward: Ward, visitor: Visitor) -> None:

@@ -68,6 +68,8 @@ def test_every_code_that_the_source_names_is_told(code: str) -> None:
         ("STATUS_C123", "cannot understand"),
         ("STATUS_0122", "does not support this SOP class"),
         ("STATUS_B006", "with a warning"),
+        ("STATUS_0107", "with a warning"),
+        ("STATUS_0111", "has it already"),
         ("STATUS_0999", "answered with status 0x0999"),
     ],
 )

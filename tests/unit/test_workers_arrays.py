@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from damaged_zip import encrypted, torn
 
 from dicom_node.domain.errors import CorruptBundle
 from workers.arrays import read_arrays, write_arrays
@@ -68,3 +69,10 @@ def test_74_other_formats_are_refused(tmp_path, data):
 
 def test_a_member_that_is_no_array_is_refused(tmp_path):
     assert code_of(archive(tmp_path / "a.npz", b"text")) == "BUNDLE_WEIGHTS"
+
+
+@pytest.mark.parametrize("damage", [encrypted, torn], ids=["encrypted", "torn"])
+def test_75_a_file_that_cannot_be_unpacked_is_refused(tmp_path, damage):
+    path = archive(tmp_path / "a.npz", npy(np.arange(64)))
+    path.write_bytes(damage(path.read_bytes()))
+    assert code_of(path) == "BUNDLE_WEIGHTS"

@@ -12,12 +12,14 @@ import analyses
 import h5py
 import numpy as np
 import pytest
+from damaged_zip import encrypted, torn
 from log_lines import log_lines
 from pydantic import ValidationError
 
 from dicom_node.catalog import (
     CHECKED,
     CLASSICAL,
+    SIGNATURE,
     SUMS,
     Catalog,
     configured,
@@ -79,6 +81,16 @@ def test_a_bundle_needs_no_reference_and_no_golden_files(tmp_path):
     weights = keras_file(tmp_path / "weights.keras")
     bundle = write_bundle(tmp_path / "bundle", manifest_text(), weights, "# A card\n")
     assert open_bundle(bundle.path) == bundle
+
+
+def test_nothing_of_an_earlier_bundle_stays_in_the_folder(bundle, tmp_path):
+    """Another network would be judged by what the one before it had learnt."""
+    (bundle / SIGNATURE).write_bytes(b"of the earlier one")
+    model = tmp_path / "estimators.skops"
+    model.write_bytes(b"any")
+    write_bundle(bundle, manifest_text(), model, "# A card\n")
+    files = sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file())
+    assert files == [SUMS, "card.md", "manifest.toml", CLASSICAL]
 
 
 def test_a_classical_model_stands_in_place_of_the_network(tmp_path):
@@ -314,6 +326,17 @@ def test_73_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path, member):
     with pytest.raises(CorruptBundle, match="unpacks to") as caught:
         refuse_code(tmp_path / "model.keras")
     assert caught.value.code == "BUNDLE_SIZE"
+
+
+@pytest.mark.parametrize("damage", [encrypted, torn], ids=["encrypted", "torn"])
+def test_74_a_file_that_cannot_be_unpacked_is_refused(tmp_path, damage):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CorruptBundle, match="Keras 3"):
+        refuse_code(path)
 
 
 def test_73_a_config_that_nests_without_end_is_refused(tmp_path):

@@ -42,12 +42,23 @@ def present(found: Answers) -> list[tuple[str, int]]:
 
 
 NOTHING, GLIOMA, MENINGIOMA = (0.01, 0.01, 0.01), (0.1, 0.8, 0.05), (0.6, 0.3, 0.05)
+SURE = (0.9, 0.05, 0.02)
 
 
 def test_a_region_whose_slices_disagree_is_what_their_mean_says():
     found = answers([NOTHING, GLIOMA, MENINGIOMA, GLIOMA], region(1, 2, 3))
     assert present(found) == [(LABELS[1], 3)]
-    assert found.findings[1].probability == pytest.approx(0.8)
+    assert found.findings[1].probability == pytest.approx((0.8 + 0.3 + 0.8) / 3)
+
+
+def test_what_is_absent_has_no_higher_probability_than_what_is_there_instead():
+    """That of a single slice would read: absent, probability 80 %."""
+    found = answers([NOTHING, GLIOMA, SURE, SURE], region(1, 2, 3))
+    assert present(found) == [(LABELS[0], 3)]
+    said = {each.target.label: each.probability for each in found.findings}
+    assert said[LABELS[1]] == pytest.approx((0.8 + 0.05 + 0.05) / 3)
+    assert said[LABELS[1]] < said[LABELS[0]]
+    assert sum(said.values()) <= 1
 
 
 def test_two_regions_may_be_of_two_kinds():

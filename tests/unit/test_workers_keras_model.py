@@ -105,6 +105,89 @@ def test_other_activations_are_refused():
         model(network("tanh"))
 
 
+def sure(pooled):
+    return keras.layers.Dense(1, activation="sigmoid", name="sure")(pooled)
+
+
+def nested(pooled):
+    inner = keras.Input(pooled.shape[1:])
+    return keras.Model(inner, sure(inner), name="head")(pooled)
+
+
+def ensemble(pooled):
+    other = keras.layers.Dense(1, activation="sigmoid")(pooled)
+    return keras.layers.Average(name="head")([sure(pooled), other])
+
+
+def reshaped(pooled):
+    return keras.layers.Reshape((1,), name="head")(keras.layers.Dropout(0.1)(sure(pooled)))
+
+
+def in_single_precision(pooled):
+    return keras.layers.Activation("linear", dtype="float32", name="head")(sure(pooled))
+
+
+def each_alone(pooled):
+    dense = keras.layers.Dense(1, activation="sigmoid", name="sure")
+    row = keras.layers.TimeDistributed(dense)(keras.layers.Reshape((1, 4))(pooled))
+    return keras.layers.Flatten(name="head")(row)
+
+
+def headed(head, batch_shape=(None, SIDE, SIDE, 1)):
+    image = keras.Input(batch_shape=batch_shape)
+    features = keras.layers.Conv2D(4, 3, activation="relu", name="features")(image)
+    masks = keras.layers.Conv2D(2, 1, name="masks")(features)
+    return keras.Model(image, [head(keras.layers.GlobalAveragePooling2D()(features)), masks])
+
+
+@pytest.mark.parametrize("head", [nested, ensemble, reshaped, in_single_precision, each_alone])
+def test_probabilities_that_would_be_read_as_logits_are_refused(head):
+    """A probability of 2 % would be told as one of 50.5 %."""
+    with pytest.raises(UnsupportedModel, match="'head' hands on the probabilities of 'sure'"):
+        model(headed(head))
+
+
+def test_logits_may_be_handed_on():
+    def pooled_logits(pooled):
+        gate = keras.layers.Multiply()([pooled, keras.layers.Dense(4, "sigmoid")(pooled)])
+        return keras.layers.Reshape((1,), name="head")(keras.layers.Dense(1)(gate))
+
+    assert model(headed(pooled_logits)).predict(BATCH).logits.shape == (3, 1)
+
+
+@pytest.mark.parametrize("key", ["exclusive", "background"])
+def test_a_sigmoid_whose_channels_are_said_to_share_one_probability_is_refused(key):
+    said = manifest(targets=3)
+    classification, segmentation = said.outputs
+    if key == "exclusive":
+        classification = classification.model_copy(update={key: True})
+    else:
+        segmentation = segmentation.model_copy(update={key: True})
+    said = said.model_copy(update={"outputs": (classification, segmentation)})
+    from workers.keras_model import KerasModel
+
+    with pytest.raises(UnsupportedModel, match=f"sigmoid, and {key}"):
+        KerasModel(said, network("sigmoid", units=3))
+
+
+def test_a_layer_that_remembers_the_patient_before_is_refused():
+    def remembering(pooled):
+        row = keras.layers.Reshape((2, 2))(pooled)
+        return keras.layers.Dense(1, name="head")(keras.layers.LSTM(3, stateful=True)(row))
+
+    with pytest.raises(UnsupportedModel, match="stateful=False"):
+        model(headed(remembering, (3, SIDE, SIDE, 1)))
+
+
+def test_a_network_of_one_size_of_batch_is_told_so():
+    def alone(pooled):
+        return keras.layers.Dense(1, name="head")(keras.ops.reshape(pooled, (1, -1)))
+
+    served = model(headed(alone, (1, SIDE, SIDE, 1)))
+    with pytest.raises(UnsupportedModel, match="3 inputs at once"):
+        served.predict(BATCH)
+
+
 def test_a_layer_that_is_not_there_is_refused_by_name():
     net = network()
     with pytest.raises(UnsupportedModel, match="masks"):

@@ -91,10 +91,16 @@ def test_no_pixels_are_refused(image):
     assert refused(image) == "UNSUPPORTED"
 
 
-@pytest.mark.parametrize("slope", ["0", "nan", "inf"])
-@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("slope", ["0", "nan", "inf", "1e300"])
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:overflow")
 def test_a_rescale_that_is_no_number_is_refused(image, slope):
     image.RescaleSlope = slope
+    assert refused(image) == "VALUE"
+
+
+def test_half_a_rescale_is_refused(image):
+    """Air of -1024 HU would be read as 0."""
+    del image.RescaleSlope
     assert refused(image) == "VALUE"
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel
+from dicom_node.domain.errors import UnsupportedGeometry, UnsupportedModel, Unusable
 from dicom_node.domain.images import FrameReference, SourceImages
-from dicom_node.domain.steps import Fit, Standardize, Window
+from dicom_node.domain.steps import Fit, Rescale, Standardize, Window
 from workers.preprocess import prepare
 from workers.training.phantom_text import manifest_text
 from workers.training.text import parse
@@ -102,6 +102,15 @@ def test_steps_that_end_in_another_shape_are_refused():
     window = Window(step="window", center=0, width=1)
     with pytest.raises(UnsupportedModel, match="fit or resize step"):
         prepare(images(np.zeros((1, 64, 64))), manifest(window))
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_60_what_is_no_number_is_not_shown_to_a_network():
+    """Its first ReLU would make 0 of it, and the answer look like any other."""
+    steep = Rescale(step="rescale", slope=1e30)
+    with pytest.raises(Unusable, match="no number") as caught:
+        prepare(images(np.ones((2, 8, 8))), manifest(steep, steep, shape=(8, 8, 1)))
+    assert caught.value.code == "VALUE"
 
 
 def test_no_step_leaves_the_images_as_they_are():

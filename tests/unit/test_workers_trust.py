@@ -20,7 +20,7 @@ from explain.evidence import without
 from explain.thorough import CHECKS, PASSES
 from reports.wording import place_text
 from workers.doubt import COPIES
-from workers.trust import FAINT, NO_MEASURE, pointing
+from workers.trust import FAILED, FAINT, NO_MEASURE, pointing
 
 keras = pytest.importorskip("keras")
 pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
@@ -376,6 +376,27 @@ def test_a_map_that_names_no_place_is_not_called_reliable(full_scale, trust):
         assert explanation.quality.reasons == (FAINT,)
         assert explanation.counterfactual == ""
         assert named(finding) == {}
+
+
+BEATEN = ExplanationCheck(hits=0.2, centre=0.5, average=0, randomised=0, cases=50)
+
+
+@pytest.mark.parametrize("squares", [(2,), ()])
+def test_no_map_of_a_model_that_failed_its_test_is_evidence(squares):
+    """Neither of what is present nor of what is absent; nor does a sentence speak of its place."""
+    given = Case(counting_squares("sequence", 4, -2), series(4, *squares), check=BEATEN).analysis
+    (finding,) = given.findings
+    assert finding.presence is (Presence.PRESENT if squares else Presence.ABSENT)
+    explanation = finding.explanation
+    assert explanation.withheld
+    assert explanation.quality.reasons == (FAILED,)
+    assert "the map" not in explanation.counterfactual
+
+
+def test_of_a_withheld_map_only_the_outline_is_spoken_of(cases):
+    """What the model outlined is its own, whatever its map says."""
+    (found, *_) = cases("qa-boxes", check=BEATEN).measured
+    assert "what the model outlined" in found.explanation.counterfactual
 
 
 def test_a_number_below_0_falls_by_a_part_of_its_size():

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage, generate_uid
 
 from dicom_node.domain.errors import IncompleteStudy, UndecodablePixels, Unusable
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import AXIAL, make_study, save_study
-from workers.volume import read_series
+from workers.volume import read_series, read_views
 
 SLICES = 6
 TURN = np.radians(20)
@@ -152,13 +153,37 @@ def test_a_single_slice_is_as_deep_as_its_header_says(source, tmp_path):
     assert images.spacing_mm == pytest.approx(source.spacing_mm)
 
 
-def test_a_radiograph_has_no_place_in_the_patient(source, tmp_path):
+def radiograph(source) -> Dataset:
     instance = make_study(source)[0]
     instance.SOPClassUID = instance.file_meta.MediaStorageSOPClassUID = (
         ComputedRadiographyImageStorage
     )
     del instance.ImagePositionPatient, instance.ImageOrientationPatient
-    images = read([instance], tmp_path)
+    return instance
+
+
+@pytest.mark.parametrize("text", [b"abc ", b"1\\2 ", b"9" * 400], ids=["text", "two", "flood"])
+@pytest.mark.parametrize("reads", [read_series, read_views])
+def test_60_an_instance_number_that_is_none_is_refused(source, tmp_path, text, reads):
+    instance = radiograph(source)
+    tag = instance["InstanceNumber"].tag
+    instance._dict[tag] = RawDataElement(tag, "IS", len(text), text, 0, False, True)
+    with pytest.raises(Unusable) as caught:
+        reads(save_study([instance], tmp_path))
+    assert caught.value.code == "VALUE"
+
+
+def test_a_view_of_several_frames_is_refused(source, tmp_path):
+    """Such as a tomosynthesis beside its mammograms."""
+    instance = radiograph(source)
+    instance.NumberOfFrames, instance.PixelData = 2, 2 * instance.PixelData
+    with pytest.raises(Unusable, match="several frames") as caught:
+        read_views(save_study([instance], tmp_path))
+    assert caught.value.code == "SLICE_SET"
+
+
+def test_a_radiograph_has_no_place_in_the_patient(source, tmp_path):
+    images = read([radiograph(source)], tmp_path)
     assert images.affine is None
     assert images.to_patient((0, 0, 0)) is None
     assert images.spacing_mm == (1, 1, 1)

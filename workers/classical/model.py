@@ -16,7 +16,7 @@ from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOu
 from dicom_node.domain.findings import Measurement, Share
 from dicom_node.domain.manifest import ModelManifest, RegionPlan
 from explain.explainer import Inputs
-from workers.arrays import Arrays, read_arrays
+from workers.arrays import NO_ZIP, Arrays, read_arrays
 from workers.classical.extractor import Extractor
 from workers.classical.features import region
 from workers.classical.shapley import shapley
@@ -144,7 +144,7 @@ def load_estimator(path: Path) -> Any:
         foreign = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
         if not foreign:
             return skops.io.load(path, trusted=list(TRUSTED))
-    except (zipfile.BadZipFile, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (*NO_ZIP, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         raise CorruptBundle(
             f"{path.name} is no file of skops: pickles are not loaded; save the estimator with "
             "skops.io.dump(estimator, 'model.skops')",

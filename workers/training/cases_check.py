@@ -10,9 +10,12 @@ from workers.bundle import reference_of
 from workers.keras_model import KerasModel
 from workers.progress import Progress
 from workers.sanity import words_of
-from workers.training.localise import CLOSE, Found, compared
+from workers.training.localise import Found, compared
 from workers.training.masked import Cases, checked, lesson_of
 from workers.training.settle import attempts, fit_for_it, load_network
+
+CLOSE = 0.02
+"""Of the maps: methods that hit so much more often are better."""
 
 
 def check_cases(bundle: BundleFolder, cases: Cases, progress: Progress) -> Iterator[Check]:

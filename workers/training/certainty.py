@@ -211,7 +211,7 @@ def _figures(
 
 
 def _errors(cases: Cases) -> Iterator[tuple[str, Figure]]:
-    yield "Calibration error (ECE)", cases.figure(lambda rows: calibration_gap(cases, rows))
+    yield "Calibration error (ECE)", cases.error(lambda rows: calibration_gap(cases, rows))
     yield "Brier score", cases.figure(lambda rows: brier(cases, rows))
 
 

@@ -12,7 +12,7 @@ from dicom_node.domain.findings import Presence
 from dicom_node.domain.outputs import Target
 from dicom_node.domain.trust import Conformal
 from explain.calibration import conformal, open_answers
-from workers.training.measures import Figure, proportion
+from workers.training.measures import Figure, share_of
 
 FEWEST = 10
 """Cases with, and as many without, that a calibration or a set of open answers is fitted on."""
@@ -97,11 +97,7 @@ def _figures(
     stated = f"{100 * coverage:g}"
     alone = np.array([len(answers) == 1 for answers in each])
     return {
-        COVERED.format(label, "present", stated): _share(held[truth]),
-        COVERED.format(label, "absent", stated): _share(held[~truth]),
-        ONE.format(label): _share(alone),
+        COVERED.format(label, "present", stated): share_of(held[truth], patients[truth]),
+        COVERED.format(label, "absent", stated): share_of(held[~truth], patients[~truth]),
+        ONE.format(label): share_of(alone, patients),
     }
-
-
-def _share(hits: BoolArray) -> Figure:
-    return proportion(int(hits.sum()), len(hits))

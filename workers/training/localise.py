@@ -39,8 +39,6 @@ CLEARLY = 0.15
 """Of the maps, that a costly method must hit more than the best of one pass, on the same cases:
 it explains key slices alone, takes the time of many passes for each, and is compared on few cases,
 of which three may hit by chance."""
-CLOSE = 0.02
-"""Of the maps: a method that hits so much more often than another is better."""
 HITS = "Heat map's place in the mask"
 TALL_MAPS = 90
 """Percentile of the map peaks that fills the colour bar."""
@@ -60,6 +58,11 @@ class Found:
     cases: int
     peak: float
     """Logits at the peaks of tall maps."""
+
+    @property
+    def figure(self) -> Figure:
+        """Its hits, of at least one case, with their interval."""
+        return proportion(round(self.hits * self.cases), self.cases)
 
     @property
     def name(self) -> str:
@@ -97,9 +100,10 @@ def compared(manifest: ModelManifest, make: Make, attempt: Try) -> list[Found]:
 
 
 def preferred(own: ExplanationPlan, found: Sequence[Found]) -> ExplanationPlan:
-    """The plan that the author has reasons for, unless another hits clearly more often."""
+    """The plan that the author has reasons for, unless another hits more often than chance tells:
+    all of its interval lies above."""
     mine = next((each for each in found if each.plan == own), None)
-    if mine is None or found[0].hits > mine.hits + CLOSE:
+    if mine is None or (found[0].cases and found[0].figure.low > mine.hits):
         return with_own_bar(found[0])
     return own
 
@@ -112,11 +116,7 @@ def with_own_bar(found: Found) -> ExplanationPlan:
 
 def by_method(found: Iterable[Found]) -> Mapping[str, Mapping[str, Figure]]:
     """For the card, as subgroups: how often the maps of each method hit."""
-    return {
-        f"method: {each.name}": {HITS: proportion(round(each.hits * each.cases), each.cases)}
-        for each in found
-        if each.cases
-    }
+    return {f"method: {each.name}": {HITS: each.figure} for each in found if each.cases}
 
 
 def _ranked(found: Iterable[Found]) -> list[Found]:

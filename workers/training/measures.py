@@ -41,6 +41,35 @@ def proportion(hits: int, cases: int) -> Figure:
     return Figure(share, float((centre - spread) / scale), float((centre + spread) / scale), cases)
 
 
+def share_of(hits: BoolArray, owners: NDArray[np.intp]) -> Figure:
+    """A proportion of cases, (cases,), of which some have one owner: a patient, a series.
+
+    The middle 95 % of 500 seeded samples of owners; Wilson's interval where each has one case, and
+    over owners where no sample differs.
+    """
+    _, place = np.unique(owners, return_inverse=True)
+    counts, found = np.bincount(place), np.bincount(place, weights=hits)
+    if counts.max() == 1:
+        return proportion(int(hits.sum()), len(hits))
+    drawn = np.random.default_rng(0).integers(0, len(counts), (500, len(counts)))
+    shares = found[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    value, (low, high) = float(hits.mean()), np.quantile(shares, (0.025, 0.975))
+    if low == high:
+        likely = proportion(round(value * len(counts)), len(counts))
+        low, high = likely.low, likely.high
+    return Figure(value, float(low), float(high), len(hits))
+
+
+def around(value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
+    """The middle 95 % of samples of an error that is at least 0, without their own bias.
+
+    Chance adds to such an error, and a sample of a sample has more of it: by itself the interval
+    would lie above the value.
+    """
+    low, high = np.quantile(samples, (0.025, 0.975)) - (samples.mean() - value)
+    return max(0.0, float(low)), max(0.0, float(high))
+
+
 def mean(values: NDArray[np.float64]) -> Figure:
     """Mean, with the percentile interval of 2000 seeded bootstrap samples."""
     interval = bootstrap(
@@ -96,7 +125,7 @@ def operating_point(logits: NDArray[np.float64], labels: BoolArray) -> float:
 
 def calibration_error(probabilities: NDArray[np.float64], labels: BoolArray) -> Figure:
     """Expected calibration error over ten bins (Guo 2017), with a bootstrap interval."""
-    interval = bootstrap(
+    drawn = bootstrap(
         (probabilities, labels),
         _gap,
         n_resamples=500,
@@ -104,9 +133,9 @@ def calibration_error(probabilities: NDArray[np.float64], labels: BoolArray) -> 
         vectorized=False,
         method="percentile",
         rng=np.random.default_rng(0),
-    ).confidence_interval
+    ).bootstrap_distribution
     value = _gap(probabilities, labels)
-    return Figure(value, float(interval.low), float(interval.high), len(labels))
+    return Figure(value, *around(value, drawn), len(labels))
 
 
 def _gap(probabilities: NDArray[np.float64], labels: BoolArray, bins: int = 10) -> float:

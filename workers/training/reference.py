@@ -19,7 +19,7 @@ from workers.preprocess import prepare
 from workers.progress import Progress
 from workers.training.evaluation.scope import LIMIT, held_out
 from workers.training.masked import Cases, showing
-from workers.training.measures import Figure, proportion
+from workers.training.measures import Figure, share_of
 
 ITEMS = 16
 """Of a case, evenly drawn: its neighbours are alike."""
@@ -99,7 +99,8 @@ def _alarms(known: Known, cases: list[FloatArray]) -> Mapping[str, Figure]:
     if not all(halves):
         return {}
     within = held_out(*map(np.concatenate, halves))
-    return {ALARMS: proportion(int((within > LIMIT).sum()), len(within))}
+    counts = [len(each) for half in halves for each in half]
+    return {ALARMS: share_of(within > LIMIT, np.repeat(np.arange(len(counts)), counts))}
 
 
 LEARNT = (

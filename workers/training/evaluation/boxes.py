@@ -53,7 +53,7 @@ def figures(cases: Cases) -> Mapping[str, Figure]:
         name = target.label
         found[f"{name}: sensitivity of boxes"] = cases.share(known.found, count)
         found[f"{name}: false boxes a case"] = cases.figure(known.false_ones, count)
-        found[f"{name}: average precision of boxes"] = cases.figure(known.average_precision, count)
+        found[f"{name}: average precision of boxes"] = cases.share(known.average_precision, count)
     return found
 
 
@@ -125,7 +125,7 @@ def froc(cases: Cases, target: Target) -> Sequence[Markup]:
     def heights(rows: Rows) -> NDArray[np.float64]:
         steps = [scale(x) for x in known.false_a_case(rows)[:-1]]
         ways = np.maximum.accumulate(known.sensitivity(rows)[:-1])
-        return np.asarray(np.interp(AT, np.maximum.accumulate(steps), ways))
+        return np.asarray(np.interp(AT, np.maximum.accumulate(steps), ways, left=0.0))
 
     low, high = np.nanquantile([heights(rows) for rows in cases.samples(CURVES)], (0.025, 0.975), 0)
     parts = [

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.manifest import ModelManifest
 from workers.training.evaluation.seen import Seen
-from workers.training.measures import Figure, proportion
+from workers.training.measures import Figure, around, proportion
 
 SAMPLES = 500
 BINS = 10
@@ -107,23 +107,41 @@ class Cases:
 
     def figure(self, statistic: Statistic, cases: int | None = None) -> Figure:
         """The statistic, and the middle 95 % of it over seeded samples of ``units``."""
-        values = [statistic(rows) for rows in self.samples(SAMPLES)]
-        known = np.array(values)[~np.isnan(values)]
+        known = self._sampled(statistic)
         low, high = np.quantile(known, (0.025, 0.975)) if len(known) else (np.nan, np.nan)
-        every = np.arange(len(self.seen))
-        return Figure(statistic(every), float(low), float(high), cases or len(self.seen))
+        return Figure(self._of_all(statistic), float(low), float(high), cases or len(self.seen))
 
-    def share(self, statistic: Statistic, cases: int | None = None) -> Figure:
+    def error(self, statistic: Statistic) -> Figure:
+        """The same of an error that chance adds to; see ``around``."""
+        value = self._of_all(statistic)
+        return Figure(value, *around(value, self._sampled(statistic)), len(self.seen))
+
+    def share(
+        self, statistic: Statistic, cases: int | None = None, units: int | None = None
+    ) -> Figure:
         """The same of a share; by Wilson's interval over ``units`` where no sample differs.
 
-        For samples of cases that are all right are all right, too, however few they are.
+        For samples of cases that are all right are all right, too, however few they are. Left out,
+        those count that tell by themselves: of a rate the patients who have such a case.
         """
         found = self.figure(statistic, cases)
         if np.isnan(found.value) or found.low < found.high:
             return found
-        count = min(found.cases, len(self.units))
+        count = units or sum(not np.isnan(statistic(rows)) for rows in self.units)
         likely = proportion(round(found.value * count), count)
         return replace(found, low=likely.low, high=likely.high)
+
+    def having(self, rows: BoolArray) -> int:
+        """How many ``units`` have one of these rows, (cases,)."""
+        return sum(bool(rows[members].any()) for members in self.units)
+
+    def _of_all(self, statistic: Statistic) -> float:
+        return statistic(np.arange(len(self.seen)))
+
+    def _sampled(self, statistic: Statistic) -> NDArray[np.float64]:
+        """Of those samples that tell."""
+        values = np.array([statistic(rows) for rows in self.samples(SAMPLES)])
+        return np.asarray(values[~np.isnan(values)])
 
     def means(self, named: Mapping[str, Values]) -> Mapping[str, Figure]:
         """Of what cases have a value for; a name that no case has one for is left out."""
@@ -146,18 +164,24 @@ def answered(cases: Cases) -> Mapping[str, Figure]:
     """Of models with targets: accuracy and calibration."""
     return {
         "Cases called right": cases.share(lambda rows: float(cases.right[rows].mean())),
-        "Calibration error (ECE)": cases.figure(lambda rows: calibration_gap(cases, rows)),
+        "Calibration error (ECE)": cases.error(lambda rows: calibration_gap(cases, rows)),
         "Brier score": cases.figure(lambda rows: brier(cases, rows)),
     }
 
 
 def by_target(cases: Cases, column: int) -> Mapping[str, Figure]:
-    """Of one target: areas under both curves, and rates at the operating point."""
+    """Of one target: areas under both curves, and rates at the operating point.
+
+    Where no pair is ordered wrongly, an area is as sure as that many of the rarer kind are right.
+    """
     truth, calls = cases.truth[:, column], cases.calls[:, column]
-    said = cases.probabilities[:, column]
+    said, few = cases.probabilities[:, column], min(cases.having(truth), cases.having(~truth))
+    every = len(truth)
     return {
-        "Area under ROC": cases.figure(_of_both(truth, said, roc_auc_score)),
-        "Average precision": cases.figure(_of_both(truth, said, average_precision_score)),
+        "Area under ROC": cases.share(_of_both(truth, said, roc_auc_score), every, few),
+        "Average precision": cases.share(
+            _of_both(truth, said, average_precision_score), every, few
+        ),
         "Sensitivity": cases.share(_rate(calls, truth), int(truth.sum())),
         "Specificity": cases.share(_rate(~calls, ~truth), int((~truth).sum())),
     }

@@ -108,7 +108,9 @@ def _patients(cases: Cases) -> str:
 
 
 def _figure(figure: Figure) -> Markup:
-    """A value, and its interval where it has one."""
+    """A value, and its interval where it has one: one point says nothing."""
     if np.isnan(figure.value):
         return Markup("not measured")
+    if not figure.low < figure.high:
+        return Markup("<b>{:.3f}</b>").format(figure.value)
     return Markup("<b>{:.3f}</b> ({:.3f} to {:.3f})").format(figure.value, figure.low, figure.high)

@@ -1,6 +1,7 @@
 """Regression: how far the numbers are from the true ones."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite, nan
 
 import numpy as np
 from markupsafe import Markup
@@ -36,12 +37,15 @@ def truth(quantity: Quantity, example: Example) -> float | None:
     if not written:
         return None
     try:
-        return float(written)
-    except ValueError as error:
+        number = float(written)
+    except ValueError:
+        number = nan
+    if not isfinite(number):
         raise ConfigurationError(
             f"{example.name}: the column {quantity.label} says {written!r}, which is no number in "
             f"{quantity.unit.meaning}"
-        ) from error
+        )
+    return number
 
 
 def figures(cases: Cases) -> Mapping[str, Figure]:

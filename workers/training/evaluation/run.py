@@ -12,7 +12,7 @@ from workers.progress import Progress
 from workers.training.dataset import Example, read_data
 from workers.training.evaluation.cases import look
 from workers.training.evaluation.page import evaluate, page
-from workers.training.evaluation.scope import Scope, foreign, inside, known_to, scope
+from workers.training.evaluation.scope import Scope, foreign, inside, known_to, owners, scope
 from workers.training.evaluation.seen import Seen
 from workers.training.measures import Figure
 
@@ -71,4 +71,5 @@ def _scope(
 ) -> Scope | None:
     if question.out_of_scope is None:
         return None
-    return scope(inside(seen), list(foreign(model, question.out_of_scope, progress)))
+    found = list(foreign(model, question.out_of_scope, progress))
+    return scope(inside(seen), found, owners(seen))

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import ConfigurationError, DicomNodeError, UnsupportedModel, Unusable
@@ -23,7 +24,7 @@ from workers.prediction import predict
 from workers.preprocess import prepare
 from workers.progress import Progress
 from workers.training.evaluation.seen import Seen
-from workers.training.measures import Figure, proportion
+from workers.training.measures import Figure, proportion, share_of
 from workers.volume import read_input
 
 LIMIT = 1.0
@@ -99,14 +100,15 @@ def scores(model: Model, known: Known, images: SourceImages) -> FloatArray:
     return score(known, prediction.features)
 
 
-def scope(within: FloatArray, outside: Sequence[Foreign]) -> Scope:
+def scope(within: FloatArray, outside: Sequence[Foreign], owners: NDArray[np.intp]) -> Scope:
     """From scores of images that the bundle is for, and from series that it is not for.
 
-    Raises ConfigurationError where there are no such series.
+    ``owners``, (images,): of whom each is; images of one patient are alike. Raises
+    ConfigurationError where there are no such series.
     """
     if not outside:
         raise ConfigurationError("out of scope there is no series of images: name another folder")
-    alarms = proportion(int((within > LIMIT).sum()), len(within))
+    alarms = share_of(within > LIMIT, owners)
     return Scope(*_told(outside), alarms)
 
 
@@ -134,6 +136,15 @@ def _told(outside: Sequence[Foreign]) -> tuple[Figure, Figure | None]:
 def inside(seen: Iterable[Seen]) -> FloatArray:
     """(images,): scores of all images of the cases, which the bundle is for."""
     return np.concatenate([np.zeros(0), *(e.unfamiliar for e in seen if e.unfamiliar is not None)])
+
+
+def owners(seen: Iterable[Seen]) -> NDArray[np.intp]:
+    """(images,): the number of the patient of each of ``inside``; a case of nobody is one."""
+    known = [each for each in seen if each.unfamiliar is not None]
+    whose = [number if each.patient is None else each.patient for number, each in enumerate(known)]
+    numbers = {who: number for number, who in enumerate(dict.fromkeys(whose))}
+    counts = [len(each.unfamiliar) for each in known if each.unfamiliar is not None]
+    return np.repeat([numbers[who] for who in whose], counts)
 
 
 def held_out(one: FloatArray, other: FloatArray) -> FloatArray:

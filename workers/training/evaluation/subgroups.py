@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,16 +55,26 @@ def _subgroup(
 
 
 def _gap(cases: Cases, values: Values, members: BoolArray) -> Gap:
-    inside, outside = (
-        cases.of([v if there else None for v, there in zip(values, chosen, strict=True)])
+    parts = [
+        [v if there else None for v, there in zip(values, chosen, strict=True)]
         for chosen in (members, ~members)
-    )
-    known = [v for v, there in zip(values, members, strict=True) if there and v is not None]
-    measure = cases.share if {*known} <= {0.0, 1.0} else cases.figure
-    return Gap(
-        measure(inside, len(known)),
-        cases.figure(lambda rows: inside(rows) - outside(rows), len(known)),
-    )
+    ]
+    known = [[v for v in part if v is not None] for part in parts]
+    yes_or_no = {*known[0], *known[1]} <= {0.0, 1.0}
+    measure = cases.share if yes_or_no else cases.figure
+    inside, outside = map(cases.of, parts)
+    own, other = measure(inside, len(known[0])), measure(outside, len(known[1]))
+    gap = cases.figure(lambda rows: inside(rows) - outside(rows), len(known[0]))
+    still = yes_or_no and {own.value, other.value} & {0.0, 1.0}
+    return Gap(own, _difference(own, other) if still else gap)
+
+
+def _difference(one: Figure, other: Figure) -> Figure:
+    """By the intervals of both (Newcombe 1998): of a share of 0 or 1 no sample differs."""
+    below = hypot(one.value - one.low, other.high - other.value)
+    above = hypot(one.high - one.value, other.value - other.low)
+    gap = one.value - other.value
+    return Figure(gap, max(-1.0, gap - below), min(1.0, gap + above), one.cases)
 
 
 def _names(fact: str, values: list[str]) -> NDArray[np.str_]:

@@ -18,6 +18,10 @@ from typing import Any
 from dicom_node.domain.errors import Unusable
 
 LONGEST_ANSWER = 64 << 20
+START_S = 120.0
+"""To start Python and load modules: a machine that has much to do must not refuse good images."""
+UP = b"{}\n"
+"""The first line of a child."""
 
 
 class ChildDied(Unusable):
@@ -44,9 +48,8 @@ class Sandbox:
 
     def ask(self, request: Any) -> Any:
         """The child's answer. Raises ``ChildDied``."""
-        child = self._child or self._start()
         try:
-            return self._exchange(child, request)
+            return self._exchange(self._child or self._start(), request)
         except (OSError, ValueError, EOFError, TimeoutError) as error:
             self.close()
             raise ChildDied(
@@ -79,17 +82,21 @@ class Sandbox:
             pass_fds=self._files,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
+        self._line(self._child, START_S)
         return self._child
 
     def _exchange(self, child: subprocess.Popen[bytes], request: Any) -> Any:
         assert child.stdin is not None  # noqa: S101
-        assert child.stdout is not None  # noqa: S101
         child.stdin.write(json.dumps(request).encode() + b"\n")
         child.stdin.flush()
+        return json.loads(self._line(child, self._timeout_s))
+
+    def _line(self, child: subprocess.Popen[bytes], timeout_s: float) -> bytes:
+        assert child.stdout is not None  # noqa: S101
         handle = child.stdout.fileno()
         answer = bytearray()
         while b"\n" not in answer[-65536:]:
-            if not select.select([handle], [], [], self._timeout_s)[0]:
+            if not select.select([handle], [], [], timeout_s)[0]:
                 raise TimeoutError
             chunk = os.read(handle, 65536)
             if not chunk:
@@ -97,7 +104,7 @@ class Sandbox:
             answer += chunk
             if len(answer) > LONGEST_ANSWER:
                 raise ValueError("too long an answer")
-        return json.loads(answer)
+        return bytes(answer)
 
 
 def _limit_cpu(seconds: int) -> None:
@@ -113,6 +120,8 @@ def serve(answer: Callable[[Any], Any]) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # files in memory are memory, too
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.stdout.buffer.write(UP)
+    sys.stdout.buffer.flush()
     for line in sys.stdin.buffer:
         _limit_cpu(int(sys.argv[2]))
         sys.stdout.buffer.write(json.dumps(answer(json.loads(line))).encode() + b"\n")

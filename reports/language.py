@@ -115,7 +115,8 @@ def day(when: date) -> str:
 
 
 def moment(when: datetime) -> str:
-    """Date and time of day, to the minute."""
+    """Date and time of day, to the minute, and of which zone where it is known."""
     locale = LOCALES[_current.get()]
     together = get_datetime_format("medium", locale=locale)
-    return str(together).format(format_time(when.time(), "short", locale=locale), day(when))
+    said = str(together).format(format_time(when.time(), "short", locale=locale), day(when))
+    return f"{said} UTC{when.isoformat()[-6:]}" if when.tzinfo else said

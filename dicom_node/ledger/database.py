@@ -196,6 +196,12 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     _switch_to_wal(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+    connection.create_function("lower", 1, _folded, deterministic=True)
+
+
+def _folded(value: Any) -> Any:
+    """SQLite's own ``lower`` knows the letters of English alone: ``MÜLLER`` was not ``müller``."""
+    return value.casefold() if isinstance(value, str) else value
 
 
 def _switch_to_wal(connection: Any) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from dicom_node.domain.delivery import (
     DELIVERY_TRANSITIONS,
@@ -39,6 +39,18 @@ class Shipment:
     deliveries: tuple[Delivery, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits for one destination."""
+
+    destination: str
+    studies: int
+    postponed: int
+    """Of these studies, those of which something was tried in vain."""
+    reason: str
+    """Of one of these."""
+
+
 class Deliveries:
     """Each object of each job to each destination: sent, or waiting with a reason."""
 
@@ -54,6 +66,25 @@ class Deliveries:
         )
         with self._database.read() as connection:
             return [(row.job_id, row.destination) for row in connection.execute(query)]
+
+    def backlog(self) -> list[Backlog]:
+        """Of every destination that something waits for."""
+        tried = delivery.c.attempt > 0
+        uid = job.c.study_instance_uid
+        query = (
+            select(
+                delivery.c.destination,
+                func.count(uid.distinct()),
+                func.count(case((tried, uid)).distinct()),
+                func.coalesce(func.max(case((tried, delivery.c.reason))), ""),
+            )
+            .join(job, job.c.id == delivery.c.job_id)
+            .where(delivery.c.state == DeliveryState.READY)
+            .group_by(delivery.c.destination)
+            .order_by(delivery.c.destination)
+        )
+        with self._database.read() as connection:
+            return [Backlog(*row) for row in connection.execute(query)]
 
     def beats(self) -> dict[tuple[str, str], tuple[str, int]]:
         """Of every claimed shipment: its token and its heartbeat counter."""

@@ -156,6 +156,7 @@ class Studies:
         wanted = [p for p in proposals if p.inputs]
         with self._database.write() as connection:
             row = self._settle(connection, seen, contents, bool(wanted))
+            events.write(connection, uid, "study.closed", reason="" if wanted else "NO_MODEL")
             generation = row["generation"] + 1
             known = [opening.known(connection, uid, p, config_sha256) for p in wanted]
             fresh = [p for p, job_id in zip(wanted, known, strict=True) if job_id is None]
@@ -214,15 +215,13 @@ class Studies:
         )
         if row["state"] != StudyState.RECEIVING or row["arrivals"] != seen.arrivals:
             raise LedgerConflict(f"study {uid} received more images while it was being closed")
-        reason = "" if wanted else "NO_MODEL"
         values = {
             "state": StudyState.ROUTED if wanted else StudyState.NO_MODEL,
-            "reason": reason,
+            "reason": "" if wanted else "NO_MODEL",
             "attributes": dict(contents.attributes),
         }
         connection.execute(update(study).where(study.c.study_instance_uid == uid).values(values))
         _write_series(connection, uid, contents.series)
-        events.write(connection, uid, "study.closed", reason=reason)
         return row
 
 

@@ -18,6 +18,8 @@ Row = Mapping[str, Any]
 
 SEARCHED = ("PatientName", "PatientID", "AccessionNumber")
 MAX_WORDS = 8
+NOT_STORED = str.maketrans(dict.fromkeys(",()", " "))
+"""What the pages put between the parts of a name: a name copied from one is to be found."""
 SHOWN_OF_JOB = tuple(c for c in job.c if c.name not in ("inputs", "token", "beat"))
 """``inputs`` names every image of a job: too much for a page, and nobody reads it there."""
 
@@ -46,7 +48,7 @@ class Progress:
     postponed: int
     """Tried, and waiting for the next try."""
     reason: str
-    """Of one that is held or postponed."""
+    """Of one that is held, else of one that is postponed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,10 @@ def _with_held_delivery() -> Select[tuple[str]]:
 
 
 def _matching(query: Select[Any], search: str) -> Select[Any]:
-    fields = (
-        study.c.study_instance_uid,
-        *(study.c.attributes[keyword].as_string() for keyword in SEARCHED),
-    )
-    for word in search.split()[:MAX_WORDS]:
+    name, *others = (study.c.attributes[keyword].as_string() for keyword in SEARCHED)
+    unparted = func.replace(name, "^", "")  # Chinese names are written as one word
+    fields = (study.c.study_instance_uid, name, unparted, *others)
+    for word in search.translate(NOT_STORED).split()[:MAX_WORDS]:
         query = query.where(or_(*(field.icontains(word, autoescape=True) for field in fields)))
     return query
 
@@ -204,7 +205,11 @@ def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Pro
             _count(delivery.c.state == DeliveryState.SENT),
             _count(held),
             _count(postponed),
-            func.max(case((held | postponed, delivery.c.reason), else_="")),
+            func.coalesce(
+                func.max(case((held, delivery.c.reason))),
+                func.max(case((postponed, delivery.c.reason))),
+                "",
+            ),
         )
         .join(delivery, delivery.c.job_id == job.c.id)
         .where(uid.in_(uids), delivery.c.state.not_in(NEVER_SENT))

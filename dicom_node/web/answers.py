@@ -1,6 +1,6 @@
 """What each model says of a study, and where the study is: no result is never a negative one."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -9,6 +9,7 @@ from dicom_node.domain.explanation import Trust
 from dicom_node.domain.findings import Presence
 from dicom_node.domain.job import MAX_ATTEMPTS, POISON, JobState
 from dicom_node.domain.study import StudyState
+from dicom_node.ledger.deliveries import Backlog
 from dicom_node.ledger.worklist import Progress, Row, current_jobs
 from dicom_node.web.words import Reason, reason
 
@@ -206,6 +207,21 @@ def _routed(current: Sequence[Answer]) -> State | None:
     if JobState.ANALYSED in states:
         return State(Tone.DONE, "Analysed")
     return State(Tone.NONE, "Cancelled") if states else None
+
+
+def stuck(
+    backlog: Iterable[Backlog], destinations: Collection[str]
+) -> list[tuple[str, int, Reason | None]]:
+    """Destination, studies and why, of what is not sent: the peer is away, or the settings name
+    none.
+    """
+    waits = [
+        (each.destination, each.postponed, reason(each.reason))
+        if each.destination in destinations
+        else (each.destination, each.studies, reason("UNKNOWN_DESTINATION"))
+        for each in backlog
+    ]
+    return [each for each in waits if each[1]]
 
 
 def delivered(progress: Progress, destinations: Collection[str]) -> State:

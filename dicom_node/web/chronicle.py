@@ -158,11 +158,19 @@ def _progress(destination: str, rows: Sequence[Row]) -> Progress:
 
 
 def event_lines(page: StudyPage) -> tuple[EventLine, ...]:
-    """The time line, latest first; equal events in a row become one line."""
+    """The time line with its images, latest first; equal events in a row become one line."""
     models = {row["id"]: row["model_name"] for row in page.jobs}
     runs = groupby(page.events, key=lambda row: (row["action"], row["reason"], row["job_id"]))
     lines = [_event(tuple(run), models.get(key[2], "")) for key, run in runs]
-    return tuple(reversed(lines))
+    images = [
+        EventLine(at, at, 1, f"{which} image received", "", Tone.DONE, None)
+        for which, at in (
+            ("First", page.study["first_received_at"]),
+            ("Last", page.study["last_received_at"]),
+        )
+    ]
+    latest_first = reversed([*images, *lines])
+    return tuple(sorted(latest_first, key=lambda line: line.last_at, reverse=True))
 
 
 def _event(run: tuple[Row, ...], model: str) -> EventLine:

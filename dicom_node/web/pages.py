@@ -62,6 +62,7 @@ def _worklist(request: Request, site: Site, state: StageOrAll, q: str, number: i
         say=answers,
         silent=silent_roles(site.ledger.roles.seen()),
         paused=site.ledger.breaker.paused(),
+        stuck=answers.stuck(site.ledger.deliveries.backlog(), site.destinations),
         why_paused=words.reason(REASON),
         destinations=site.destinations,
         quiet_s=site.settings.completeness.quiet_s,

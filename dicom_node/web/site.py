@@ -74,6 +74,7 @@ def templates() -> Environment:
         text.person,
         text.short,
         text.size,
+        text.zone,
     ):
         environment.filters[function.__name__] = function
     return environment

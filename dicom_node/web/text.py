@@ -77,6 +77,11 @@ def clock(seconds: float, now: float) -> str:
     return f"{at:%H:%M:%S}" if at.date() == today.date() else f"{at:%Y-%m-%d %H:%M}"
 
 
+def zone(seconds: float) -> str:
+    """The time zone of ``clock``."""
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Z}"
+
+
 def ago(seconds: float, now: float) -> str:
     """How long ago, in the largest unit that says it."""
     passed = max(0, int(now - seconds))

@@ -167,6 +167,19 @@ def test_a_study_page_refreshes_under_a_half_written_review(
     assert browser.complaints_so_far() == []
 
 
+def test_an_open_report_says_that_later_images_came_and_stays_as_it_is(
+    browser: Browser, served: Served
+) -> None:
+    browser.goto(served.url(f"/jobs/{served.job('sent')}"))
+    browser.evaluate("document.querySelector('iframe').marked = true")
+    browser.evaluate("document.querySelector('[name=reader]').focus()")
+    browser.type("Dr. Weber")
+    served.ward.add_images(served.studies["sent"], 1, first=70)
+    browser.wait_for("document.body.innerText.includes('made before the latest images')")
+    assert browser.evaluate("document.querySelector('[name=reader]').value") == "Dr. Weber"
+    assert browser.evaluate("document.querySelector('iframe').marked") is True
+
+
 def test_the_page_says_so_when_it_can_no_longer_refresh(browser: Browser, served: Served) -> None:
     browser.goto(served.url())
     assert browser.evaluate("document.querySelector('.stale').hidden") is True

@@ -1,6 +1,7 @@
 """The pages show each state with its reason, and change only what a person of this site asks."""
 
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,6 +221,49 @@ def test_the_worklist_is_filtered_by_state(ward: Ward, visitor: Visitor) -> None
         html = visitor.get(f"/?state={stage}").text
         assert {s for s, uid in studies.items() if f'href="/studies/{uid}"' in html} == states
         assert re.search(rf'value="{stage}"\s+checked><span>[\w ]+<b>{len(states)}</b>', html)
+
+
+def test_the_worklist_says_first_what_waits_for_a_destination_that_is_away(
+    ward: Ward, visitor: Visitor
+) -> None:
+    every_state(ward)
+    (job_id,) = ward.close(ward.receive("Forgotten^Fritz"), MODEL)
+    ward.complete(job_id, NEGATIVE, ["old"])
+    text = visitor.get("/?state=attention").text
+    told = re.findall(r"<b>Not sent:</b>(.*?)</p>", text, re.DOTALL)
+    assert [" ".join(each.split("<")[0].split()) for each in told] == [
+        "results of 1 study to old. The settings name no such destination any more. "
+        "Add it again under [[destinations]].",
+        "results of 1 study to pacs. The destination cannot be reached, or rejects our AE title. "
+        "Check that it runs and knows this node. Sending goes on by itself.",
+    ]
+
+
+def test_the_time_line_has_late_images_where_they_came_and_says_its_zone(
+    ward: Ward, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = every_state(ward)["late image"]
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        text = visitor.get(f"/studies/{uid}").text
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    _, _, line = text.partition("<h2>Time line")
+    assert "JST" in line.partition("</h2>")[0]
+    told = re.findall(r"<b>([^<]+)</b>", line)
+    assert (told[0], told[-1]) == ("Last image received", "First image received")
+
+
+def test_a_study_that_is_held_back_is_not_said_to_have_been_shown_to_models(
+    ward: Ward, visitor: Visitor
+) -> None:
+    uid = every_state(ward)["quarantined study"]
+    text = visitor.get(f"/studies/{uid}").text
+    assert "Study held back" in text
+    assert "models asked" not in text
+    assert "No model reads" not in text
 
 
 def test_the_worklist_goes_in_pages(ward: Ward, visitor: Visitor) -> None:

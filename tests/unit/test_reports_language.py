@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -128,6 +128,13 @@ def test_numbers_and_dates_are_written_as_in_the_country(language):
         dates = (day(date(2026, 3, 14)), moment(datetime(2026, 3, 14, 9, 26, 53)))
         assert (*numbers, *dates, percent(0.004)) == WRITTEN[language]
         assert percent(0.999).startswith(">99")
+
+
+def test_a_time_of_day_says_its_zone_where_it_is_known():
+    zone = timezone(-timedelta(hours=3, minutes=30))
+    with speaking("de"):
+        said = moment(datetime(2026, 3, 14, 9, 26, 53, 123456, zone))
+    assert said == "14.03.2026, 09:26 UTC-03:30"
 
 
 def test_reasons_of_routing_are_translated_around_what_they_quote():

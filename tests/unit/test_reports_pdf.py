@@ -211,13 +211,17 @@ def test_equal_pages_give_equal_bytes():
     assert html_to_pdf(page, AT) == html_to_pdf(page, AT)
 
 
-def test_long_words_break_at_syllables(tool, tmp_path):
-    """In the narrow columns of the findings, as their language does it."""
+def test_long_words_break_at_syllables_and_every_sheet_says_whose_it_is(tool, tmp_path):
+    """The former in the narrow columns of the findings, as their language does it."""
     given = analyses.analysis(phantom(7, slices=3, size=64))
     deviation = Measurement(codes.SCT.StandardDeviation, 15.9, analyses.HOUNSFIELD)
     given = analyses.with_finding(given, measurements=(deviation,))
     page = report_html(Case(given, ReportSettings(language="de")))
     (tmp_path / "report.pdf").write_bytes(html_to_pdf(page, AT))
     command = [tool("pdftotext"), "-layout", str(tmp_path / "report.pdf"), "-"]
-    words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert "Standardabwei\u2010" in words
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "Standardabwei\u2010" in said.split()
+    first, *others = said.rstrip("\f").split("\f")
+    assert others
+    assert all("Phantom, Trunk · PHANTOM-1" in " ".join(sheet.split()) for sheet in others)
+    assert "· PHANTOM-1" not in " ".join(first.split())

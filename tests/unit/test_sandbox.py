@@ -1,5 +1,6 @@
 """A child that dies, hangs or lies is replaced, and the next request is served."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ serve(answer)
 @pytest.fixture
 def sandbox(tmp_path, monkeypatch):
     (tmp_path / "poisonable.py").write_text(CHILD)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     made = Sandbox("poisonable", memory_mib=512, timeout_s=2)
     yield made
     made.close()
@@ -53,7 +54,7 @@ def test_a_child_that_burns_the_processor_ends_by_itself(sandbox, tmp_path):
         timeout=60,
         check=False,
     )
-    assert (child.returncode, child.stdout) == (-signal.SIGXCPU, b'"before"\n')
+    assert (child.returncode, child.stdout) == (-signal.SIGXCPU, b'{}\n"before"\n')
 
 
 @pytest.mark.parametrize("poison", ["die", "hang", "eat", "lie"])
@@ -62,6 +63,19 @@ def test_poison_kills_the_child_alone(sandbox, poison):
     with pytest.raises(ChildDied):
         sandbox.ask(poison)
     assert sandbox.ask("again") == "again"
+
+
+def test_the_time_of_a_request_begins_when_the_child_is_up(sandbox, tmp_path):
+    """Else the first image of a study is called unreadable by a machine that has much to do."""
+    module = tmp_path / "poisonable.py"
+    module.write_text(f"import time; time.sleep(3)\n{module.read_text()}")
+    assert sandbox.ask("slow") == "slow"
+
+
+def test_a_child_that_does_not_come_up_is_dead(sandbox, tmp_path):
+    (tmp_path / "poisonable.py").write_text("import nothing_of_this_name")
+    with pytest.raises(ChildDied):
+        sandbox.ask("hello")
 
 
 def test_a_request_that_is_broken_off_is_not_answered_to_the_next(sandbox):

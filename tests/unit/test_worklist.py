@@ -74,21 +74,34 @@ def test_a_result_is_not_hidden_when_no_model_reads_the_later_images(ward: Ward)
         ("DOE jane", 1),
         ("jane doe", 1),
         ("p-0002", 1),
-        ("1.2.3.", 3),
+        ("1.2.3.", 4),
         ("_", 0),
         ("%", 0),
         ("/", 0),
         ("Müller", 1),
-        ("   ", 3),
+        ("müller JÖRG", 1),
+        ("MÜLLER", 1),
+        ("Müller, Jörg", 1),
+        ("张三", 1),
+        ("Zhang, San (张, 三)", 1),
+        ("   ", 4),
         ("' OR 1=1 --", 0),
         ("x " * 500, 0),
     ],
 )
 def test_each_word_must_be_found_somewhere(ward: Ward, search: str, found: int) -> None:
-    for name in ("Doe^Jane", "Doe^John", "Müller^Jörg"):
+    for name in ("Doe^Jane", "Doe^John", "Müller^Jörg", "Zhang^San=张^三"):
         ward.close(ward.receive(name))
     worklist = ward.ledger.pages.worklist(search=search)
     assert len(worklist.entries) == worklist.total == found
+
+
+def test_of_what_is_held_the_reason_is_told_before_that_of_what_waits(ward: Ward) -> None:
+    (job_id,) = ward.close(ward.receive("Doe^Jane"), MODEL)
+    ward.complete(job_id, NEGATIVE)
+    ward.send(job_id, "pacs", "!NO_CONTEXT", "PEER_UNREACHABLE")
+    (progress,) = ward.ledger.pages.worklist().entries[0].deliveries
+    assert (progress.held, progress.postponed, progress.reason) == (1, 1, "NO_CONTEXT")
 
 
 @pytest.mark.parametrize(("asked", "given"), [(-3, 1), (1, 1), (3, 3), (99, 3)])

@@ -36,7 +36,7 @@ class Signers:
 
 def is_encrypted(path: Path) -> bool:
     """Whether a PEM file needs a passphrase."""
-    return b"ENCRYPTED" in path.read_bytes()
+    return path.is_file() and b"ENCRYPTED" in path.read_bytes()
 
 
 def read_private_key(path: Path, passphrase: str | None = None) -> Ed25519PrivateKey:

@@ -40,7 +40,8 @@ def plain(text: str, limit: int = MAX_SHOWN) -> str:
 
 
 def person(name: str | PersonName) -> str:
-    """A person's name as people write it: ``Family, Given``, other scripts in brackets.
+    """A person's name as people write it: ``Family, Given``, other scripts in brackets, those of
+    East Asia without a comma.
 
     PS3.5 section 6.2.1.2: component groups are parted by ``=``, components by ``^``.
     """
@@ -52,4 +53,5 @@ def person(name: str | PersonName) -> str:
 def _group(group: str) -> str:
     family, given, middle, *_ = [part.strip() for part in (group + "^^").split("^")]
     givens = " ".join(part for part in (given, middle) if part)
-    return ", ".join(part for part in (family, givens) if part)
+    joint = " " if unicodedata.east_asian_width(family[:1] or "x") == "W" else ", "
+    return joint.join(part for part in (family, givens) if part)

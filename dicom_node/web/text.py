@@ -1,6 +1,7 @@
 """Strings, numbers and times as the pages show them. Header values are hostile until shown here."""
 
 import re
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +40,8 @@ def short(value: object, longest: int = SHORT) -> str:
 
 
 def person(value: object) -> str:
-    """A PN value (PS3.5 section 6.2.1): ``Doe^Jane`` reads ``Doe, Jane``, other scripts follow."""
+    """A PN value (PS3.5 section 6.2.1): ``Doe^Jane`` reads ``Doe, Jane``, other scripts follow:
+    those of East Asia without a comma."""
     groups = [_name(group) for group in str(value or "")[:200].split("=")]
     first, *others = [name for name in groups if name] or [""]
     return short(f"{first} ({', '.join(others)})" if others else first)
@@ -47,7 +49,8 @@ def person(value: object) -> str:
 
 def _name(group: str) -> str:
     family, *given = (part.strip() for part in group.split("^"))
-    return ", ".join(part for part in (family, " ".join(filter(None, given))) if part)
+    joint = " " if unicodedata.east_asian_width(family[:1] or "x") == "W" else ", "
+    return joint.join(part for part in (family, " ".join(filter(None, given))) if part)
 
 
 def dicom_date(value: object) -> str:

@@ -15,8 +15,8 @@ from dicom_node.web.site import templates
     [
         ("Doe^Jane", "Doe, Jane"),
         ("Doe^Jane^Q^Dr^MD", "Doe, Jane Q Dr MD"),
-        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田, 太郎, やまだ, たろう)"),
-        ("=山田^太郎", "山田, 太郎"),
+        ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Yamada, Tarou (山田 太郎, やまだ たろう)"),
+        ("=山田^太郎", "山田 太郎"),
         ("^^^^", ""),
         ("", ""),
         (None, ""),

@@ -161,3 +161,10 @@ def test_72_a_bundle_that_is_changed_after_it_was_opened_is_not_loaded(bundle):
     with pytest.raises(CorruptBundle, match="changed") as caught:
         load_model(opened)
     assert caught.value.code == "SIGNATURE"
+
+
+def test_a_folder_is_no_key(tmp_path, bundle):
+    done = CliRunner().invoke(app, ["sign", str(bundle), "--key", str(tmp_path)])
+    assert isinstance(done.exception, ConfigurationError)
+    assert "no private key could be read" in str(done.exception)
+    assert not (bundle / SIGNATURE).exists()

@@ -26,7 +26,7 @@ class Recording(StrEnum):
     MENDED = "MENDED"
     """They were, but the disk had altered them: what came has taken their place."""
     CONFLICT = "UID_CONFLICT"
-    """The same UID with other bytes: both are kept, the study is quarantined."""
+    """The same UID with other bytes: both are kept, and a study that has both is quarantined."""
     OWN_OUTPUT = "OWN_OUTPUT"
     """A result of this node that came back."""
 

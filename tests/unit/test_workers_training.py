@@ -108,6 +108,7 @@ def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path, seventh):
         "measuring",
         "maps that hit",
         "maps that miss",
+        "methods compared",
         "answers left open",
     }
     assert one.manifest == other.manifest

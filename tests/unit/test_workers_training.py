@@ -1,5 +1,7 @@
 """The recipe runs, repeats itself, and its figures are those of the textbooks."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -111,9 +113,15 @@ def test_the_recipe_writes_a_bundle_and_repeats_its_figures(tmp_path, seventh):
         "methods compared",
         "answers left open",
     }
-    assert one.manifest == other.manifest
-    assert len(one.manifest.card.performance) == 5
+    assert unnumbered(one) == unnumbered(other)
+    rows = one.manifest.card.performance
+    assert len([row for row in rows if not row.subgroup.startswith("method: ")]) == 5
     assert "| figure | value | interval | cases |" in (one.path / "card.md").read_text()
+
+
+def unnumbered(bundle):
+    """The manifest; layers that nobody named are numbered from the start of the process."""
+    return re.sub(r"\bconv2d_\d+", "conv2d", bundle.manifest.model_dump_json())
 
 
 @pytest.mark.tensorflow

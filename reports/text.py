@@ -8,6 +8,8 @@ import unicodedata
 
 from pydicom.valuerep import PersonName
 
+from dicom_node.domain.person import together
+
 MAX_SHOWN = 200
 _INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
@@ -53,5 +55,4 @@ def person(name: str | PersonName) -> str:
 def _group(group: str) -> str:
     family, given, middle, *_ = [part.strip() for part in (group + "^^").split("^")]
     givens = " ".join(part for part in (given, middle) if part)
-    joint = " " if unicodedata.east_asian_width(family[:1] or "x") == "W" else ", "
-    return joint.join(part for part in (family, givens) if part)
+    return together(family, givens)

@@ -1,10 +1,10 @@
 """Strings, numbers and times as the pages show them. Header values are hostile until shown here."""
 
 import re
-import unicodedata
 from datetime import datetime
 from typing import Any
 
+from dicom_node.domain.person import together
 from dicom_node.observe import printable
 
 LONGEST = 2000
@@ -49,8 +49,7 @@ def person(value: object) -> str:
 
 def _name(group: str) -> str:
     family, *given = (part.strip() for part in group.split("^"))
-    joint = " " if unicodedata.east_asian_width(family[:1] or "x") == "W" else ", "
-    return joint.join(part for part in (family, " ".join(filter(None, given))) if part)
+    return together(family, " ".join(filter(None, given)))
 
 
 def dicom_date(value: object) -> str:

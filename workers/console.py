@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dicom_node.domain.manifest import Performance
+    from dicom_node.domain.card import Performance
     from workers.training.measures import Figure
 
 console = Console()

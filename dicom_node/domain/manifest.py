@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from dicom_node.domain.card import Card
 from dicom_node.domain.outputs import (
     Classification,
     Detection,
@@ -151,35 +152,6 @@ class ExplanationPlan(Part):
         if "full_scale" not in self.model_fields_set and self.method not in ("none", "shapley"):
             raise ValueError("full_scale: say where the colour bar of the maps ends, in logits")
         return self
-
-
-class Performance(Part):
-    """One measured figure, with its interval and what it was measured on."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    cases: int = Field(ge=1)
-    data: str
-    subgroup: str = ""
-    """Of the cases: such as ``Sex: F``; empty: of all of them."""
-
-    @property
-    def title(self) -> str:
-        """The figure, and the subgroup that it is of."""
-        return f"{self.name} ({self.subgroup})" if self.subgroup else self.name
-
-
-class Card(Part):
-    """What a reader must know of the model."""
-
-    intended_use: str
-    not_for: str
-    training_data: str
-    limits: tuple[str, ...] = Field(min_length=1)
-    performance: tuple[Performance, ...] = ()
-    citation: str = ""
 
 
 class Resources(Part):

@@ -77,7 +77,7 @@ def test_a_figure_of_a_subgroup_says_so_on_the_card():
 def test_check_tells_a_silent_card_from_one_that_says_it_all(tmp_path):
     from dicom_node.catalog import BundleFolder
     from dicom_node.doctor import Health
-    from dicom_node.domain.manifest import Performance
+    from dicom_node.domain.card import Performance
     from workers.check import _card
     from workers.training.phantom_text import manifest_text
     from workers.training.text import parse

@@ -8,7 +8,8 @@ from string import Template
 
 from pydantic import BaseModel
 
-from dicom_node.domain.manifest import ExplanationPlan, ModelManifest, Performance
+from dicom_node.domain.card import Performance
+from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.training.measures import Figure
 

@@ -180,3 +180,16 @@ def test_every_answer_is_locked_in(visitor: Visitor, path: str) -> None:
 def test_refusals_are_locked_in_too(visitor: Visitor) -> None:
     assert "Content-Security-Policy" in visitor.get(Host="evil.example").headers
     assert "Content-Security-Policy" in visitor.client.post("/").headers
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/static/style.css"])
+def test_what_can_be_got_can_be_asked_about(visitor: Visitor, path: str) -> None:
+    got, asked = visitor.get(path), visitor.client.head(path)
+    assert asked.status_code == got.status_code == 200
+    assert asked.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+def test_what_cannot_be_got_says_how_else(visitor: Visitor) -> None:
+    answer = visitor.get("/studies")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert answer.headers["Cache-Control"] == "no-store"

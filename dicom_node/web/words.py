@@ -28,7 +28,8 @@ _TOLD = {
         "The series table says why each model took none. Nothing to do if that is intended.",
     ),
     "UID_CONFLICT": (
-        "One image arrived twice with different content. Nothing is analysed until this is clear.",
+        "One image arrived twice with different content, in this study or in another one. Nothing "
+        "is analysed until this is clear.",
         "Find out which system changed the image without a new SOP Instance UID.",
     ),
     "PATIENT_MIX": (

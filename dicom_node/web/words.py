@@ -169,6 +169,7 @@ _TOLD = {
         "The destination cannot be reached, or rejects our AE title.",
         "Check that it runs and knows this node. Sending goes on by itself.",
     ),
+    "BEHIND": ("An object that goes before it was refused, and is tried again first.", ""),
     "NO_ANSWER": (
         "The destination broke off without an answer.",
         "Sending goes on by itself; the destination's log may say more.",

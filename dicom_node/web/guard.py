@@ -73,7 +73,7 @@ class Guard:
             note(request, refused.status_code)
         answer = refused or self._app
         if request.method == "HEAD":  # as GET; the server leaves out the body
-            scope = scope | {"method": "GET"}
+            scope = {**scope, "method": "GET"}
         await answer(scope, _limited(receive, request), _with_headers(send))
 
 

@@ -102,7 +102,7 @@ def _tls(settings: Settings) -> Iterator[Check]:
     ours = load_pem_x509_certificate(settings.listen.tls.certificate.read_bytes())
     left = ours.not_valid_after_utc - datetime.now(UTC)
     health = Health.OK if left > SOON else Health.NOTE if left > timedelta() else Health.BAD
-    advice = "" if health is Health.OK else "have it renewed, and restart the listener"
+    advice = "" if health is Health.OK else "have it renewed"
     yield Check("TLS", health, f"certificate valid until {ours.not_valid_after_utc:%F}", advice)
 
 

@@ -157,15 +157,19 @@ def _parsed(url: str) -> URL:
 
 def _of_server(url: URL) -> Engine:
     try:
+        if url.get_backend_name() != "postgresql":
+            raise ArgumentError
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except ArgumentError:
         raise ConfigurationError(
             f"ledger.url: {url.drivername} is no database that the ledger can be in: "
             "use sqlite or postgresql"
         ) from None
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        ours = error.name in (None, "psycopg")  # no name: it is there, its library is not
+        package = "'dicom-node[postgresql]'" if ours else error.name
         raise ConfigurationError(
-            f"ledger.url: install the driver of that database: pip install {error.name}"
+            f"ledger.url: install the driver of that database: pip install {package}"
         ) from None
 
 

@@ -25,7 +25,9 @@ def own_form(request: Request, token: Annotated[str, Form(max_length=64)] = "") 
     expected = request.cookies.get(TOKEN, "")
     if not expected or not secrets.compare_digest(token.encode(), expected.encode()):
         note(request, 403)
-        raise HTTPException(403, "The form is older than this session. Reload the page, try again.")
+        raise HTTPException(
+            403, "The form is older than this session. Go back, reload the page, then try again."
+        )
 
 
 router = APIRouter(dependencies=[Depends(own_form)])
@@ -114,7 +116,10 @@ def _may_reject(request: Request, site: Site, password: str) -> None:
     if not secrets.compare_digest(password.encode(), wanted.get_secret_value().encode()):
         site.rejections.wrong(peer, password.encode())
         note(request, 403, "PASSWORD")
-        raise HTTPException(403, "Only who knows the rejection password may retract a result.")
+        raise HTTPException(
+            403,
+            "Only who knows the rejection password may retract a result. Go back, and try again.",
+        )
 
 
 def _disagrees(site: Site, job: Row, reader: str) -> bool:

@@ -291,6 +291,8 @@ def test_the_worklist_goes_in_pages(ward: Ward, visitor: Visitor) -> None:
 
 def test_an_empty_worklist_says_how_to_fill_it(visitor: Visitor) -> None:
     assert "No study has arrived yet" in visitor.get().text
+    assert "No study is listed under “Needs attention”" in visitor.get("/?state=attention").text
+    assert "No study matches under “Result”" in visitor.post(q="x", state="result").text
 
 
 def test_a_failed_job_is_ordered_again(ward: Ward, visitor: Visitor) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from log_lines import log_lines
 from pydantic import SecretStr
 from ward import Visitor, Ward, every_state
 
@@ -113,7 +114,9 @@ def test_a_form_without_the_token_of_the_cookie_is_refused(
     assert visitor.client.post(path, data={"token": token}, headers=HOME).status_code == 403
     visitor.get()
     assert visitor.client.post(path, data={"token": token}, headers=HOME).status_code == 403
-    assert visitor.client.post(path, headers={**HOME, **FORM}).status_code == 403
+    with log_lines() as lines:
+        assert visitor.client.post(path, headers={**HOME, **FORM}).status_code == 403
+    assert [line["reason"] for line in lines] == ["CSRF"]
     assert ward.ledger.jobs.get(job_id).state == "FAILED"
 
 

@@ -60,7 +60,8 @@ class Prepared:
     def keeps_frames(self) -> bool:
         """Whether the frames of ``values`` are those of the source."""
         whole = self.volume
-        return (whole.axes[0], whole.step[0], whole.offset[0]) == (0, 1, 0)
+        first = (whole.axes[0], whole.step[0], whole.offset[0], whole.inner[0])
+        return first == (0, 1, 0, whole.outer[0])
 
     def on_source(self, cells: FloatArray) -> FloatArray:
         """Masks or maps on the source's grid: (frames, rows, columns, channels), 0 beyond.
@@ -96,8 +97,12 @@ class Prepared:
         return (float(frame), float(row), float(column))
 
     def header(self, frame: int) -> tuple[Dataset, int | None]:
-        """Of a frame of the source: its header, and its number in it (from 1)."""
-        reference = self.source.frames[frame]
+        """Of the source frame next to a frame of ``values``: its header, and its number in it
+        (from 1); of frames that cut across those of the source, the middle one's."""
+        whole = self.volume
+        last, across = whole.outer[0] - 1, whole.axes[0] != 0
+        place = last / 2 if across else whole.offset[0] + whole.step[0] * frame
+        reference = self.source.frames[min(max(round(place), 0), last)]
         headers = {str(header.SOPInstanceUID): header for header in self.source.datasets}
         return headers[reference.sop_instance_uid], reference.frame_number
 

@@ -33,6 +33,7 @@ def test_average_precision_of_a_map_against_a_mask():
     mask = np.array([[True, False], [True, False]])
     assert precision(np.array([[4.0, 1.0], [3.0, 0.0]]), mask) == 1
     assert precision(np.array([[4.0, 3.0], [2.0, 1.0]]), mask) == pytest.approx((1 + 2 / 3) / 2)
+    assert precision(np.zeros((2, 2)), mask) == precision(np.zeros((2, 2)), ~mask) == 0.5
 
 
 def test_a_verdict_tells_maps_that_it_was_not_fitted_on_apart_and_counts_them():

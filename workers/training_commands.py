@@ -102,7 +102,7 @@ def own(
 
 
 def _home(state: Path | None, output: Path) -> Path:
-    return state or output.with_name(f"{output.name}-state")
+    return state or output.parent / f"{output.name}-state"
 
 
 def evaluate(
@@ -133,4 +133,4 @@ def evaluate(
     with Bars() as show:
         figures = run(find_bundle(bundle, load_settings(config)), asked, output, show)
     print_figures(figures)
-    console.print(f"[bold]{output}[/]", highlight=False)
+    console.print(str(output), style="bold", highlight=False)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from dicom_node.catalog import CLASSICAL
 from dicom_node.doctor import Check, Health
+from dicom_node.domain.card import Learnt
 from dicom_node.settings.sources import load_settings
 from dicom_node.signing import is_encrypted, read_private_key
 from workers.console import Bars, console, print_figures
@@ -76,9 +77,11 @@ def package(
         reference = _background(plan, images, asked)
     elif cases is not None:
         from workers.training.settled_text import measured_text
+        from workers.training.text import with_learnt
 
         settled = _settled(model, text, question(cases, fold, rename, spacing_mm))
-        text, reference = settled.manifest, settled.reference
+        text = with_learnt(settled.manifest, [_learnt(cases, fold)])
+        reference = settled.reference
         words = completed(words, measured_text(settled.measured)) if settled.measured else words
     bundle = package_file(output, model, text, words, images, reference)
     console.print(f"{bundle.id} in {output}, {bundle.sha256[:12]}", highlight=False)
@@ -108,6 +111,10 @@ def _background(
     with Bars() as show:
         read = cases.images(manifest.input, lambda part: show("features of the cases", part))
         return background(manifest, (images for _, images in read))
+
+
+def _learnt(cases: Path, fold: list[str] | None) -> Learnt:
+    return Learnt(data=cases.resolve().name, folds=tuple(sorted(fold or ())), use="choosing")
 
 
 def _settled(model: Path, manifest: str, asked: "Question") -> "Settled":

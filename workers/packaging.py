@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 from pydicom.uid import UID
 
-from dicom_node.catalog import BundleFolder, open_bundle, parse_manifest
+from dicom_node.catalog import CLASSICAL, BundleFolder, open_bundle, parse_manifest
 from dicom_node.domain.errors import ConfigurationError
 from dicom_node.domain.images import SourceImages
 from dicom_node.domain.manifest import ModelManifest
 from workers.arrays import Arrays
-from workers.bundle import write_bundle
+from workers.bundle import refuse_code, write_bundle
 from workers.card import refuse_silent
 from workers.golden import make_golden
 from workers.loading import load_model
@@ -83,7 +83,7 @@ def package_file(
 
     Without an example it has no golden files, and nobody can see whether it still runs the same.
     A new folder is there whole or not at all. Raises ConfigurationError for a card that leaves out
-    what a reader must know, and for a folder as weights.
+    what a reader must know, and for a folder as weights; CorruptBundle for a file that is no model.
     """
     refuse_silent(card)
     if weights.is_dir():
@@ -91,6 +91,8 @@ def package_file(
             f"{weights.name} is a folder, such as a SavedModel: save the model with "
             "model.save('model.keras')"
         )
+    if weights.suffix != Path(CLASSICAL).suffix:
+        refuse_code(weights)
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch), manifest, weights, card, reference)
         model = load_model(draft)

@@ -86,6 +86,7 @@ def test_a_bundle_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(packaging, "write_bundle", half_written)
     monkeypatch.setattr(packaging, "load_model", lambda _: None)
+    monkeypatch.setattr(packaging, "refuse_code", lambda _: None)
     with pytest.raises(OSError, match="No space left"):
         packaging.package_file(tmp_path / "out", tmp_path / "w.keras", "", CARD, None)
     assert list(tmp_path.iterdir()) == []

@@ -431,6 +431,9 @@ def test_a_training_is_another_where_its_data_changed_though_its_table_did_not(t
     for lessons in ((pixels, given), (given, pixels), (given, corrected)):
         assert _named(made, Weights(1), lessons) != name
     assert _named(made, Weights(2), (given, given)) != name  # another network to start from
+    card = made.manifest.card.model_copy(update={"not_for": "Anything else."})
+    worded = replace(made, manifest=made.manifest.model_copy(update={"card": card}))
+    assert _named(worded, Weights(1), (given, given)) == name
 
 
 @pytest.mark.slow

@@ -98,9 +98,13 @@ def _lessons(
 
 
 def _named(plan: Plan, network: keras.Model, lessons: Sequence[Lesson]) -> str:
-    """What is trained: another recipe, seed, data, or network to start from is another training."""
+    """What is trained: another recipe, seed, data, or network to start from is another training.
+
+    Of the manifest what is asked for: what a person writes on the card changes no weight.
+    """
     settings = plan.recipe.model_dump_json(include={"network", "training", "augment"})
-    digest = hashlib.sha256(repr((settings, plan.manifest.model_dump_json())).encode())
+    asked = plan.manifest.model_dump_json(include={"input", "outputs"})
+    digest = hashlib.sha256(repr((settings, asked)).encode())
     for lesson in lessons:
         for values in (lesson.images, *lesson.answers.values()):
             digest.update(np.ascontiguousarray(values).data)

@@ -26,6 +26,7 @@ from workers.training.own.network import Seen, build
 from workers.training.own.recipe import Plan, read_recipe
 from workers.training.own.text import without_figures
 from workers.training.text import with_learnt
+from workers.written import refuse_no_folder
 
 
 def train_own(
@@ -47,6 +48,7 @@ def train_own(
     """
     plan = _seeded(read_recipe(recipe), seed)
     refuse_full(output)
+    refuse_no_folder(state)
     examples = asked_about(question, labelled=bool(plan.manifest.targets))
     split = divided(examples, plan.recipe.folds, plan.manifest)
     for note in split.notes:

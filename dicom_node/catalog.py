@@ -7,7 +7,7 @@ each has the SHA-256 that ``SHA256SUMS`` gives (the format of ``sha256sum``). Th
 
 import hashlib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -176,7 +176,8 @@ def parse_manifest(text: bytes, path: Path) -> ModelManifest:
 def problems(error: ValidationError) -> str:
     """All keys of a file that are wrong, each with what to do about it."""
     found = error.errors(include_input=False, include_url=False)
-    return "; ".join(_problem(problem) for problem in found)
+    places = [problem["loc"] for problem in found]
+    return "; ".join(_problem(each) for each in found if not _follows(each["loc"], places))
 
 
 def confirm(bundle: BundleFolder) -> None:
@@ -205,6 +206,8 @@ def _check_structure(path: Path) -> frozenset[str]:
     """The names of the files that ``SHA256SUMS`` must name."""
     if path.is_symlink() or not path.is_dir():
         _refuse(path, "BUNDLE_PATH", "is no folder: give the folder that holds manifest.toml")
+    if not any((path / name).exists() for name in (MANIFEST, SUMS)):
+        _refuse(path, "BUNDLE_PATH", f"there is no {MANIFEST} in it: give the folder of a bundle")
     found = frozenset(_file_names(path))
     for name in sorted(found - CHECKED - {SUMS, SIGNATURE}):
         _refuse(path, "BUNDLE_PATH", f"{name} does not belong into a bundle: remove it")
@@ -258,10 +261,16 @@ def _read_manifest(path: Path) -> ModelManifest:
     return parse_manifest((path / MANIFEST).read_bytes(), path)
 
 
+def _follows(place: tuple[int | str, ...], places: Sequence[tuple[int | str, ...]]) -> bool:
+    """Whether something within it is wrong, so that it is said to be short of it."""
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+
+
 def _problem(problem: ErrorDetails) -> str:
     """The key, and what to do about it."""
     key = ".".join(map(str, problem["loc"])) or "manifest"
-    return f"{key}: {REMEDIES.get(problem['type'], problem['msg'])}"
+    words = problem["msg"].removeprefix("Value error, ")
+    return f"{key}: {REMEDIES.get(problem['type'], words)}"
 
 
 def _sha256(path: Path) -> str:

@@ -205,8 +205,13 @@ def tracked_in(summary: Mapping[str, Any]) -> list[Tracked]:
 
 
 def write_folder(case: Case, folder: Path, kinds: Sequence[ResultKind]) -> list[Path]:
-    """Write results and report as files, for one study without a ledger; one form of the SR."""
+    """Write results and report as files, for one study without a ledger; one form of the SR.
+
+    Those of an earlier study are removed: two of them would be read as one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob("[0-9][0-9]-*.dcm"):
+        earlier.unlink()
     written = []
     if ResultKind.STRUCTURED_REPORT in kinds:
         kinds = [kind for kind in kinds if kind not in REPORT_FORMS[1:]]

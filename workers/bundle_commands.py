@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dicom_node.catalog import CLASSICAL
 from dicom_node.doctor import Check, Health
+from dicom_node.domain.card import Learnt
 from dicom_node.settings.sources import load_settings
 from dicom_node.signing import is_encrypted, read_private_key
 from workers.console import Bars, console, print_figures
@@ -19,6 +21,9 @@ from workers.options import CasesOption, FoldOption, RenameOption, SpacingOption
 from workers.written import read_text
 
 if TYPE_CHECKING:
+    from dicom_node.domain.images import SourceImages
+    from dicom_node.domain.manifest import ModelManifest
+    from workers.arrays import Arrays
     from workers.training.evaluation.run import Question
     from workers.training.settle import Settled
 
@@ -26,6 +31,14 @@ BundleArgument = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
 FileOption = Annotated[Path, typer.Option(exists=True, dir_okay=False)]
 FolderOption = Annotated[Path, typer.Option(exists=True, file_okay=False)]
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file.")]
+OF_THE_EXAMPLE = (
+    "What features add to an answer is told against the images of the example: give --cases to "
+    "tell it against those of several patients"
+)
+NUMBERED = "Classes that are numbers mean: {}; name them as the manifest does, to be sure"
+NOT_SETTLED = (
+    "Cases settle nothing else of an estimator: its probabilities are as it was taught them"
+)
 COLORS = {Health.OK: "green", Health.NOTE: "yellow", Health.BAD: "bold red"}
 
 
@@ -51,23 +64,57 @@ def package(
     from dicom_node.catalog import parse_manifest
     from dicom_node.send.command import dicom_files
     from workers.card import completed, refuse_silent
-    from workers.packaging import package_file, refuse_full
-    from workers.volume import read_input
+    from workers.packaging import package_file, read_example, refuse_full
 
     warnings.simplefilter("ignore")
     refuse_full(output)
     text, words, reference = read_text(manifest), read_text(card), None
-    plan = parse_manifest(text.encode(), output).input
+    plan = parse_manifest(text.encode(), output)
     refuse_silent(words)
-    images = read_input(dicom_files(example), plan)
-    if cases is not None:
+    images = read_example(dicom_files(example), plan)
+    if model.suffix == Path(CLASSICAL).suffix:
+        asked = question(cases, fold, rename, spacing_mm) if cases else None
+        reference = _background(plan, images, asked)
+    elif cases is not None:
         from workers.training.settled_text import measured_text
+        from workers.training.text import with_learnt
 
         settled = _settled(model, text, question(cases, fold, rename, spacing_mm))
-        text, reference = settled.manifest, settled.reference
+        text = with_learnt(settled.manifest, [_learnt(cases, fold)])
+        reference = settled.reference
         words = completed(words, measured_text(settled.measured)) if settled.measured else words
     bundle = package_file(output, model, text, words, images, reference)
     console.print(f"{bundle.id} in {output}, {bundle.sha256[:12]}", highlight=False)
+    if model.suffix == Path(CLASSICAL).suffix:
+        for note in _of_an_estimator(bundle.manifest, cases):
+            console.print(f"  {note}", highlight=False)
+
+
+def _of_an_estimator(manifest: "ModelManifest", cases: Path | None) -> list[str]:
+    plan = manifest.classification
+    labels = [*manifest.targets, plan.rest] if plan else []
+    named = (f"{n} {getattr(each, 'label', each)}" for n, each in enumerate(labels) if each)
+    return [NUMBERED.format(", ".join(named)), NOT_SETTLED if cases else OF_THE_EXAMPLE]
+
+
+def _background(
+    manifest: "ModelManifest", example: "SourceImages", asked: "Question | None"
+) -> "Arrays":
+    """Of an estimator: what the features of an image are told against."""
+    from workers.classical.background import MOST, background
+    from workers.training.evaluation.run import asked_about
+    from workers.training.masked import Cases
+
+    if asked is None:
+        return background(manifest, [example])
+    cases = Cases(asked_about(asked), asked.spacing_mm).thinned(MOST)
+    with Bars() as show:
+        read = cases.images(manifest.input, lambda part: show("features of the cases", part))
+        return background(manifest, (images for _, images in read))
+
+
+def _learnt(cases: Path, fold: list[str] | None) -> Learnt:
+    return Learnt(data=cases.resolve().name, folds=tuple(sorted(fold or ())), use="choosing")
 
 
 def _settled(model: Path, manifest: str, asked: "Question") -> "Settled":
@@ -124,8 +171,8 @@ def _print(checks: list[Check]) -> None:
     for column in ("what", "", "found", "what to do"):
         table.add_column(column, overflow="fold")
     for each in checks:
-        mark = f"[{COLORS[each.health]}]{each.health}[/]"
-        table.add_row(each.what, mark, Text(each.found), Text(each.advice))
+        mark = Text(str(each.health), COLORS[each.health])
+        table.add_row(Text(each.what), mark, Text(each.found), Text(each.advice))
     console.print(table)
 
 

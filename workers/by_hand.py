@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from dicom_node.catalog import BundleFolder, configured, open_bundle
 from dicom_node.domain.analysis import Analysis
-from dicom_node.domain.errors import ConfigurationError, IncompleteStudy
+from dicom_node.domain.errors import ConfigurationError, DicomNodeError, IncompleteStudy
 from dicom_node.domain.job import Proposal, SeriesChoice
 from dicom_node.domain.provenance import Provenance
 from dicom_node.domain.study import Instance
@@ -27,6 +27,7 @@ from workers.bootstrap import report_settings, write_folder
 from workers.loading import load_model
 from workers.model import Model
 from workers.progress import Progress, silent
+from workers.written import refuse_no_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ def analyse_folder(
 
     Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it.
     """
+    refuse_no_folder(output)
     with TemporaryDirectory() as scratch:
         given = choose(path, bundle, Path(scratch), settings)
         model = load(bundle)
@@ -77,10 +79,11 @@ def analyse_folder(
 def choose(path: Path, bundle: BundleFolder, scratch: Path, settings: Settings) -> Given:
     """Keep a folder's files in ``scratch``, and select a series of them as routing would.
 
-    Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it.
+    Raises ``IncompleteStudy`` (NO_MODEL), naming for each series why the model did not take it, and
+    ConfigurationError for two files with one SOP Instance UID and other content.
     """
     store = InstanceStore(scratch)
-    instances = [keep_in(store, file.read_bytes()) for file in dicom_files(path)]
+    instances = _kept(store, dicom_files(path))
     proposal = _propose(instances, store, bundle)
     provenance = Provenance(
         study_instance_uid=instances[0].study_instance_uid,
@@ -105,6 +108,23 @@ def find_bundle(name: str, settings: Settings) -> BundleFolder:
         known = ", ".join(b.id for b in bundles) or "none"
         raise ConfigurationError(f"{name} is no bundle folder and no bundle of: {known}")
     return found[0]
+
+
+def _kept(store: InstanceStore, files: Sequence[Path]) -> list[Instance]:
+    """Each image once, however many copies of it there are. Errors name the file."""
+    found: dict[str, tuple[Instance, Path]] = {}
+    for file in files:
+        try:
+            instance = keep_in(store, file.read_bytes())
+        except DicomNodeError as error:
+            raise type(error)(f"{file}: {error}", code=error.code) from error
+        first, where = found.setdefault(instance.sop_instance_uid, (instance, file))
+        if first.sha256 != instance.sha256:
+            raise ConfigurationError(
+                f"{where} and {file} have the same SOP Instance UID and are not the same: take one "
+                "of them out"
+            )
+    return [instance for instance, _ in found.values()]
 
 
 def _propose(instances: Sequence[Instance], store: InstanceStore, bundle: BundleFolder) -> Proposal:

@@ -1,5 +1,6 @@
 """``dicom-worker``: run the Celery worker, analyse one study by hand, train and pack models."""
 
+import errno
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ for command in (
 ):
     app.command()(command)
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", "-c", help="TOML file; DICOM_NODE__SECTION__KEY overrides it."),
@@ -41,12 +43,22 @@ ConfigOption = Annotated[
 
 
 def main() -> None:
-    """Entry point: every error of ours is one line, and exit status 2 for wrong settings."""
+    """Entry point: every error of ours is one line, and exit status 2 for wrong settings.
+
+    So is what the system refuses.
+    """
     try:
         app()
     except DicomNodeError as error:
         print(f"dicom-worker: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    except OSError as error:
+        if error.filename is None and error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "look at the disk, and at who may read and write there"
+        print(f"dicom-worker: {where}{error.strerror}; {advice}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
 
 
 @app.command()
@@ -80,7 +92,7 @@ def analyse(
     for file in done.files:
         table.add_row(str(file), f"{file.stat().st_size:,}")
     console.print(table)
-    console.print(f"[bold]{done.line}[/]", highlight=False)
+    console.print(done.line, style="bold", highlight=False)
 
 
 @app.command()

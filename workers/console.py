@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from dicom_node.domain.card import Performance
     from workers.training.measures import Figure
 
-console = Console()
+console = Console(markup=False)
+"""Names of files, labels and titles may hold brackets: nothing that is printed is markup."""
 
 
 class Bars:
     """A display that follows (what, part) calls; one line for each thing that is done."""
 
     def __init__(self, shown_on: Console = console) -> None:
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+        )
         self._bars = Progress(*columns, console=shown_on)
         self._tasks: dict[str, TaskID] = {}
 

@@ -28,6 +28,7 @@ from workers.loading import load_model
 from workers.preprocess import prepare
 from workers.progress import Progress, silent
 from workers.volume import read_input
+from workers.written import refuse_no_folder
 
 NAMES = {
     "cam": "CAM",
@@ -70,6 +71,7 @@ def explain_folder(
     Raises UnsupportedModel for a bundle of which there are none, and what ``choose`` and
     ``analyse_images`` raise.
     """
+    refuse_no_folder(output)
     model = load_model(bundle)
     if not isinstance(model, KerasModel) or model.explainer() is None:
         raise UnsupportedModel(
@@ -88,6 +90,8 @@ def explain_folder(
     answers = [each for each in analysis.answers if each.explanation is not None]
     methods = _methods(model)
     output.mkdir(parents=True, exist_ok=True)
+    for earlier in (*output.glob("figure-*.html"), *output.glob("figure-*.npz")):
+        earlier.unlink()
     written = []
     for number, finding in enumerate(answers, 1):
         progress("drawing figures", (number - 1) / len(answers))

@@ -34,7 +34,10 @@ WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence")
 def make_golden(model: Model, images: SourceImages) -> Golden:
     """The middle images of a series, and what the model says of them."""
     given = _some(images, model.manifest)
-    said = {name: _rounded(values) for name, values in heads(model, given).items()}
+    said = {
+        name: _rounded(values, spread(name, values, model.manifest))
+        for name, values in heads(model, given).items()
+    }
     return Golden(_stored(given, model.manifest), said)
 
 
@@ -70,8 +73,19 @@ def differences(bundle: BundleFolder, model: Model) -> Iterator[tuple[str, float
             "package the bundle again"
         )
     for name, values in expected.items():
-        spread = max(1.0, float(np.ptp(values)))
-        yield name, float(np.abs(found[name] - values).max()) / spread
+        apart = np.abs(found[name] - values) / spread(name, values, bundle.manifest)
+        yield name, float(apart.max())
+
+
+def spread(head: str, values: FloatArray, manifest: ModelManifest) -> FloatArray:
+    """The range that differences are parts of: of a number that the manifest says it has.
+
+    A slice or two of one patient have no range of their own, and numbers have units.
+    """
+    plan = manifest.regression
+    if plan is not None and head == plan.kind:
+        return np.array([quantity.high - quantity.low for quantity in plan.quantities])
+    return np.array([max(1.0, float(np.ptp(values)))])
 
 
 def heads(model: Model, images: SourceImages) -> dict[str, FloatArray]:
@@ -86,9 +100,9 @@ def heads(model: Model, images: SourceImages) -> dict[str, FloatArray]:
     return {name: np.concatenate(values) for name, values in said.items()}
 
 
-def _rounded(values: FloatArray) -> FloatArray:
+def _rounded(values: FloatArray, reach: FloatArray) -> FloatArray:
     """To a power of two far below the tolerance, so that it packs well."""
-    step = 2.0 ** np.floor(np.log2(max(1.0, float(np.ptp(values))) * TOLERANCE / 10))
+    step = 2.0 ** np.floor(np.log2(reach * TOLERANCE / 10))
     return np.asarray(np.rint(values / step) * step, np.float32)
 
 

@@ -11,10 +11,13 @@ from scipy.special import expit, softmax
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel, UnusableOutput
 from dicom_node.domain.manifest import ModelManifest
-from dicom_node.domain.outputs import Classification, Head, Output, Segmentation
+from dicom_node.domain.outputs import Classification, Head, Output, Regression, Segmentation
+from explain.network import functional
 from explain.replaced import replaced
 
 PROBABILITIES = ("sigmoid", "softmax", "hard_sigmoid")
+PLANE = 2
+"""Axes of a head with pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +38,17 @@ class Tensor:
 def heads(network: keras.Model, manifest: ModelManifest) -> Mapping[str, Tensor]:
     """By name, in the order of the manifest's outputs.
 
-    Raises UnsupportedModel for a layer that is not there, another activation than linear, sigmoid
-    or softmax before logits, probabilities that are taken for logits, a sigmoid where the manifest
-    says that channels share one probability, and UnusableOutput for another shape than it promises.
+    Raises UnsupportedModel for a layer that is not there, or is called more than once, another
+    activation than linear, sigmoid or softmax before logits, probabilities that are taken for
+    logits, a sigmoid where the manifest says that channels share one probability, a softmax of one
+    channel, numbers that a sigmoid cannot reach, and UnusableOutput for another shape than it
+    promises.
     """
     found = {}
     for output in manifest.outputs:
         _refuse_apart(network, output)
+        if isinstance(output, Regression):
+            _refuse_squashed(_layer(network, output.layer), output)
     for head in (head for output in manifest.outputs for head in output.heads):
         layer = _layer(network, head.layer)
         tensor = _before_activation(layer) if head.logits else Tensor(layer.output)
@@ -73,8 +80,22 @@ def _joined(channels: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
 def _layer(network: keras.Model, name: str) -> keras.Layer:
     layer = next((each for each in network.layers if each.name == name), None)
     if layer is None:
-        raise UnsupportedModel(f"the model has no layer {name!r}, which its manifest names")
+        raise UnsupportedModel(
+            f"the model has no layer {name!r}, which its manifest names: it ends in "
+            f"{', '.join(network.output_names)}, and layers within another model are not looked for"
+        )
+    if _calls(network, layer) > 1:
+        raise UnsupportedModel(
+            f"layer {name!r} is called more than once, and nobody knows which of its answers is "
+            "meant: let the head be a layer that is called once"
+        )
     return layer
+
+
+def _calls(network: keras.Model, layer: keras.Layer) -> int:
+    """How often the graph of a network calls one of its layers."""
+    nodes = [node for each in functional(network)._nodes_by_depth.values() for node in each]
+    return sum(node.operation is layer for node in nodes)
 
 
 def _check_shape(tensor: Tensor, head: Head, manifest: ModelManifest) -> None:
@@ -82,9 +103,31 @@ def _check_shape(tensor: Tensor, head: Head, manifest: ModelManifest) -> None:
     shape = tensor.values.shape
     if (len(shape), shape[-1]) != (2 + head.cells + deep, head.channels):
         raise UnusableOutput(
-            f"the {head.name} output of {manifest.id} has the shape {shape}, and its manifest "
-            f"names {head.channels} of them"
+            f"layer {head.layer!r} of {manifest.id} gives {shape}, and its manifest promises "
+            f"{_promised(head, deep)} of a {head.name} output: correct layer, kind or what the "
+            f"output names{_yes_and_no(shape, head)}"
         )
+    if tensor.exclusive and shape[-1] == 1:
+        raise UnsupportedModel(
+            f"layer {head.layer!r} ends in a softmax of one channel, which is 1 whatever it reads: "
+            "end it in sigmoid, and train it so"
+        )
+
+
+def _promised(head: Head, deep: bool) -> str:
+    cells = {0: (), 1: ("boxes",), PLANE: ("rows", "columns")}[head.cells]
+    names = ("batch", *(("slices",) if deep else ()), *cells, head.channels)
+    return f"({', '.join(map(str, names))})"
+
+
+def _yes_and_no(shape: tuple[int | None, ...], head: Head) -> str:
+    """The way out where the two answers to one question have a channel each."""
+    if head.name != "classification" or (len(shape), shape[-1], head.channels) != (2, 2, 1):
+        return ""
+    return (
+        "; where one channel is yes and one no, say exclusive = true, and name both as targets in "
+        "the order of the channels, or the last one as rest"
+    )
 
 
 def _before_activation(layer: keras.Layer) -> Tensor:
@@ -119,6 +162,18 @@ def _refuse_apart(network: keras.Model, output: Output) -> None:
         raise UnsupportedModel(
             f"layer {name!r} ends in sigmoid, and {key} = true says that its channels share one "
             "probability: end it in softmax, or correct the manifest"
+        )
+
+
+def _refuse_squashed(layer: keras.Layer, plan: Regression) -> None:
+    """Numbers between 0 and 1, where the manifest says that training saw others."""
+    activation = _activation(layer)
+    wide = next((q for q in plan.quantities if q.low < 0 or q.high > 1), None)
+    if wide is not None and activation in PROBABILITIES:
+        raise UnsupportedModel(
+            f"layer {layer.name!r} ends in {activation}, whose numbers lie from 0 to 1, and "
+            f"{wide.label} is said to reach from {wide.low:g} to {wide.high:g}: let a layer "
+            "without an activation give the number in its unit, such as a Rescaling after it"
         )
 
 

@@ -209,8 +209,20 @@ def read_network(path: Path, name: str | None = None) -> keras.Model:
 def inputs_of(manifest: ModelManifest, network: keras.Model) -> list[keras.KerasTensor]:
     """Of a network, in the order of the manifest's views, where it has several.
 
-    Raises UnsupportedModel for others than the manifest names.
+    Raises UnsupportedModel for others than the manifest names, whole numbers as input, and a
+    network that was saved before it knew its input.
     """
+    if not getattr(network, "built", True) or not hasattr(network, "inputs"):
+        raise UnsupportedModel(
+            f"the network of {manifest.id} does not know its input: begin it with keras.Input"
+            f"({manifest.input.shape}), and save it again"
+        )
+    whole = [tensor.dtype for tensor in network.inputs if "float" not in tensor.dtype]
+    if whole:
+        raise UnsupportedModel(
+            f"the network of {manifest.id} takes {whole[0]}, and the node gives it the numbers "
+            "that its steps leave, with fractions, as float32: give it a keras.Input of float32"
+        )
     named = {tensor.name: tensor for tensor in network.inputs}
     names = [view.name for view in manifest.input.views] or list(named)
     shapes = {name: tuple(named[name].shape[1:]) for name in names if name in named}

@@ -91,7 +91,7 @@ def own(
     asked, home = question(data, None, rename, spacing_mm), _home(state, output)
     try:
         with Bars() as show:
-            done = train_own(recipe, output, asked, home, seed=seed, progress=show)
+            done = train_own(recipe, output, asked, home, seed=seed, progress=show, tell=_tell)
     except KeyboardInterrupt:
         console.print(f"Stopped. The same command goes on from the last epoch in {home}.")
         raise typer.Exit(INTERRUPTED) from None
@@ -101,8 +101,12 @@ def own(
         console.print(note, highlight=False)
 
 
+def _tell(words: str) -> None:
+    console.print(words, highlight=False)
+
+
 def _home(state: Path | None, output: Path) -> Path:
-    return state or output.with_name(f"{output.name}-state")
+    return state or output.parent / f"{output.name}-state"
 
 
 def evaluate(
@@ -131,6 +135,6 @@ def evaluate(
 
     asked = replace(question(data, fold, rename, spacing_mm), out_of_scope=out_of_scope)
     with Bars() as show:
-        figures = run(find_bundle(bundle, load_settings(config)), asked, output, show)
+        figures = run(find_bundle(bundle, load_settings(config)), asked, output, show, _tell)
     print_figures(figures)
-    console.print(f"[bold]{output}[/]", highlight=False)
+    console.print(str(output), style="bold", highlight=False)

@@ -1,5 +1,7 @@
 """The card of a model: what it is for, what it learnt from, and what was measured of it."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from dicom_node.domain.part import Part
@@ -23,6 +25,17 @@ class Performance(Part):
         return f"{self.name} ({self.subgroup})" if self.subgroup else self.name
 
 
+class Learnt(Part):
+    """Cases that the model is made of: figures of them say too much."""
+
+    data: str
+    """The name of their folder."""
+    folds: tuple[str, ...] = ()
+    """Of them; empty: all."""
+    use: Literal["training", "choosing"]
+    """What it was trained on; or what epochs, thresholds, calibration or maps were chosen by."""
+
+
 class Card(Part):
     """What a reader must know of the model."""
 
@@ -31,4 +44,6 @@ class Card(Part):
     training_data: str
     limits: tuple[str, ...] = Field(min_length=1)
     performance: tuple[Performance, ...] = ()
+    learnt: tuple[Learnt, ...] = ()
+    """Written by ``train own`` and ``package --cases``, and told by ``evaluate``."""
     citation: str = ""

@@ -9,6 +9,17 @@ from pydicom.sr.coding import Code
 from dicom_node.domain.part import CodedConcept, Part
 from dicom_node.domain.trust import Conformal
 
+FEWEST_SHARED = 2
+"""Channels, to share one probability."""
+
+
+def refuse_repeated(labels: tuple[str, ...]) -> None:
+    """Raise ValueError for a label of two answers of one output, which would be taken for one."""
+    folded = [label.casefold() for label in labels]
+    twice = sorted({label for label in labels if folded.count(label.casefold()) > 1})
+    if twice:
+        raise ValueError(f"{' and '.join(twice)} is the label of two of them: give each its own")
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -98,6 +109,11 @@ class Classification(Part):
     rest: str | None = None
     """Of exclusive targets: what the last channel, after those of the targets, means."""
 
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        refuse_repeated((*self.labels, *([self.rest] if self.rest else [])))
+        return self
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Of what may be explained, in the order of the channels."""
@@ -122,6 +138,11 @@ class Classification(Part):
     def _exclusive_targets_agree(self) -> Self:
         if self.rest is not None and not self.exclusive:
             raise ValueError("rest is for exclusive targets: say exclusive = true, or remove it")
+        if self.exclusive and len(self.targets) + self.extra < FEWEST_SHARED:
+            raise ValueError(
+                "one channel cannot exclude another, and would always have a probability of 1: "
+                "leave exclusive out, or name the channel of the rest"
+            )
         if self.exclusive and len({target.temperature for target in self.targets}) > 1:
             raise ValueError("exclusive targets share one probability: give one temperature to all")
         if self.exclusive and any(target.isotonic for target in self.targets):
@@ -138,6 +159,11 @@ class Segmentation(Part):
     background: bool = False
     """Whether all channels share one probability (softmax), and the first is of what belongs to no
     segment, as nnU-Net has it."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        refuse_repeated(self.labels)
+        return self
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -161,6 +187,11 @@ class Regression(Part):
     kind: Literal["regression"]
     layer: str
     quantities: tuple[Quantity, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        refuse_repeated(self.labels)
+        return self
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -190,6 +221,11 @@ class Detection(Part):
     targets: tuple[Target, ...] = Field(min_length=1)
     overlap: float = Field(default=0.3, gt=0, lt=1)
     """Boxes of one target that share more than this (intersection over union) are one finding."""
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        refuse_repeated(self.labels)
+        return self
 
     @property
     def labels(self) -> tuple[str, ...]:

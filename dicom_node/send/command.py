@@ -32,9 +32,12 @@ def parse_address(address: str, calling: str) -> Peer:
 
 
 def dicom_files(path: Path) -> list[Path]:
-    """The DICOM files at a path, in the order of their names; ``ConfigurationError`` if none."""
+    """The DICOM files at a path, in the order of their names; ``ConfigurationError`` if none.
+
+    Without a DICOMDIR: it lists what lies beside it, and belongs to no study.
+    """
     candidates = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    files = [p for p in candidates if is_dicom(p)]
+    files = [p for p in candidates if p.name.upper() != "DICOMDIR" and is_dicom(p)]
     if not files:
         raise ConfigurationError(f"{path}: no DICOM file there (with preamble and DICM prefix)")
     return files

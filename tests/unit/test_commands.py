@@ -20,6 +20,7 @@ from dicom_node.send.command import parse_address
 from dicom_node.settings.listen import Listen
 from dicom_node.settings.node import Settings
 from dicom_node.settings.web import Web
+from workers import cli as worker_cli
 
 
 @pytest.mark.parametrize("command", [["verify"], ["alive", "listen"]])
@@ -55,6 +56,22 @@ def test_a_path_that_the_system_refuses_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "dicom-node: /etc/hosts/store: Not a directory; check data_dir, and who may write there\n"
     )
+
+
+@pytest.mark.parametrize(
+    "error", [FileExistsError(17, "File exists", "out"), OSError(28, "No space")]
+)
+def test_what_the_system_refuses_a_worker_is_one_line(monkeypatch, capsys, error):
+    def refused():
+        raise error
+
+    monkeypatch.setattr(worker_cli, "app", refused)
+    with pytest.raises(SystemExit) as ended:
+        worker_cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("dicom-worker: ")
+    assert said.endswith("; look at the disk, and at who may read and write there\n")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 from workers.training.checkpoint import Checkpoint
 from workers.training.dataset import read_data
-from workers.training.reading import read_images, read_mask
+from workers.training.reading import read_images, read_mask, read_parts
 
 
 def write_table(folder, rows):
@@ -250,6 +250,37 @@ def test_a_mask_that_was_blurred_is_refused(tmp_path):
     (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.jpg"}])
     with pytest.raises(ConfigurationError, match="save masks as PNG"):
         read_mask(example, read_images(example))
+
+
+def test_a_mask_with_a_palette_is_read_by_its_numbers_not_by_its_colours(tmp_path):
+    """Yellow and blue are numbers 2 and 1, and no shades of grey; black may be number 1."""
+    drawn = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) % 3, "P")
+    drawn.putpalette([9, 9, 9, 0, 0, 0, 255, 255, 0])
+    drawn.save(tmp_path / "m.png")
+    (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.png"}])
+    images = read_images(example)
+    first, second = read_parts(example, images, 2)
+    assert (first[0] == (np.asarray(drawn) == 1)).all()
+    assert (second[0] == (np.asarray(drawn) == 2)).all()
+    assert read_mask(example, images).sum() == 32
+
+
+def test_a_mask_that_is_drawn_in_transparency_is_refused(tmp_path):
+    Image.new("RGBA", (8, 6), (0, 0, 0, 0)).save(tmp_path / "m.png")
+    (example,) = cases(tmp_path, [{"image": "1.png", "label": "", "fold": "1", "mask": "m.png"}])
+    with pytest.raises(ConfigurationError, match="drawn in transparency"):
+        read_mask(example, read_images(example))
+
+
+def test_a_photograph_that_viewers_turn_is_refused(tmp_path):
+    """Its mask was drawn on what a viewer shows."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / "p.jpg", exif=exif)
+    write_table(tmp_path, [{"image": "p.jpg", "label": "", "fold": "1"}])
+    (example,) = read_data(tmp_path)
+    with pytest.raises(ConfigurationError, match="EXIF Orientation"):
+        read_images(example)
 
 
 def test_a_file_of_several_images_is_refused_instead_of_read_in_part(tmp_path):

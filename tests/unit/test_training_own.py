@@ -1,6 +1,7 @@
 """A recipe is checked key by key; what slices show is read from tables and masks; a pause costs
 nothing; and what the network may be."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +9,18 @@ import numpy as np
 import pytest
 from data_sets import inserts, save, write_table
 
+from dicom_node.domain.card import Learnt
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle
 from dicom_node.testing.inserts import cylinder
 from workers.progress import silent
 from workers.training.dataset import Example, read_data
+from workers.training.evaluation.learnt import NOBODY
+from workers.training.evaluation.learnt import learnt as of_these
 from workers.training.own.augment import changed
 from workers.training.own.data import divided
-from workers.training.own.lesson import Lesson, collect, refuse_one_sided
+from workers.training.own.lesson import Lesson, collect, read_through, refuse_one_sided
 from workers.training.own.recipe import Augment, Folds, Recipe, read_recipe
+from workers.training.text import parse, with_learnt
 
 PHANTOM = '{ value = "706342009", scheme = "SCT", meaning = "Phantom" }'
 OBJECT = '{ value = "260787004", scheme = "SCT", meaning = "Physical object" }'
@@ -172,6 +177,40 @@ def test_cases_are_divided_by_their_folds(tmp_path):
     assert {each.fold for each in found.test} == {"5"}
 
 
+def test_what_folds_lack_and_what_is_left_out_is_said(tmp_path):
+    found = split(tmp_path, classes("Disc"), recipe="[folds]\ntrain = [1, 2]\nchoose = [4]")
+    assert found.notes[0] == "2 cases are left out: the recipe has no use for fold 3"
+    made = plan(tmp_path, classes("Disc"))
+    examples = [
+        replace(e, labels=frozenset()) if e.fold == "4" else e for e in read_data(tmp_path / "data")
+    ]
+    (note,) = divided(examples, made.recipe.folds, made.manifest).notes
+    assert re.fullmatch(r"none of the 2 cases to choose on show Disc: .*", note)
+
+
+def test_a_file_that_cannot_be_measured_is_found_before_the_training(tmp_path):
+    made = plan(tmp_path, classes("Disc"))
+    examples = read_data(inserts(tmp_path / "data", "png", 4, masks=False))
+    examples[-1].image.write_bytes(b"broken")
+    with pytest.raises(ConfigurationError, match=f"{examples[-1].image.name} is no image"):
+        read_through(examples, made.manifest, None, silent)
+
+
+def test_the_bundle_knows_which_folds_it_is_made_of(tmp_path):
+    made = plan(tmp_path, classes("Disc"))
+    home = inserts(tmp_path / "data", "nifti", 10, masks=False)
+    rows = [Learnt(data="data", folds=("1", "2", "3"), use="training")]
+    text = with_learnt(with_learnt(made.text, rows), rows)
+    card = parse(text).card
+    assert list(card.learnt) == rows
+    assert parse(made.text).model_copy(update={"card": card}) == parse(text)
+    told = of_these(card, "data", read_data(home))
+    assert "trained on fold 1, 2, 3 of data, and 6 of these 10 cases are of it" in told
+    assert "too good: give --fold" in told
+    assert "are none of those" in of_these(card, "others", read_data(home))
+    assert of_these(made.manifest.card, "data", read_data(home)) == NOBODY
+
+
 @pytest.mark.parametrize(
     ("outputs", "recipe", "message"),
     [
@@ -218,15 +257,16 @@ def test_what_excludes_each_other_has_a_channel_for_the_rest(tmp_path):
 
 
 def test_without_a_rest_cases_that_show_nothing_are_left_out(tmp_path):
-    found = lesson(tmp_path / "no", classes("Disc", more="exclusive = true"), masks=False)
-    np.testing.assert_array_equal(found.answers["classification"], [[1], [1]])
+    shared = classes("Disc", "Ring", more="exclusive = true")
+    found = lesson(tmp_path / "no", shared, masks=False)
+    np.testing.assert_array_equal(found.answers["classification"], [[1, 0], [1, 0]])
     with pytest.raises(ConfigurationError, match="of 2 slices to train on, 2 show Disc"):
         refuse_one_sided(found, plan(tmp_path, classes("Disc")).manifest)
 
 
 def test_folds_of_which_nothing_is_known_are_refused(tmp_path):
     examples = [e for e in read_data(inserts(tmp_path / "d", "nifti", 4)) if not e.labels]
-    made = plan(tmp_path, classes("Disc", more="exclusive = true"))
+    made = plan(tmp_path, classes("Disc", "Ring", more="exclusive = true"))
     with pytest.raises(ConfigurationError, match="of no slice to choose on the table says"):
         collect(examples, made.manifest, None, silent, "to choose on")
 
@@ -391,6 +431,9 @@ def test_a_training_is_another_where_its_data_changed_though_its_table_did_not(t
     for lessons in ((pixels, given), (given, pixels), (given, corrected)):
         assert _named(made, Weights(1), lessons) != name
     assert _named(made, Weights(2), (given, given)) != name  # another network to start from
+    card = made.manifest.card.model_copy(update={"not_for": "Anything else."})
+    worded = replace(made, manifest=made.manifest.model_copy(update={"card": card}))
+    assert _named(worded, Weights(1), (given, given)) == name
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from damaged_zip import encrypted, torn
 from log_lines import log_lines
 from pydantic import ValidationError
 
+import workers.bundles
 from dicom_node.catalog import (
     CHECKED,
     CLASSICAL,
@@ -444,3 +445,17 @@ def test_shipped_bundles_are_found_and_verified_without_importing_their_package(
         "assert not {'workers', 'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_numbers_are_compared_in_parts_of_the_range_that_the_manifest_says():
+    """Of slices that all measure 45 mm, or 0.02, there is no range to see."""
+    from workers.golden import TOLERANCE, _rounded, spread
+
+    home = Path(workers.bundles.__file__).parent / "tasks" / "qa-diameter"
+    said = open_bundle(home).manifest
+    (quantity,) = said.regression.quantities
+    values = np.full((3, 1), 45.123, np.float32)
+    reach = spread("regression", values, said)
+    assert reach == pytest.approx([quantity.high - quantity.low])
+    assert (np.abs(_rounded(values, reach) - values) / reach).max() < TOLERANCE / 5
+    assert spread("classification", values, said) == [1.0]

@@ -1,5 +1,6 @@
 """A card says what a model is for, what it learnt from, how good it is and where it ends."""
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,45 @@ def test_packaging_asks_before_it_reads_the_model(tmp_path):
     with pytest.raises(ConfigurationError, match=r"card\.md does not say"):
         package_file(tmp_path / "out", tmp_path / "no.keras", manifest_text(), "# x", nothing)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_savedmodel_is_refused_by_name_and_leaves_nothing_behind(tmp_path):
+    from workers.packaging import package_file
+    from workers.training.phantom_text import manifest_text
+
+    saved = tmp_path / "saved"
+    saved.mkdir()
+    with pytest.raises(ConfigurationError, match=r"folder, such as a SavedModel: .*model\.keras"):
+        package_file(tmp_path / "out", saved, manifest_text(), CARD, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_a_bundle_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    from workers import packaging
+
+    def half_written(folder, *_):
+        folder.mkdir(exist_ok=True)
+        (folder / "manifest.toml").write_text("")
+        if folder.name == "out":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packaging, "write_bundle", half_written)
+    monkeypatch.setattr(packaging, "load_model", lambda _: None)
+    monkeypatch.setattr(packaging, "refuse_code", lambda _: None)
+    with pytest.raises(OSError, match="No space left"):
+        packaging.package_file(tmp_path / "out", tmp_path / "w.keras", "", CARD, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "full"])
+def test_a_place_that_takes_no_bundle_is_refused_before_anything_long(tmp_path, place):
+    from workers.packaging import refuse_full
+
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("x")
+    with pytest.raises(ConfigurationError, match=r"name (a new folder|another place)"):
+        refuse_full(tmp_path / place)
 
 
 def test_a_figure_of_a_subgroup_says_so_on_the_card():

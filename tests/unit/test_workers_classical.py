@@ -15,10 +15,12 @@ from sklearn.preprocessing import FunctionTransformer
 import workers.bundles
 from dicom_node.catalog import MANIFEST, open_bundle, parse_manifest
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
+from dicom_node.domain.images import FrameReference, SourceImages
 from dicom_node.domain.manifest import RegionPlan
+from workers.classical.background import background
 from workers.classical.extractor import Extractor
 from workers.classical.features import FEATURES, features, region
-from workers.classical.model import ClassicalModel, load_estimator
+from workers.classical.model import ClassicalModel, columns_of, load_estimator
 from workers.classical.shapley import shapley
 
 BUNDLE = Path(workers.bundles.__file__).parent / "tasks" / "qa-features"
@@ -73,6 +75,48 @@ def test_67_an_answer_that_is_no_number_is_refused(monkeypatch):
     monkeypatch.setattr(model._estimator, "predict_proba", lambda _: nothing, raising=False)
     with pytest.raises(UnusableOutput):
         model.predict(images)
+
+
+@pytest.mark.parametrize(
+    ("classes", "columns"),
+    [
+        (["No star", "star"], [1, 0]),
+        ([False, True], [1, 0]),
+        ([0, 1], [0, 1]),
+        ([0.0, 1.0], [0, 1]),
+    ],
+)
+def test_classes_are_those_of_the_manifest_in_whatever_order(classes, columns):
+    """A benign one of an estimator that sorts by the alphabet was told as malignant."""
+    assert list(columns_of(np.array(classes), ["Star"], "No star", "m")) == columns
+
+
+@pytest.mark.parametrize("classes", [[-1, 1], [1, 2], ["a", "b"], [0, 1, 2], [], [False, True]])
+def test_classes_that_nobody_knows_the_meaning_of_are_refused(classes):
+    with pytest.raises(UnusableOutput, match="called as the exclusive targets of its manifest"):
+        columns_of(np.array(classes), ["Star", "Disc"], None, "m")
+
+
+def test_the_right_class_gets_the_probability_and_other_features_are_refused_at_once():
+    said = open_bundle(BUNDLE).manifest
+    named = LogisticRegression().fit(CASES, np.where(CLASSES, "Star", "No star"))
+    served = ClassicalModel(said, named, {"features": CASES[:8]})
+    batch = RNG.random((2, *said.input.shape), np.float32)
+    logits = served.predict(batch).heads["classification"]
+    expected = named.predict_proba(served.vectors(batch))[:, 1]
+    assert served.probabilities(logits)[:, 0] == pytest.approx(expected, abs=1e-5)
+    few = LogisticRegression().fit(CASES[:, :5], CLASSES)
+    with pytest.raises(UnsupportedModel, match="cannot answer to 16 features"):
+        ClassicalModel(said, few, {"features": CASES[:8]})
+
+
+def test_packaging_brings_the_cases_along_that_features_are_told_against():
+    said = open_bundle(BUNDLE).manifest
+    planes = RNG.normal(100, 50, (5, 96, 96)).astype(np.float32)
+    affine = np.diag([3.0, 3.0, 5.0, 1.0])[:, [2, 1, 0, 3]]
+    frames = tuple(FrameReference("1.2", f"2.25.{n + 1}") for n in range(5))
+    found = background(said, [SourceImages((), frames, planes, affine)] * 20)
+    assert found["features"].shape == (20, len(FEATURES))
 
 
 def test_shapley_values_add_up_and_name_the_features_that_count():

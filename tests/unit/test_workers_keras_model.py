@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from log_lines import log_lines
 
+import workers.bundles
 from dicom_node.catalog import BundleFolder, Catalog
 from dicom_node.domain.errors import CorruptBundle, UnsupportedModel, UnusableOutput
 from workers.bootstrap import Worker
@@ -21,6 +22,7 @@ keras = pytest.importorskip("keras")
 pytestmark = pytest.mark.tensorflow
 
 SIDE = 16
+SHIPPED = Path(workers.bundles.__file__).parent / "tasks"
 BATCH = np.random.default_rng(0).random((3, SIDE, SIDE, 1), np.float32)
 
 
@@ -157,6 +159,45 @@ def test_probabilities_that_would_be_read_as_logits_are_refused(head):
         model(headed(head))
 
 
+def test_a_softmax_of_one_channel_is_refused_for_it_says_yes_to_all():
+    with pytest.raises(UnsupportedModel, match="softmax of one channel, which is 1 whatever"):
+        model(network("softmax"))
+
+
+def test_a_head_that_is_called_twice_is_refused_with_its_reason():
+    def twice(pooled):
+        head = keras.layers.Dense(1, name="head")
+        return keras.layers.Average()([head(pooled), head(keras.layers.ReLU()(pooled))])
+
+    with pytest.raises(UnsupportedModel, match="'head' is called more than once"):
+        model(headed(twice))
+
+
+def test_a_network_that_does_not_know_its_input_or_takes_whole_numbers_is_refused():
+    from workers.keras_model import inputs_of
+
+    with pytest.raises(UnsupportedModel, match=r"begin it with keras\.Input\(\(16, 16, 1\)\)"):
+        inputs_of(manifest(), keras.Sequential([keras.layers.Dense(1, name="head")]))
+    image = keras.Input((SIDE, SIDE, 1), dtype="uint8")
+    with pytest.raises(UnsupportedModel, match="takes uint8"):
+        inputs_of(manifest(), keras.Model(image, keras.layers.Rescaling(1 / 255)(image)))
+
+
+@pytest.mark.parametrize(("high", "refused"), [(50, True), (1, False)])
+def test_numbers_that_a_sigmoid_cannot_reach_are_refused(high, refused):
+    from workers.heads import heads
+
+    plan = parse((SHIPPED / "qa-diameter" / "manifest.toml").read_text()).outputs[0]
+    quantity = plan.quantities[0].model_copy(update={"low": 0, "high": high})
+    plan = plan.model_copy(update={"layer": "head", "quantities": (quantity,)})
+    said = manifest().model_copy(update={"outputs": (plan,)})
+    if not refused:
+        assert list(heads(network("sigmoid"), said)) == ["regression"]
+        return
+    with pytest.raises(UnsupportedModel, match=r"from 0 to 1, and .* from 0 to 50"):
+        heads(network("sigmoid"), said)
+
+
 def test_logits_may_be_handed_on():
     def pooled_logits(pooled):
         gate = keras.layers.Multiply()([pooled, keras.layers.Dense(4, "sigmoid")(pooled)])
@@ -205,7 +246,7 @@ def test_a_layer_that_is_not_there_is_refused_by_name():
 
 
 def test_67_another_number_of_targets_is_refused():
-    with pytest.raises(UnusableOutput):
+    with pytest.raises(UnusableOutput, match=r"gives \(None, 2\).* \(batch, 1\).*exclusive = true"):
         model(network(units=2))
 
 

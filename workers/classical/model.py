@@ -1,7 +1,7 @@
 """A bundle with estimators of scikit-learn: features of each image in, logits out."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,9 @@ TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
 )
 """Types beyond those that skops trusts by itself: parts of estimators, without code of a file."""
 MAX_BYTES = 256 * 2**20
@@ -45,7 +47,7 @@ class ClassicalModel:
         self.reference = reference
         self._estimator = estimator
         self._extractor = Extractor.of(self._region)
-        self._check()
+        self._columns = self._check()
 
     @classmethod
     def load(cls, bundle: BundleFolder) -> Self:
@@ -53,6 +55,11 @@ class ClassicalModel:
 
         Raises CorruptBundle, UnsupportedModel (also without probabilities) and UnusableOutput.
         """
+        if not (bundle.path / REFERENCE).exists():
+            raise UnsupportedModel(
+                f"{bundle.id} has no {REFERENCE} with features of some cases, against which those "
+                "of an image are told: package it with dicom-worker package"
+            )
         estimator = load_estimator(bundle.path / CLASSICAL)
         return cls(bundle.manifest, estimator, read_arrays(bundle.path / REFERENCE))
 
@@ -64,7 +71,7 @@ class ClassicalModel:
     def predict(self, batch: Inputs) -> Output:
         """Log of the probabilities: a softmax of it gives them back."""
         vectors = self.vectors(np.asarray(batch, np.float32))
-        likely = np.clip(self._estimator.predict_proba(vectors), CERTAIN, 1)
+        likely = np.clip(self._likely(vectors), CERTAIN, 1)
         if not np.isfinite(likely).all():
             raise UnusableOutput(f"{self.manifest.id} answered with numbers that are not finite")
         return Output({"classification": np.log(likely).astype(np.float32)})
@@ -85,7 +92,7 @@ class ClassicalModel:
         (vector,) = self.vectors(item[None])
 
         def answer(cases: NDArray[np.float64]) -> NDArray[np.float64]:
-            likely = self._estimator.predict_proba(cases)[:, target]
+            likely = self._likely(cases)[:, target]
             return np.asarray(np.log(likely + CERTAIN) - np.log(1 - likely + CERTAIN))
 
         values = shapley(answer, vector, self.reference["features"])
@@ -110,26 +117,70 @@ class ClassicalModel:
             )
         return self.manifest.region
 
-    def _check(self) -> None:
+    def _likely(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(cases, classes), in the order of the manifest."""
+        return np.asarray(self._estimator.predict_proba(vectors))[:, self._columns]
+
+    def _check(self) -> Sequence[int]:
+        """The estimator's columns in the order of the manifest."""
         if not hasattr(self._estimator, "predict_proba"):
             raise UnsupportedModel(
                 f"the estimator of {self.manifest.id} gives no probabilities (predict_proba): put "
                 "it into sklearn.calibration.CalibratedClassifierCV, or take another one"
             )
         plan = self.manifest.classification
-        wanted = plan.heads[0].channels if plan and plan.exclusive else 0
-        if not wanted or len(getattr(self._estimator, "classes_", ())) != wanted:
-            raise UnusableOutput(
-                f"the estimator of {self.manifest.id} must be a classifier of {wanted} classes, in "
-                "the order of its exclusive targets (and the rest)"
-            )
-        rows, columns, channels = self.manifest.input.plane
-        blank = np.zeros((1, rows, columns, channels), np.float32)
-        background = self.reference.get("features", np.zeros((0, 0)))
-        if background.shape[1:] != self.vectors(blank).shape[1:]:
+        targets, rest = (plan.labels, plan.rest) if plan and plan.exclusive else ((), None)
+        classes = getattr(self._estimator, "classes_", ())
+        columns = columns_of(classes, targets, rest, self.manifest.id)
+        rows, width, channels = self.manifest.input.plane
+        blank = self.vectors(np.zeros((1, rows, width, channels), np.float32))
+        if self.reference.get("features", np.zeros((0, 0))).shape[1:] != blank.shape[1:]:
             raise UnsupportedModel(
                 f"{REFERENCE} of {self.manifest.id} has other features than this version computes"
             )
+        self._try(blank, len(columns))
+        return columns
+
+    def _try(self, blank: NDArray[np.float64], wanted: int) -> None:
+        """Whatever an estimator cannot do, it says so before any study."""
+        try:
+            said = np.shape(self._estimator.predict_proba(blank))
+        except Exception as error:
+            raise UnsupportedModel(
+                f"the estimator of {self.manifest.id} cannot answer to {blank.shape[1]} features "
+                f"with scikit-learn {sklearn.__version__} ({str(error).partition(chr(10))[0]}): "
+                "teach it what region.extractor computes, and save it with this version"
+            ) from error
+        if said != (1, wanted):
+            raise UnusableOutput(
+                f"the estimator of {self.manifest.id} gives {said} to one image, and its manifest "
+                f"names {wanted} classes"
+            )
+
+
+def columns_of(
+    classes: Sequence[object], targets: Sequence[str], rest: str | None, model: str
+) -> Sequence[int]:
+    """Which of an estimator's ``classes_`` each target is, and the rest.
+
+    By its name; by its number, from 0; of one target and a rest, ``True`` is the target. Raises
+    UnusableOutput for others, for then nobody knows which is which.
+    """
+    labels = [*targets, *([rest] if rest else [])]
+    found = list(classes)
+    texts, known = ([str(each).casefold() for each in names] for names in (found, labels))
+    if known and sorted(texts) == sorted(known):
+        return [texts.index(label) for label in known]
+    if texts == ["false", "true"] and rest and len(targets) == 1:
+        return [1, 0]
+    numbers = all(isinstance(each, int | float | np.number) for each in found)
+    if known and numbers and found == list(range(len(labels))):
+        return range(len(labels))
+    raise UnusableOutput(
+        f"the estimator of {model} must be a classifier of {len(labels)} classes, called as the "
+        f"exclusive targets of its manifest and the rest ({', '.join(labels)}), or numbered so "
+        f"from 0; its classes are {', '.join(map(str, found)) or 'none'}"
+    )
 
 
 def load_estimator(path: Path) -> Any:
@@ -144,13 +195,23 @@ def load_estimator(path: Path) -> Any:
         foreign = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
         if not foreign:
             return skops.io.load(path, trusted=list(TRUSTED))
-    except (*NO_ZIP, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (
+        *NO_ZIP,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        OSError,
+    ) as error:
         raise CorruptBundle(
-            f"{path.name} is no file of skops: pickles are not loaded; save the estimator with "
+            f"{path.name} is no file of skops that scikit-learn {sklearn.__version__} can load: "
+            "pickles are not loaded, nor what other versions saved; save the estimator with "
             "skops.io.dump(estimator, 'model.skops')",
             code="BUNDLE_CODE",
         ) from error
     raise CorruptBundle(
-        f"{path.name} uses {', '.join(foreign)}: build it of scikit-learn's own estimators only",
+        f"{path.name} uses {', '.join(foreign)}: build it of the estimators that scikit-learn "
+        f"{sklearn.__version__} has itself; of a search take best_estimator_",
         code="BUNDLE_CODE",
     )

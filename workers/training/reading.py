@@ -22,6 +22,9 @@ from workers.volume import read_input, read_series
 NIFTI = (".nii", ".nii.gz")
 SLICE_MM = 5.0
 """Of an image file whose table does not say how thick a slice it is: as most series in 2-D."""
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""The tag of EXIF, and its value for pixels that are shown as they are stored."""
+OPAQUE = 255
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -167,7 +170,11 @@ def _frames_of(image: Path, images: SourceImages) -> list[int]:
 
 
 def _image(path: Path, *, lossless: bool = False) -> FloatArray:
-    """(rows, columns), grey. Raises ConfigurationError for a stack, and for a JPEG of a mask."""
+    """(rows, columns), grey; of a mask with a palette the numbers of its colours.
+
+    Raises ConfigurationError for a stack, for a JPEG of a mask, and for an image that its viewers
+    turn.
+    """
     try:
         with Image.open(path) as image:
             count = getattr(image, "n_frames", 1)
@@ -180,11 +187,26 @@ def _image(path: Path, *, lossless: bool = False) -> FloatArray:
                 raise ConfigurationError(
                     f"{path.name} is a JPEG, which blurs what was drawn: save masks as PNG"
                 )
+            if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
+                raise ConfigurationError(
+                    f"{path.name} is stored turned or mirrored, and says so (EXIF Orientation): "
+                    "save it upright, for its mask may not say the same"
+                )
+            if lossless and _see_through(image):
+                raise ConfigurationError(
+                    f"{path.name} is drawn in transparency: save masks without it, 0 elsewhere"
+                )
+            if lossless and image.mode == "P":
+                return np.asarray(image, np.float32)
             return np.asarray(image.convert("F"), np.float32)
     except OSError as error:
         raise ConfigurationError(
             f"{path.name} is no image: a data set holds PNG, JPEG, TIFF, NIfTI, or folders of DICOM"
         ) from error
+
+
+def _see_through(image: Image.Image) -> bool:
+    return "A" in image.getbands() and bool((np.asarray(image.getchannel("A")) < OPAQUE).any())
 
 
 def _nifti(path: Path) -> SourceImages:

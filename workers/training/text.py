@@ -5,10 +5,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from string import Template
+from typing import Any
 
+import tomlkit
 from pydantic import BaseModel
 
-from dicom_node.domain.card import Performance
+from dicom_node.domain.card import Learnt, Performance
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from dicom_node.domain.trust import ExplanationCheck, VerdictPlan
 from workers.training.measures import Figure
@@ -32,6 +34,26 @@ def parse(manifest: str) -> ModelManifest:
 def performance_text(figures: Mapping[str, Figure], data: str, subgroup: str = "") -> str:
     """The tables ``card.performance``, of figures that were measured on ``data``."""
     return "".join(_figure(name, figure, data, subgroup) for name, figure in figures.items())
+
+
+def with_learnt(manifest: str, rows: Iterable[Learnt]) -> str:
+    """The text of a manifest whose card says what the model is made of; the rest stays.
+
+    In place of what it said of the same data and use.
+    """
+    document, new = tomlkit.parse(manifest), list(rows)
+    card: Any = document["card"]
+    kept = [
+        row
+        for row in parse(manifest).card.learnt
+        if not any((row.data, row.use) == (other.data, other.use) for other in new)
+    ]
+    card.pop("learnt", None)
+    written = tomlkit.aot()
+    for row in (*kept, *new):
+        written.append(tomlkit.item(row.model_dump(exclude_defaults=True)))
+    card["learnt"] = written
+    return tomlkit.dumps(document)
 
 
 def opening(manifest: ModelManifest) -> list[str]:

@@ -13,6 +13,7 @@ from dicom_node import __version__
 from dicom_node.catalog import BundleFolder
 from workers.memory import peak_gib
 from workers.training.evaluation.figures import Cases
+from workers.training.evaluation.learnt import NOBODY
 from workers.training.evaluation.scope import Scope
 from workers.training.evaluation.sections import Section, overall, scores, sections
 from workers.training.evaluation.seen import Seen
@@ -43,10 +44,16 @@ class Evaluation:
     peak_gib: float
     """Memory of the process that asked the model, at its peak."""
     scope: Scope | None = None
+    learnt: str = NOBODY
+    """Whether the bundle is made of these cases, in words."""
 
 
 def evaluate(
-    bundle: BundleFolder, data: str, seen: Sequence[Seen], scope: Scope | None = None
+    bundle: BundleFolder,
+    data: str,
+    seen: Sequence[Seen],
+    scope: Scope | None = None,
+    learnt: str = NOBODY,
 ) -> Evaluation:
     """Figures of what the bundle said of at least one case."""
     cases = Cases(seen, bundle.manifest)
@@ -59,6 +66,7 @@ def evaluate(
         subgroups(cases, scores(cases)),
         peak_gib(),
         scope,
+        learnt,
     )
 
 

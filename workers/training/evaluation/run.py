@@ -1,6 +1,6 @@
 """From a bundle and a data set to the page: what ``dicom-worker evaluate`` does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from workers.model import Model
 from workers.progress import Progress
 from workers.training.dataset import Example, read_data
 from workers.training.evaluation.cases import look
+from workers.training.evaluation.learnt import learnt
 from workers.training.evaluation.page import evaluate, page
 from workers.training.evaluation.scope import Scope, foreign, inside, known_to, owners, scope
 from workers.training.evaluation.seen import Seen
 from workers.training.measures import Figure
+from workers.written import refuse_unwritable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +33,31 @@ class Question:
 
 
 def run(
-    bundle: BundleFolder, question: Question, output: Path, progress: Progress
+    bundle: BundleFolder,
+    question: Question,
+    output: Path,
+    progress: Progress,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Mapping[str, Figure]:
     """Write the page; returns the figures of all cases.
+
+    ``tell`` hears first whether the bundle is made of these cases.
 
     Raises ConfigurationError for data without cases, what ``read_data`` and ``look`` raise, and
     what loading the bundle raises.
     """
+    refuse_unwritable(output)
+    if output.is_dir():
+        raise ConfigurationError(f"{output} is a folder: name the page, such as evaluation.html")
     examples = asked_about(question, labelled=bool(bundle.manifest.targets))
+    known = learnt(bundle.manifest.card, question.data.resolve().name, examples)
+    tell(known)
     model = load_model(bundle)
     if question.out_of_scope is not None:
         known_to(model)
     seen = list(look(model, examples, spacing_mm=question.spacing_mm, progress=progress))
-    found = evaluate(bundle, words(question), seen, _scope(model, question, seen, progress))
+    scoped = _scope(model, question, seen, progress)
+    found = evaluate(bundle, words(question), seen, scoped, known)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(page(found), "utf-8")
     return {**found.figures, **(found.scope.figures if found.scope else {})}
@@ -63,7 +77,7 @@ def asked_about(question: Question, *, labelled: bool = True) -> Sequence[Exampl
 def words(question: Question) -> str:
     """What the cases are called."""
     folds = f", fold {', '.join(sorted(question.folds))}" if question.folds else ""
-    return f"{question.data.name}{folds}"
+    return f"{question.data.resolve().name}{folds}"
 
 
 def _scope(

@@ -22,6 +22,8 @@ class Split:
     train: Sequence[Example]
     choose: Sequence[Example]
     test: Sequence[Example]
+    notes: tuple[str, ...] = ()
+    """What the folds lack, and what is left out, in words."""
 
     @property
     def unknown(self) -> int:
@@ -37,13 +39,33 @@ def divided(examples: Sequence[Example], folds: Folds, manifest: ModelManifest) 
     """
     refuse_without(manifest, examples)
     _refuse_headerless(examples, manifest)
-    split = Split(*(_of(examples, name, getattr(folds, name)) for name in Folds.model_fields))
+    train, choose, test = (_of(examples, name, getattr(folds, name)) for name in Folds.model_fields)
+    one_sided = [*_one_sided(manifest, choose, "choose"), *_one_sided(manifest, test, "test")]
+    split = Split(train, choose, test, (*_left_out(examples, folds), *one_sided))
     lacking = [what for what in _wanted(manifest, split.train) if what]
     if lacking:
         raise ConfigurationError(
             f"the folds {', '.join(folds.train)}, to train on, lack {'; '.join(lacking)}"
         )
     return split
+
+
+def _left_out(examples: Sequence[Example], folds: Folds) -> Iterator[str]:
+    used = {fold for name in Folds.model_fields for fold in getattr(folds, name)}
+    others = [example.fold for example in examples if example.fold not in used]
+    if others:
+        named = ", ".join(sorted(set(others)))
+        yield f"{len(others)} cases are left out: the recipe has no use for fold {named}"
+
+
+def _one_sided(manifest: ModelManifest, examples: Sequence[Example], use: str) -> Iterator[str]:
+    for label in (target.label for target in manifest.targets):
+        shown = [label.casefold() in {each.casefold() for each in e.labels} for e in examples]
+        if len(set(shown)) == 1:
+            yield (
+                f"{'all' if shown[0] else 'none'} of the {len(shown)} cases to {use} on show "
+                f"{label}: they tell half of how good it is"
+            )
 
 
 def _of(examples: Sequence[Example], name: str, folds: Sequence[str]) -> Sequence[Example]:

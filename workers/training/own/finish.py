@@ -80,7 +80,9 @@ class Finishing:
                 folder, weights, manifest, _card(manifest), self.example, reference
             )
         nameless = (NAMELESS,) if self.split.unknown else ()
-        return Trained(bundle, (*notes, *nameless, *(() if self.example else (NO_EXAMPLE,))))
+        return Trained(
+            bundle, (*notes, *nameless, *self.split.notes, *(() if self.example else (NO_EXAMPLE,)))
+        )
 
     def _settled(self) -> tuple[str, Arrays | None, tuple[str, ...]]:
         """The manifest, its maps settled where masks of the choosing folds allow it."""
@@ -132,7 +134,7 @@ class Finishing:
     def _of(self, use: str) -> str:
         """What the cases of some folds are called."""
         folds = getattr(self.plan.recipe.folds, use)
-        return f"{self.question.data.name}, fold {', '.join(folds)}"
+        return f"{self.question.data.resolve().name}, fold {', '.join(folds)}"
 
 
 def _card(manifest: str) -> str:

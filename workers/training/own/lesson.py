@@ -83,6 +83,20 @@ def collect(
     )
 
 
+def read_through(
+    examples: Sequence[Example],
+    manifest: ModelManifest,
+    spacing_mm: float | None,
+    progress: Progress,
+) -> None:
+    """Meet before a long training what could not be measured after it. Raises as ``collect``."""
+    for done, example in enumerate(examples, 1):
+        images = read_case(example, manifest.input, spacing_mm)
+        prepare(images, manifest)
+        read_parts(example, images, len(measured(manifest)) if manifest.segmentation else 1)
+        progress("reading, to test on", done / len(examples))
+
+
 def refuse_one_sided(lesson: Lesson, manifest: ModelManifest) -> None:
     """Raise ConfigurationError for a target that every slice shows, or none."""
     plan = manifest.classification

@@ -1,17 +1,18 @@
 """The whole way of ``dicom-worker train own``; what is wrong is said before anything long."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from dicom_node.domain.card import Learnt
 from dicom_node.domain.images import SourceImages
 from dicom_node.send.command import dicom_files
 from workers.keras_model import KerasModel
-from workers.packaging import refuse_full
+from workers.packaging import read_example, refuse_full
 from workers.progress import Progress, silent
 from workers.training.checkpoint import Checkpoint
 from workers.training.dataset import Example
@@ -19,12 +20,13 @@ from workers.training.evaluation.run import Question, asked_about
 from workers.training.own.data import Split, divided
 from workers.training.own.finish import Finishing, Trained
 from workers.training.own.fit import Fitted, fit
-from workers.training.own.lesson import Lesson, collect, refuse_one_sided
+from workers.training.own.lesson import Lesson, collect, read_through, refuse_one_sided
 from workers.training.own.losses import losses
 from workers.training.own.network import Seen, build
 from workers.training.own.recipe import Plan, read_recipe
 from workers.training.own.text import without_figures
-from workers.volume import read_series
+from workers.training.text import with_learnt
+from workers.written import refuse_no_folder
 
 
 def train_own(
@@ -35,17 +37,22 @@ def train_own(
     *,
     seed: int | None = None,
     progress: Progress = silent,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Trained:
     """Train as a recipe says on a group's own data, and write the bundle.
 
     ``state`` keeps how far the training has come, until the bundle is written; ``seed`` is in place
-    of the recipe's. Raises ConfigurationError for whatever the recipe, the table or the folders do
-    not allow, and UnsupportedModel for maps that its network does not give.
+    of the recipe's; ``tell`` hears at the start what the folds lack. Raises ConfigurationError for
+    whatever the recipe, the table or the folders do not allow, and UnsupportedModel for maps that
+    its network does not give.
     """
     plan = _seeded(read_recipe(recipe), seed)
     refuse_full(output)
+    refuse_no_folder(state)
     examples = asked_about(question, labelled=bool(plan.manifest.targets))
     split = divided(examples, plan.recipe.folds, plan.manifest)
+    for note in split.notes:
+        tell(note)
     _refuse_unservable(plan)
     example = _example(plan)
     lesson, choosing = _lessons(plan, split, question, progress)
@@ -54,6 +61,7 @@ def train_own(
     checkpoint = Checkpoint(state / "state.npz", _named(plan, network, (lesson, choosing)))
     fitted = fit(network, plan, lesson, choosing, checkpoint, progress)
     draft = without_figures(plan.text, _told(plan, split, lesson, fitted))
+    draft = with_learnt(draft, _learnt(plan, question))
     done = Finishing(plan, split, question, network, draft, example, progress).write(output)
     checkpoint.path.unlink(missing_ok=True)
     return done
@@ -69,7 +77,7 @@ def _seeded(plan: Plan, seed: int | None) -> Plan:
 def _example(plan: Plan) -> SourceImages | None:
     """What becomes the golden test. Raises what reading a series raises."""
     folder = plan.recipe.example
-    return None if folder is None else read_series(dicom_files(plan.home / folder))
+    return None if folder is None else read_example(dicom_files(plan.home / folder), plan.manifest)
 
 
 def _refuse_unservable(plan: Plan) -> None:
@@ -87,13 +95,18 @@ def _lessons(
         for each, what in ((split.train, "to train on"), (split.choose, "to choose on"))
     )
     refuse_one_sided(lesson, plan.manifest)
+    read_through(split.test, plan.manifest, question.spacing_mm, progress)
     return lesson, choosing
 
 
 def _named(plan: Plan, network: keras.Model, lessons: Sequence[Lesson]) -> str:
-    """What is trained: another recipe, seed, data, or network to start from is another training."""
+    """What is trained: another recipe, seed, data, or network to start from is another training.
+
+    Of the manifest what is asked for: what a person writes on the card changes no weight.
+    """
     settings = plan.recipe.model_dump_json(include={"network", "training", "augment"})
-    digest = hashlib.sha256(repr((settings, plan.manifest.model_dump_json())).encode())
+    asked = plan.manifest.model_dump_json(include={"input", "outputs"})
+    digest = hashlib.sha256(repr((settings, asked)).encode())
     for lesson in lessons:
         for values in (lesson.images, *lesson.answers.values()):
             digest.update(np.ascontiguousarray(values).data)
@@ -112,6 +125,14 @@ def _told(plan: Plan, split: Split, lesson: Lesson, fitted: Fitted) -> str:
         f"{_cases(split.choose)}, of other patients{_assumed(split)}, best (loss "
         f"{fitted.loss:.3f}). Seed {plan.recipe.training.seed}."
     )
+
+
+def _learnt(plan: Plan, question: Question) -> list[Learnt]:
+    folds, data = plan.recipe.folds, question.data.resolve().name
+    return [
+        Learnt(data=data, folds=folds.train, use="training"),
+        Learnt(data=data, folds=folds.choose, use="choosing"),
+    ]
 
 
 def _assumed(split: Split) -> str:

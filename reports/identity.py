@@ -9,9 +9,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.domain.delivery import ResultKind
-from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PARTS
+from reports.attributes import EQUIPMENT, PATIENT, STUDY, UNPAIRED_PARTS
 from reports.case import Case
 from reports.language import N_, _
+from reports.modules import required
 from reports.settings import SHORT_DISCLAIMER
 from reports.source import UTF8, Sources
 from reports.subject import NODE, Maker, Subject
@@ -97,10 +98,11 @@ def identify(
 
 def _patient_and_study(result: Dataset, subject: Subject) -> None:
     source = subject.sources.first
+    empty = required(source)
     for keyword in (*PATIENT, *STUDY):
         if keyword in result:
             delattr(result, keyword)
-        if keyword in source and (source[keyword].value or keyword in REQUIRED):
+        if keyword in source and (source[keyword].value or keyword in empty):
             copy_element(result, source, keyword)
     result.StudyInstanceUID = subject.provenance.study_instance_uid
 

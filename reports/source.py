@@ -17,7 +17,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY, UNTRUE_OF_COPIES
+from reports.attributes import EQUIPMENT, IMAGE, PATIENT, STUDY, UNTRUE_OF_COPIES
+from reports.modules import complete
 from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
@@ -40,6 +41,8 @@ class Sources:
     """One for each instance, in the order of the analysis."""
     repairs: tuple[str, ...]
     """Attributes that had to be changed or left out, as ``Keyword`` or ``Sequence.Keyword``."""
+    missing: tuple[str, ...] = ()
+    """Attributes that the source lacks and results must have."""
 
     @property
     def first(self) -> Dataset:
@@ -63,9 +66,10 @@ def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sou
     known: dict[str, _Copy] = {}
     images = [_copied(d, (*IMAGE, *(_further(d) if whole else ())), known) for d in datasets]
     headers = tuple(_header(shared, image) for image in images)
+    missing = [complete(header) for header in headers][0]
     copies = (copy for each in (shared, *images) for copy in each.values())
     noted = (name for copy in copies for name in copy.changed)
-    return Sources(headers, tuple(dict.fromkeys(noted)))
+    return Sources(headers, tuple(dict.fromkeys(noted)), missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,6 @@ Copies = dict[str, _Copy]
 def _header(shared: Copies, image: Copies) -> Dataset:
     elements = [copy.element for copy in (*shared.values(), *image.values()) if copy.element]
     header = Dataset({element.tag: element for element in elements})
-    for keyword in REQUIRED:
-        if keyword not in header:
-            setattr(header, keyword, None)
     header.SpecificCharacterSet = UTF8
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -150,6 +150,7 @@ IMAGE = (
     "ImagePositionPatient",
     "PixelSpacing",
     "ImagerPixelSpacing",
+    "PixelAspectRatio",
     "SliceThickness",
     "SpacingBetweenSlices",
     "PatientOrientation",
@@ -176,6 +177,15 @@ IMAGE = (
     "RecognizableVisualFeatures",
     "RequestAttributesSequence",
     "SequenceOfUltrasoundRegions",
+    "ShutterShape",
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "CenterOfCircularShutter",
+    "RadiusOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
+    "ShutterPresentationValue",
 )
 """Of each image: what it is, where it lies, how it is to be shown, who asked for it."""
 # fmt: off
@@ -204,8 +214,16 @@ UNTRUE_OF_COPIES = frozenset(
         "OriginalAttributesSequence", "ReferencedImageSequence",
         "ReferencedPerformedProcedureStepSequence",
         "PixelAspectRatio", "RequestAttributesSequence", "SpecificCharacterSet",
+        "SequenceOfUltrasoundRegions", "ShutterShape", "ShutterLeftVerticalEdge",
+        "ShutterRightVerticalEdge", "ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge",
+        "CenterOfCircularShutter", "RadiusOfCircularShutter", "VerticesOfThePolygonalShutter",
+        "ShutterPresentationValue", "ShutterPresentationColorCIELabValue", "CollimatorShape",
+        "CollimatorLeftVerticalEdge", "CollimatorRightVerticalEdge",
+        "CollimatorUpperHorizontalEdge", "CollimatorLowerHorizontalEdge",
+        "CenterOfCircularCollimator", "RadiusOfCircularCollimator",
+        "VerticesOfThePolygonalCollimator",
     }
 )
 # fmt: on
 """What an image that is derived from another must not have of it: what is of its pixels, of its
-bytes, or says who made it."""
+bytes, counts in its rows and columns, or says who made it."""

@@ -37,7 +37,6 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
 PLAIN = frozenset(
     {
         ResultKind.SECONDARY_CAPTURE,
-        ResultKind.ENCAPSULATED_PDF,
         ResultKind.PARAMETRIC_MAP,
         ResultKind.PRESENTATION_STATE,
         ResultKind.COLOR_PRESENTATION_STATE,

@@ -265,10 +265,10 @@ def test_every_character_set_survives_as_utf_8(shared_data: Path) -> None:
         )
         assert said
         if "PatientName" not in source:
-            source.OtherPatientIDsSequence = source.RequestedProcedureCodeSequence
+            source.IssuerOfPatientIDQualifiersSequence = source.RequestedProcedureCodeSequence
         first = repaired_sources([source]).first
         first.SOPClassUID, first.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "2.25.1"
         again = dcmread(BytesIO(dataset_bytes(first)))
         assert again.SpecificCharacterSet == "ISO_IR 192"
-        items = again.get("OtherPatientIDsSequence") or [again]
+        items = again.get("IssuerOfPatientIDQualifiersSequence") or [again]
         assert str(items[0].PatientName) == said

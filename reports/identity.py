@@ -91,7 +91,7 @@ def identify(
     _patient_and_study(result, subject)
     _series(result, subject, kind, index)
     _equipment(result, subject)
-    _common(result, subject)
+    _common(result, subject, kind)
     result.SOPInstanceUID = instance_uid(subject, kind, index, variant)
 
 
@@ -141,12 +141,13 @@ def _equipment(result: Dataset, subject: Subject) -> None:
         result.InstitutionName = clean(subject.settings.institution_name, LONG_STRING)
 
 
-def _common(result: Dataset, subject: Subject) -> None:
+def _common(result: Dataset, subject: Subject, kind: ResultKind) -> None:
     result.SpecificCharacterSet = UTF8
     result.InstanceCreationDate, result.InstanceCreationTime = _date_and_time(subject)
     result.ContentDate, result.ContentTime = _date_and_time(subject)
     result.ContentQualification = subject.maker.content_qualification
-    scanner = _scanner(subject.sources.first)
+    made_of_images = kind is not ResultKind.REJECTION_NOTE  # its source is one of our results
+    scanner = _scanner(subject.sources.first) if made_of_images else []
     result.ContributingEquipmentSequence = [*scanner, algorithm_equipment(subject)]
 
 

@@ -72,7 +72,7 @@ def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sou
     known: dict[str, _Copy] = {}
     images = [_copied(d, (*IMAGE, *(_further(d) if whole else ())), known) for d in datasets]
     headers = tuple(_header(shared, image) for image in images)
-    missing = [complete(header) for header in headers][0]
+    missing, *_ = [complete(header) for header in headers]
     copies = (copy for each in (shared, *images) for copy in each.values())
     noted = (name for copy in copies for name in copy.changed)
     return Sources(headers, tuple(dict.fromkeys(noted)), missing)

@@ -40,6 +40,7 @@ ORIENTATION = tuple(
     for line in ("Row", "Column")
     for axis in "XYZ"
 )
+PROJECTIONS = frozenset({"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"})
 FACING = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
 POSITION = tuple(getattr(codes.DCM, f"ImagePositionPatient{axis}") for axis in "XYZ")
 Place = tuple[str, ...]
@@ -114,7 +115,7 @@ def _shared(header: Dataset, size: Size) -> list[Dataset]:
 
 
 def _view(header: Dataset) -> list[Dataset]:
-    """TID 1602 row 3, TID 1603: side and orientation of an image that lies nowhere."""
+    """TID 1602 row 3, TID 1603: side of an image that lies nowhere, orientation of projections."""
     items: list[Dataset] = []
     if header.get("FrameOfReferenceUID"):
         return items
@@ -122,7 +123,8 @@ def _view(header: Dataset) -> list[Dataset]:
         item = _item("CODE", CONTEXT, codes.DCM.ImageLaterality)
         item.ConceptCodeSequence = [_code(side)]
         items.append(item)
-    for name, value in zip(FACING, header.get("PatientOrientation") or (), strict=False):
+    facing = header.get("PatientOrientation") if header.get("Modality") in PROJECTIONS else ()
+    for name, value in zip(FACING, facing or (), strict=False):
         item = _item("TEXT", CONTEXT, name)
         item.TextValue = value
         items.append(item)

@@ -49,6 +49,9 @@ _TERMS = (
         "of one type: the halves that the verdict was fitted and measured on may share a "
         "patient, so that its figures may be too good, and intervals over groups too narrow."
     ),
+    # what it was measured on
+    N_("synthetic CT phantoms with seeds that neither training nor validation uses"),
+    N_("synthetic CT phantoms of the validation, on which the methods were compared"),
     # what was measured
     N_("95 % Hausdorff distance of the outlines (mm)"),
     N_("Area under ROC"),
@@ -100,6 +103,9 @@ _TEMPLATES = (
     N_("{} (MR of a head, other sequence)"),
     N_("{} (MR of an unnamed body part)"),
     N_("{} (MR of another body part)"),
+    N_("{} (method: {} of the layer that the head reads)"),
+    N_("{} (method: {} of {}, {} depths)"),
+    N_("{} (method: {} of {})"),
     N_("{} (method: {})"),
     N_("{} (phantoms)"),
     N_("{} (tumour area: below {} mm²)"),

@@ -54,7 +54,8 @@ class Case:
     @cached_property
     def notes(self) -> tuple[str, ...]:
         """What the reader must be told of input and output."""
-        return (*self.analysis.notes, *_omitted(self.analysis), *_repairs(self.sources.repairs))
+        repairs, missing = _repairs(self.sources.repairs), _missing(self.sources.missing)
+        return (*self.analysis.notes, *_omitted(self.analysis), *repairs, *missing)
 
     @cached_property
     def pictures(self) -> tuple[Picture, ...]:
@@ -104,3 +105,10 @@ def _repairs(keywords: tuple[str, ...]) -> list[str]:
         return []
     names = ", ".join(keywords)
     return [f"Invalid header values of the source were repaired in the results: {names}."]
+
+
+def _missing(keywords: tuple[str, ...]) -> list[str]:
+    if not keywords:
+        return []
+    names = ", ".join(keywords)
+    return [f"The source lacks attributes that every image must have: {names}."]

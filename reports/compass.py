@@ -68,7 +68,7 @@ def coordinate(value_mm: float, axis: int) -> str:
 
 
 def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, str | None]:
-    """Height and width of a pixel, and where that is true; None: nobody knows (1, 1).
+    """Height and width of a pixel, and where that is true; None: only their ratio is known, if so.
 
     Projection images state the spacing of their detector, which magnifies.
     """
@@ -78,7 +78,8 @@ def pixel_size_mm(images: SourceImages, header: Dataset) -> tuple[float, float, 
     for keyword, where in (("PixelSpacing", ""), ("ImagerPixelSpacing", _(" at detector"))):
         if spacing := header.get(keyword):
             return float(spacing[0]), float(spacing[1]), where
-    return 1.0, 1.0, None
+    height, width = (float(part) for part in header.get("PixelAspectRatio") or (1, 1))
+    return (height / width, 1.0, None) if height > 0 and width > 0 else (1.0, 1.0, None)
 
 
 def bar_cm(width_mm: float) -> float | None:

@@ -69,7 +69,7 @@ def _image(case: Case, plan: Image, derived: DerivedImages, frame: int) -> Datas
     if dataset.get("ImageLaterality"):
         dataset.pop("Laterality", None)  # which is of a series, where its images have none
     dataset.BurnedInAnnotation = source.get("BurnedInAnnotation") or "NO"
-    copy_compression(dataset, source)
+    copy_compression(dataset, [source])
     _place(dataset, case, derived, frame)
     _intend(dataset, case, frame)
     _pixels(dataset, source, derived, frame)

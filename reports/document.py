@@ -15,6 +15,7 @@ from reports.predecessors import name_predecessors
 from reports.references import Reference, hierarchical
 from reports.requests import referenced_requests
 from reports.subject import Subject
+from reports.verdict import name_our_codes
 
 FORMS: Mapping[ResultKind, UID] = {
     ResultKind.STRUCTURED_REPORT: Comprehensive3DSRStorage,
@@ -47,6 +48,7 @@ def document(
     dataset.CurrentRequestedProcedureEvidenceSequence = hierarchical(evidence)
     identify(dataset, subject, kind)
     name_predecessors(dataset, predecessors)
+    name_our_codes(dataset, content.ContentSequence)
     return dataset
 
 

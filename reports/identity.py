@@ -9,9 +9,10 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from dicom_node.domain.delivery import ResultKind
-from reports.attributes import EQUIPMENT, PATIENT, REQUIRED, STUDY, UNPAIRED_PARTS
+from reports.attributes import EQUIPMENT, PATIENT, STUDY, UNPAIRED_PARTS
 from reports.case import Case
 from reports.language import N_, _
+from reports.modules import required
 from reports.settings import SHORT_DISCLAIMER
 from reports.source import UTF8, Sources
 from reports.subject import NODE, Maker, Subject
@@ -36,7 +37,6 @@ SERIES: Mapping[ResultKind, tuple[int, str, str]] = {
 PLAIN = frozenset(
     {
         ResultKind.SECONDARY_CAPTURE,
-        ResultKind.ENCAPSULATED_PDF,
         ResultKind.PARAMETRIC_MAP,
         ResultKind.PRESENTATION_STATE,
         ResultKind.COLOR_PRESENTATION_STATE,
@@ -91,16 +91,17 @@ def identify(
     _patient_and_study(result, subject)
     _series(result, subject, kind, index)
     _equipment(result, subject)
-    _common(result, subject)
+    _common(result, subject, kind)
     result.SOPInstanceUID = instance_uid(subject, kind, index, variant)
 
 
 def _patient_and_study(result: Dataset, subject: Subject) -> None:
     source = subject.sources.first
+    empty = required(source)
     for keyword in (*PATIENT, *STUDY):
         if keyword in result:
             delattr(result, keyword)
-        if keyword in source and (source[keyword].value or keyword in REQUIRED):
+        if keyword in source and (source[keyword].value or keyword in empty):
             copy_element(result, source, keyword)
     result.StudyInstanceUID = subject.provenance.study_instance_uid
 
@@ -140,12 +141,13 @@ def _equipment(result: Dataset, subject: Subject) -> None:
         result.InstitutionName = clean(subject.settings.institution_name, LONG_STRING)
 
 
-def _common(result: Dataset, subject: Subject) -> None:
+def _common(result: Dataset, subject: Subject, kind: ResultKind) -> None:
     result.SpecificCharacterSet = UTF8
     result.InstanceCreationDate, result.InstanceCreationTime = _date_and_time(subject)
     result.ContentDate, result.ContentTime = _date_and_time(subject)
     result.ContentQualification = subject.maker.content_qualification
-    scanner = _scanner(subject.sources.first)
+    made_of_images = kind is not ResultKind.REJECTION_NOTE  # its source is one of our results
+    scanner = _scanner(subject.sources.first) if made_of_images else []
     result.ContributingEquipmentSequence = [*scanner, algorithm_equipment(subject)]
 
 

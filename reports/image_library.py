@@ -26,6 +26,7 @@ from reports.case import Case
 from reports.identity import code_item
 from reports.planes import decimal, functional_group, position
 from reports.references import Reference
+from reports.side import SIDES
 
 SOURCE = Code("260753009", "SCT", "Source")
 PIXELS = Code("{pixels}", "UCUM", "Pixels")
@@ -39,6 +40,8 @@ ORIENTATION = tuple(
     for line in ("Row", "Column")
     for axis in "XYZ"
 )
+PROJECTIONS = frozenset({"CR", "DX", "IO", "MG", "PX", "RF", "RG", "XA"})
+FACING = (codes.DCM.PatientOrientationRow, codes.DCM.PatientOrientationColumn)
 POSITION = tuple(getattr(codes.DCM, f"ImagePositionPatient{axis}") for axis in "XYZ")
 Place = tuple[str, ...]
 """Image Position (Patient); nothing where it is not stated."""
@@ -55,10 +58,13 @@ def image_library(case: Case) -> Dataset:
         for name in (codes.DCM.ImageLibrary, codes.DCM.ImageLibraryGroup)
     )
     library.ContinuityOfContent = group.ContinuityOfContent = "SEPARATE"
-    sizes = {uid: _size(header) for uid, header in _headers(case).items()}
+    headers = _headers(case)
+    sizes = {uid: _size(header) for uid, header in headers.items()}
     alike = len(set(sizes.values())) == 1
+
+    own = {uid: [*_view(h), *(() if alike else _spacing(sizes[uid]))] for uid, h in headers.items()}
     entries = [
-        _entry(case.references[uid], number, place, [] if alike else _spacing(sizes[uid]))
+        _entry(case.references[uid], number, place, own[uid])
         for uid, number, place in _places(case)
     ]
     first = case.sources.first
@@ -106,6 +112,23 @@ def _shared(header: Dataset, size: Size) -> list[Dataset]:
     items.append(_number(codes.DCM.PixelDataColumns, header.Columns, PIXELS))
     facing = functional_group(header, 1, "PlaneOrientationSequence")
     return items + _spacing(size) + _orientation(facing)
+
+
+def _view(header: Dataset) -> list[Dataset]:
+    """TID 1602 row 3, TID 1603: side of an image that lies nowhere, orientation of projections."""
+    items: list[Dataset] = []
+    if header.get("FrameOfReferenceUID"):
+        return items
+    if side := SIDES.get(str(header.get("ImageLaterality") or "")):
+        item = _item("CODE", CONTEXT, codes.DCM.ImageLaterality)
+        item.ConceptCodeSequence = [_code(side)]
+        items.append(item)
+    facing = header.get("PatientOrientation") if header.get("Modality") in PROJECTIONS else ()
+    for name, value in zip(FACING, facing or (), strict=False):
+        item = _item("TEXT", CONTEXT, name)
+        item.TextValue = value
+        items.append(item)
+    return items
 
 
 def _size(header: Dataset) -> Size:

@@ -16,6 +16,7 @@ from highdicom.sr import (
     ContentSequence,
     FindingSite,
     GraphicTypeValues,
+    ImageContentItem,
     ImageRegion,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
@@ -37,6 +38,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import ResultInstance
 from dicom_node.domain.asked import Asked
+from dicom_node.domain.concepts import DERIVED_IMAGE
 from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Answer, Finding, Presence, SegmentMask
 from dicom_node.domain.manifest import Segment, Target
@@ -89,6 +91,7 @@ def measurement_group(
         group = _on_segment(case, finding, segment, segmentation)
         group[0].ContentSequence.append(center(case, segment, flat=flat))
     group[0].ContentSequence.extend(_explanation(case, finding, earlier))
+    group[0].ContentSequence.extend(_made(finding, earlier))
     return group
 
 
@@ -245,6 +248,16 @@ def _presence(answer: Answer) -> list[QualitativeEvaluation] | None:
     else:
         return None
     return [QualitativeEvaluation(name=PRESENCE_OF_PROPERTY, value=PRESENCE[said])]
+
+
+def _made(finding: Answer, earlier: Sequence[ResultInstance]) -> list[ImageContentItem]:
+    """Of an image that the model made, the one of the key slice."""
+    made = [result.dataset for result in earlier if result.kind is ResultKind.DERIVED_IMAGE]
+    if finding.category != DERIVED_IMAGE or not made:
+        return []
+    image = made[finding.frame]
+    reference = (image.SOPClassUID, image.SOPInstanceUID)
+    return [ImageContentItem(DERIVED_IMAGE, *reference, relationship_type=CONTAINS)]
 
 
 def _explanation(

@@ -79,8 +79,9 @@ def describe(
     dataset.Rows, dataset.Columns = images.pixels.shape[1:]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.PresentationLUTShape = "IDENTITY"
-    _frame_of_reference(dataset, case)
-    copy_compression(dataset, case.sources.first)
+    used = [case.header(n) for n in dict.fromkeys(frame.source for frame in frames)]
+    _frame_of_reference(dataset, case, used)
+    copy_compression(dataset, used)
     _references(dataset, case, frames)
     place = POSITION if images.affine is not None else PLACE
     _dimensions(dataset, case, [*dimensions, place])
@@ -90,23 +91,30 @@ def describe(
     return shared
 
 
-def _frame_of_reference(dataset: Dataset, case: Case) -> None:
+def _frame_of_reference(dataset: Dataset, case: Case, used: Sequence[Dataset]) -> None:
     """Copied; without one, Patient Orientation is all that says where left is."""
     source = case.sources.first
     if case.analysis.images.affine is None:
-        dataset.PatientOrientation = source.get("PatientOrientation") or []
+        dataset.PatientOrientation = common_orientation(used)
     else:
         dataset.FrameOfReferenceUID = source.FrameOfReferenceUID
         dataset.PositionReferenceIndicator = source.get("PositionReferenceIndicator")
 
 
-def copy_compression(dataset: Dataset, source: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5)."""
-    dataset.LossyImageCompression = source.get("LossyImageCompression") or "00"
-    if dataset.LossyImageCompression == "01":
-        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if keyword in source:
-                copy_element(dataset, source, keyword)
+def common_orientation(sources: Sequence[Dataset]) -> list[str]:
+    """Patient Orientation, where all images state the same: views of a breast do not."""
+    stated = {tuple(source.get("PatientOrientation") or ()) for source in sources}
+    return list(stated.pop()) if len(stated) == 1 else []
+
+
+def copy_compression(dataset: Dataset, sources: Sequence[Dataset]) -> None:
+    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5): what is made of several, by any of them."""
+    lossy = [source for source in sources if source.get("LossyImageCompression") == "01"]
+    dataset.LossyImageCompression = "01" if lossy else "00"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        stated = next((source for source in lossy if source.get(keyword)), None)
+        if stated is not None:
+            copy_element(dataset, stated, keyword)
 
 
 def _references(dataset: Dataset, case: Case, frames: Sequence[Derived]) -> None:

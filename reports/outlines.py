@@ -27,6 +27,7 @@ from reports.language import _
 from reports.overlay import BOX_COLOR
 from reports.presentation import images, present, referring
 from reports.settings import SHORT_DISCLAIMER
+from reports.shutter import copy_shutter
 from reports.terms import term
 from reports.wording import segment_name
 
@@ -115,6 +116,7 @@ def _state(case: Case, index: int, series: str, rescale: Rescale, shapes: Shapes
         for color, layer in layers.items()
         if (of_color := [shape for shape in each if shape.color == color])
     ]
+    copy_shutter(dataset, [case.header(frame) for frame in frames])
     rescale.write(dataset)
     dataset.SoftcopyVOILUTSequence = windows(case, frames)
     dataset.PresentationLUTShape = presentation_lut(case.header(frames[0]))

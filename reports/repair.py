@@ -11,6 +11,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.valuerep import TEXT_VR_DELIMS
 
+from reports.macros import is_whole, mended
 from reports.values import LINES, TEXT, fixed, is_negative, joined
 
 CHARACTER_SET = "SpecificCharacterSet"
@@ -79,11 +80,13 @@ def _sequence(dataset: Dataset, element: DataElement, inherited: Any) -> Repaire
     if element.VR != "SQ" or "SQ" not in _choices(element.keyword):
         changed = () if element.value in EMPTY else (element.keyword,)
         return Repaired("SQ", None, changed)
-    around = dataset.get(CHARACTER_SET) or inherited
+    around, keyword = dataset.get(CHARACTER_SET) or inherited, element.keyword
     items = [_item(item, around) for item in element.value or ()]
-    inner = dict.fromkeys(name for _, changed in items for name in changed)
-    within = tuple(f"{element.keyword}.{name}" for name in inner)
-    return Repaired("SQ", [item for item, _ in items], within)
+    inner = {name for item, changed in items for name in (*changed, *mended(keyword, item))}
+    within = [f"{keyword}.{name}" for name in sorted(inner)]
+    whole = [item for item, _ in items if is_whole(keyword, item)]
+    lost = [keyword] if len(whole) < len(items) else []
+    return Repaired("SQ", None if lost and not whole else whole, (*lost, *within))
 
 
 def _item(source: Dataset, around: Any) -> tuple[Dataset, Iterable[str]]:

@@ -76,16 +76,18 @@ def _capture(case: Case, index: int, pictures: Sequence[Picture]) -> Dataset:
 
 
 def _image(dataset: Dataset, case: Case, pictures: Sequence[Picture]) -> None:
-    source = case.header(pictures[0].key.frame)
+    sources = [case.header(picture.key.frame) for picture in pictures]
     dataset.ConversionType = "SYN"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
-    letters = edge_letters(case.analysis.images, source)
-    dataset.PatientOrientation = [letters[1], letters[3]] if letters else []
+    letters = {edge_letters(case.analysis.images, source) for source in sources}
+    facing = letters.pop() if len(letters) == 1 else None
+    dataset.PatientOrientation = [facing[1], facing[3]] if facing else []
     dataset.BurnedInAnnotation = "YES"
-    dataset.RecognizableVisualFeatures = source.get("RecognizableVisualFeatures") or "NO"
+    recognizable = any(source.get("RecognizableVisualFeatures") == "YES" for source in sources)
+    dataset.RecognizableVisualFeatures = "YES" if recognizable else "NO"
     places = "; ".join(picture.place for picture in pictures)
     dataset.ImageComments = f"{_(SHORT_DISCLAIMER)}. {places}"[:LONG_TEXT]
-    copy_compression(dataset, source)
+    copy_compression(dataset, sources)
 
 
 def _derivation(dataset: Dataset, case: Case, keys: Sequence[KeySlice]) -> None:

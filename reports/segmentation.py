@@ -23,6 +23,7 @@ from reports.case import Case
 from reports.identity import identify, series_description
 from reports.multiframe import Derived, Dimension, describe, require_frame_of_reference
 from reports.segments import background, description, overlapping
+from reports.verdict import name_our_codes
 
 Segments = Sequence[SegmentMask]
 SEGMENT = Dimension("ReferencedSegmentNumber", "SegmentIdentificationSequence", "Segment")
@@ -53,6 +54,7 @@ class SegmentationWriter:
         require_frame_of_reference(case)
         dataset = _segmentation(case, segments)
         identify(dataset, case, ResultKind.SEGMENTATION)
+        name_our_codes(dataset, dataset.SegmentSequence)
         return [ResultInstance(ResultKind.SEGMENTATION, dataset)]
 
 

@@ -17,13 +17,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
-from reports.attributes import EQUIPMENT, IMAGE, PATIENT, REQUIRED, STUDY, UNTRUE_OF_COPIES
+from reports.attributes import EQUIPMENT, IMAGE, PATIENT, STUDY, UNTRUE_OF_COPIES
+from reports.modules import complete
 from reports.planes import NOTICEABLE, decimal, unit_cosines
 from reports.repair import repaired
 
 UTF8 = "ISO_IR 192"
-OF_SERIES = ("BodyPartExamined", "Laterality")
-"""The part of the body, and its side (PS3.3 C.7.3.1)."""
+SIDES = ("L", "R")
+"""Of a series (PS3.3 C.7.3.1); an image may show both."""
 UNREADABLE = object()
 """Stands for a value that pydicom cannot read."""
 LAST_OF_FILES = 0x0007FFFF
@@ -40,6 +41,8 @@ class Sources:
     """One for each instance, in the order of the analysis."""
     repairs: tuple[str, ...]
     """Attributes that had to be changed or left out, as ``Keyword`` or ``Sequence.Keyword``."""
+    missing: tuple[str, ...] = ()
+    """Attributes that the source lacks and results must have."""
 
     @property
     def first(self) -> Dataset:
@@ -48,9 +51,15 @@ class Sources:
 
     @cached_property
     def common(self) -> Mapping[str, Any]:
-        """What is of a series, where all images state the same; results of several are one."""
-        stated = {keyword: [h.get(keyword) for h in self.headers] for keyword in OF_SERIES}
-        return {k: v[0] if all(each == v[0] for each in v) else None for k, v in stated.items()}
+        """What is of a series, where all images state the same; results of several are one.
+
+        The part of the body, and its side, which may be stated of the series or of each image.
+        """
+        stated = {
+            "BodyPartExamined": {header.get("BodyPartExamined") for header in self.headers},
+            "Laterality": {_side(header) for header in self.headers},
+        }
+        return {k: next(iter(v)) if len(v) == 1 else None for k, v in stated.items()}
 
 
 def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sources:
@@ -63,9 +72,15 @@ def repaired_sources(datasets: Sequence[Dataset], *, whole: bool = False) -> Sou
     known: dict[str, _Copy] = {}
     images = [_copied(d, (*IMAGE, *(_further(d) if whole else ())), known) for d in datasets]
     headers = tuple(_header(shared, image) for image in images)
+    missing, *_ = [complete(header) for header in headers]
     copies = (copy for each in (shared, *images) for copy in each.values())
     noted = (name for copy in copies for name in copy.changed)
-    return Sources(headers, tuple(dict.fromkeys(noted)))
+    return Sources(headers, tuple(dict.fromkeys(noted)), missing)
+
+
+def _side(header: Dataset) -> str | None:
+    stated = header.get("ImageLaterality") or header.get("Laterality")
+    return stated if stated in SIDES else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +99,6 @@ Copies = dict[str, _Copy]
 def _header(shared: Copies, image: Copies) -> Dataset:
     elements = [copy.element for copy in (*shared.values(), *image.values()) if copy.element]
     header = Dataset({element.tag: element for element in elements})
-    for keyword in REQUIRED:
-        if keyword not in header:
-            setattr(header, keyword, None)
     header.SpecificCharacterSet = UTF8
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -32,7 +32,7 @@ from reports.references import Reference
 from reports.settings import DISCLAIMER
 from reports.subject import Maker
 from reports.terms import term
-from reports.verdict import COMMENT, name_our_codes
+from reports.verdict import COMMENT
 from reports.wording import summary, warning
 
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
@@ -72,8 +72,6 @@ class StructuredReportWriter:
         *context, measurements, remarks = dataset.ContentSequence
         library = next(map(_library, written), None) or image_library(case)
         dataset.ContentSequence = [*context, library, measurements, remarks]
-        if any(finding.explanation for finding in case.analysis.answers):
-            name_our_codes(dataset)
         return [ResultInstance(self.kind, dataset)]
 
 

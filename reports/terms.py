@@ -81,6 +81,7 @@ _TEMPLATES = (
     N_("{} places were outlined as {}, too small to be one; not reported."),
     N_("Only {} of {} key slices are shown; the table lists all findings."),
     N_("Invalid header values of the source were repaired in the results: {}."),
+    N_("The source lacks attributes that every image must have: {}."),
     N_("{} lies outside of the range that the model was trained on: {} to {} {}."),
 )
 """With blanks for what differs."""

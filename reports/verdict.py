@@ -1,5 +1,7 @@
 """How far a heat map can be believed, as the SR states it: coded, with reasons and numbers."""
 
+from collections.abc import Iterable
+
 from highdicom.sr import (
     CodeContentItem,
     ContentItem,
@@ -50,10 +52,18 @@ def _number(measure: QualityMeasure) -> ContentItem:
     return item
 
 
-def name_our_codes(dataset: Dataset) -> None:
-    """Say whose the codes of our scheme are (PS3.3 C.12.1.1.7)."""
+def name_our_codes(dataset: Dataset, within: Iterable[Dataset]) -> None:
+    """Say whose the codes of our scheme are, where items hold one (PS3.3 C.12.1.1.7)."""
+    if not any(map(_is_ours, within)):
+        return
     scheme = Dataset()
     scheme.CodingSchemeDesignator = concepts.SCHEME
     scheme.CodingSchemeName = concepts.SCHEME_NAME
     scheme.CodingSchemeResponsibleOrganization = concepts.SCHEME_OWNER
     dataset.CodingSchemeIdentificationSequence = [scheme]
+
+
+def _is_ours(item: Dataset) -> bool:
+    if item.get("CodingSchemeDesignator") == concepts.SCHEME:
+        return True
+    return any(_is_ours(each) for element in item if element.VR == "SQ" for each in element.value)

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UndecodablePixels, Unusable
@@ -30,6 +31,8 @@ from workers.pixels import planes
 LONGEST_TEXT, LONGEST_VALUE, LONGEST_SEQUENCE = 64 << 10, 256 << 10, 32 << 20
 """Bytes. Results cut texts far below this; a LUT of 16 bits is half of the second."""
 TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+"""Transfer syntaxes that lose something of every image."""
 AT_ONCE = 64 << 20
 """Bytes of pixels that one answer holds, or one frame that is larger."""
 UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError)
@@ -83,6 +86,8 @@ def _read(file: StoredFile, *, stop_before_pixels: bool) -> Dataset:
 
 def _header(file: StoredFile, shared: BinaryIO) -> dict[str, Any]:
     header = _read(file, stop_before_pixels=True)
+    if header.file_meta.get("TransferSyntaxUID") in LOSSY:
+        header.LossyImageCompression = "01"  # whatever it says: results must not hide it
     try:
         implicit, little = header.original_encoding
         return {"size": shared.write(kept(header)), "implicit": implicit, "little": little}

@@ -3,7 +3,7 @@
 from pydicom.sr.coding import Code
 
 SCHEME = "99DICOMNODE"
-SCHEME_NAME = "Quality of visual explanations"
+SCHEME_NAME = "Visual explanations, derived images and test objects"
 SCHEME_OWNER = "dicom-node"
 
 

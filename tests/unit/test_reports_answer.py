@@ -317,6 +317,8 @@ def test_a_rejection_note_takes_back_everything_that_was_sent() -> None:
     ]
     assert [i.ReferencedSOPInstanceUID for i in named] == [r.SOPInstanceUID for r in given.sent]
     assert "A cyst, not a lesion." in note.to_json()
+    (model,) = note.ContributingEquipmentSequence  # and no scanner, which none of them names
+    assert model.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Processing Equipment"
 
 
 READERS = {

@@ -13,6 +13,7 @@ from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.concepts import DERIVED_IMAGE, MEAN_CHANGE
+from dicom_node.domain.delivery import ResultKind
 from dicom_node.domain.findings import Estimate, Measurement
 from dicom_node.domain.prediction import DerivedImages
 from dicom_node.testing.phantom import phantom
@@ -22,6 +23,8 @@ from reports.html import report_html
 from reports.part10 import dataset_bytes
 from reports.pictures import PANEL
 from reports.secondary_capture import SecondaryCaptureWriter
+from reports.structured_report import StructuredReportWriter
+from reports.writer import write_results
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
@@ -33,6 +36,7 @@ OUTPUT = {
     "description": NAME,
 }
 FRAME = 2
+WRITTEN = (DerivedImagesWriter(), StructuredReportWriter())
 
 
 def made(derived: DerivedImages | None = None, **attributes: object) -> Analysis:
@@ -51,6 +55,26 @@ def made(derived: DerivedImages | None = None, **attributes: object) -> Analysis
         segments=(),
         estimates=(said,),
     )
+
+
+def test_the_sr_points_at_the_image_and_names_our_codes() -> None:
+    image, report = (
+        [r.dataset for r in write_results(Case(made()), WRITTEN) if r.kind is kind]
+        for kind in (ResultKind.DERIVED_IMAGE, ResultKind.STRUCTURED_REPORT)
+    )
+    (scheme,) = report[0].CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == DERIVED_IMAGE.scheme_designator
+    group = report[0].ContentSequence[-2].ContentSequence[0]
+    (item,) = (i for i in group.ContentSequence if i.ConceptNameCodeSequence[0] == DERIVED_IMAGE)
+    (reference,) = item.ReferencedSOPSequence
+    assert reference.ReferencedSOPInstanceUID == image[FRAME].SOPInstanceUID
+
+
+def test_what_counts_in_pixels_of_the_source_is_not_said_of_another_grid() -> None:
+    coarse = DerivedImages(np.zeros((5, 32, 32), np.float32), (2.0, 2.0), (0.5, 0.5))
+    given = made(coarse, ShutterShape="RECTANGULAR", ShutterLeftVerticalEdge=9)
+    (image, *_) = DerivedImagesWriter().write(Case(given), ())
+    assert not [e.keyword for e in image.dataset if e.keyword.startswith("Shutter")]
 
 
 def middle(image: Image.Image) -> np.ndarray:

@@ -62,6 +62,68 @@ def test_an_invalid_value_is_repaired_and_named_by_its_keyword(
     assert sources.repairs == (keyword,)
 
 
+def item(**attributes: object) -> Dataset:
+    made = Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
+
+
+CODE = {"CodeValue": "1", "CodingSchemeDesignator": "99SITE", "CodeMeaning": "One"}
+REFERENCE = {"ReferencedSOPClassUID": "1.2", "ReferencedSOPInstanceUID": "2.25.9"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "whole", "broken"),
+    [
+        ("ProcedureCodeSequence", CODE, {"CodeValue": "1", "CodeMeaning": "One"}),
+        ("AdmittingDiagnosesCodeSequence", {"URNCodeValue": "urn:1", "CodeMeaning": "One"}, {}),
+        ("OtherPatientIDsSequence", {"PatientID": "7", "TypeOfPatientID": "RFID"}, {}),
+        ("ReferencedStudySequence", REFERENCE, {"ReferencedSOPInstanceUID": "2.25.9"}),
+        ("ReferringPhysicianIdentificationSequence",
+         {"PersonIdentificationCodeSequence": [item(**CODE)], "InstitutionName": "A"},
+         {"PersonIdentificationCodeSequence": [item(**CODE)]}),
+    ],
+)  # fmt: skip
+def test_an_item_that_lacks_what_its_sequence_demands_is_left_out_and_named(
+    keyword: str, whole: dict[str, object], broken: dict[str, object]
+) -> None:
+    both = repaired_sources([header(**{keyword: [item(**whole), item(**broken)]})])
+    assert [dict(each.items()).keys() for each in both.first[keyword].value] == [
+        item(**whole).keys()
+    ]
+    assert both.repairs == (keyword,)
+    assert keyword not in repaired_sources([header(**{keyword: [item(**broken)]})]).first
+
+
+def test_another_id_of_the_patient_without_a_type_is_a_text() -> None:
+    sources = repaired_sources([header(OtherPatientIDsSequence=[item(PatientID="7")])])
+    assert sources.first.OtherPatientIDsSequence[0].TypeOfPatientID == "TEXT"
+    assert sources.repairs == ("OtherPatientIDsSequence.TypeOfPatientID",)
+
+
+@pytest.mark.parametrize(
+    ("stated", "demanded"),
+    [
+        ({"ClinicalTrialProtocolID": "P1"}, "ClinicalTrialSiteName"),
+        ({"ClinicalTrialTimePointDescription": "baseline"}, "ClinicalTrialTimePointID"),
+        ({"PatientSpeciesDescription": "Canine"}, "BreedRegistrationSequence"),
+        ({"PatientIdentityRemoved": "YES"}, "DeidentificationMethod"),
+    ],
+)
+def test_what_other_attributes_demand_is_there_and_named(stated, demanded) -> None:
+    sources = repaired_sources([header(**stated)])
+    assert demanded in sources.first
+    assert demanded in sources.missing
+    assert demanded not in repaired_sources([header()]).first
+
+
+def test_nothing_of_animals_is_said_of_people() -> None:
+    human = item(CodeValue="337915000", CodingSchemeDesignator="SCT", CodeMeaning="homo sapiens")
+    first = repaired_sources([header(PatientSpeciesCodeSequence=[human])]).first
+    assert "PatientBreedDescription" not in first
+
+
 @pytest.mark.parametrize("through_a_file", [False, True])
 @pytest.mark.parametrize(
     ("character_set", "keyword", "vr", "stated", "meant"),
@@ -149,7 +211,7 @@ def test_an_item_is_read_in_the_character_set_around_it() -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_what_cannot_be_read_in_an_item_is_left_out_and_named() -> None:
     code = Dataset()
-    code.CodeMeaning = "CT"
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99SITE", "CT"
     tag = Tag("PatientAge")
     code[tag] = RawDataElement(tag, "US", 3, b"123", 0, is_implicit_VR=False,
                                is_little_endian=True)  # fmt: skip
@@ -203,10 +265,10 @@ def test_every_character_set_survives_as_utf_8(shared_data: Path) -> None:
         )
         assert said
         if "PatientName" not in source:
-            source.OtherPatientIDsSequence = source.RequestedProcedureCodeSequence
+            source.IssuerOfPatientIDQualifiersSequence = source.RequestedProcedureCodeSequence
         first = repaired_sources([source]).first
         first.SOPClassUID, first.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "2.25.1"
         again = dcmread(BytesIO(dataset_bytes(first)))
         assert again.SpecificCharacterSet == "ISO_IR 192"
-        items = again.get("OtherPatientIDsSequence") or [again]
+        items = again.get("IssuerOfPatientIDQualifiersSequence") or [again]
         assert str(items[0].PatientName) == said

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import validators
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from dicom_node.domain.analysis import Analysis
 from dicom_node.domain.delivery import ResultKind
@@ -19,6 +20,7 @@ from dicom_node.testing.phantom import phantom
 from reports.case import Case
 from reports.html import report_html
 from reports.part10 import dataset_bytes
+from reports.segmentation import SegmentationWriter
 from reports.settings import ReportSettings
 from reports.writer import WRITERS, write_results
 
@@ -69,6 +71,16 @@ def test_the_sr_states_the_verdict_in_a_code_with_its_reason(trust: Trust) -> No
     assert (reason.ValueType, reason.TextValue) == ("TEXT", REASON)
     (scheme,) = report.CodingSchemeIdentificationSequence
     assert scheme.CodingSchemeDesignator == code_of(verdict)[1] == "99DICOMNODE"
+
+
+def test_only_what_holds_our_codes_says_whose_they_are() -> None:
+    given = analyses.analysis(phantom(7, slices=5, size=64), explained=False)
+    assert "CodingSchemeIdentificationSequence" not in report_of(given)
+    disc = Code("INSERT_DISC", "99DICOMNODE", "Disc insert")
+    given = replace(given, segments=(replace(given.segments[0], type=disc),))
+    (segmentation,) = SegmentationWriter().write(Case(given), ())
+    (scheme,) = segmentation.dataset.CodingSchemeIdentificationSequence
+    assert scheme.CodingSchemeDesignator == "99DICOMNODE"
 
 
 def test_the_sr_holds_each_measure_as_a_number_from_which_the_verdict_is_inferred() -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit, JPEGLSLossless, JPEGLSNearLossless
 
 from dicom_node.domain.errors import Unusable
 from dicom_node.testing.phantom import phantom
@@ -101,6 +103,22 @@ def test_a_header_comes_without_what_no_result_needs(images, image, tmp_path):
     assert {(tag.group, tag.element) for tag in left_out} == {
         (0x11, 0x10), (0x11, 0x1001), (0x18, 0x9810), (0x7FE0, 0x10)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("syntax", "stated", "lossy"),
+    [
+        (JPEGBaseline8Bit, None, "01"),
+        (JPEGLSNearLossless, "00", "01"),
+        (JPEGLSLossless, "00", "00"),
+    ],
+)
+def test_what_an_encoding_loses_is_in_the_header(images, image, tmp_path, syntax, stated, lossy):
+    image.file_meta.TransferSyntaxUID = syntax
+    image.PixelData = encapsulate([b"\0\0"])
+    image["PixelData"].VR, image["PixelData"].is_undefined_length = "OB", True
+    image.LossyImageCompression = stated
+    assert images.header(saved(image, tmp_path), Room()).LossyImageCompression == lossy
 
 
 @pytest.mark.parametrize("tag", [b"\x11\x00\x01\x10", b"\x28\x00\x01\x30"], ids=["private", "own"])

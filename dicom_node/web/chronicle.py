@@ -7,7 +7,7 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from dicom_node.domain.delivery import NEVER_SENT, DeliveryState
+from dicom_node.domain.delivery import ARRIVED, NEVER_SENT, UNPROVEN, DeliveryState
 from dicom_node.domain.review import Verdict
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.ledger.worklist import Progress, Row
@@ -153,8 +153,21 @@ def _progress(destination: str, rows: Sequence[Row]) -> Progress:
     held = [row for row in rows if row["state"] == DeliveryState.HELD]
     postponed = [row for row in rows if _postponed(row)]
     why = next((row["reason"] for row in held + postponed), "")
-    sent = states.count(DeliveryState.SENT)
-    return Progress(destination, len(rows), sent, len(held), len(postponed), why)
+    return Progress(
+        destination,
+        total=len(rows),
+        sent=sum(state in ARRIVED for state in states),
+        confirmed=states.count(DeliveryState.CONFIRMED),
+        unproven=sum(map(_is_unproven, rows)),
+        asked=sum(row["state"] in ARRIVED and bool(row["proof"]) for row in rows),
+        held=len(held),
+        postponed=len(postponed),
+        reason=why,
+    )
+
+
+def _is_unproven(delivery: Row) -> bool:
+    return bool(delivery["state"] == DeliveryState.SENT and delivery["reason"] == UNPROVEN)
 
 
 def event_lines(page: StudyPage) -> tuple[EventLine, ...]:

@@ -118,6 +118,10 @@ def send_report(
     association = entity.associate("127.0.0.1", port, ae_title=called, ext_neg=roles)
     if not association.is_established:
         return None
-    status, _ = association.send_n_event_report(data, event_type, PUSH_MODEL, instance)
-    association.release()
+    for context in association.accepted_contexts:
+        context._as_scp = True  # whatever it has said
+    try:
+        status, _ = association.send_n_event_report(data, event_type, PUSH_MODEL, instance)
+    finally:
+        association.release()
     return int(status.Status) if "Status" in status else None

@@ -49,18 +49,17 @@ def prove(
     ``LedgerConflict``.
     """
     faults.point("prove.claimed")
-    told = threading.Event()
-    handlers = _handlers(take_report, told)
+    reporting = _Reporting(take_report)
     try:
         with Outgoing(
             peer,
             _contexts(offer),
             dimse_timeout_s=ANSWER_TIMEOUT_S,
-            handlers=handlers,
+            handlers=reporting.handlers,
         ) as association:
             offered = _offered(association)
             if Proof.COMMITMENT in offered:
-                _ask(association, unproven, ledger, told)
+                _ask(association, unproven, ledger, reporting)
             elif Proof.QUERY in offered:
                 _look(association, unproven, ledger)
             else:
@@ -83,25 +82,33 @@ def _offered(association: Association) -> frozenset[Proof]:
     return frozenset(proof for proof, uid in classes.items() if uid in accepted)
 
 
-def _handlers(take_report: Report, told: threading.Event) -> list[Any]:
-    """``told`` is set once the answer to a report is on its way."""
-    taken = threading.Event()
+class _Reporting:
+    """What of a report comes on the association of the question."""
 
-    def take(event: Event) -> Any:
+    def __init__(self, take_report: Report) -> None:
+        self._take_report = take_report
+        self._begun, self._taken, self._answered = (threading.Event() for _ in range(3))
+        self.handlers = [(evt.EVT_N_EVENT_REPORT, self._take), (evt.EVT_PDU_SENT, self._sent)]
+
+    def wait(self) -> None:
+        """Until a report that comes soon has been answered."""
+        if self._begun.wait(REPORT_WAIT_S):
+            self._answered.wait(ANSWER_TIMEOUT_S)
+
+    def _take(self, event: Event) -> Any:
+        self._begun.set()
         try:
-            return take_report(event)
+            return self._take_report(event)
         finally:
-            taken.set()
+            self._taken.set()
 
-    def sent(_: Event) -> None:
-        if taken.is_set():
-            told.set()
-
-    return [(evt.EVT_N_EVENT_REPORT, take), (evt.EVT_PDU_SENT, sent)]
+    def _sent(self, _: Event) -> None:
+        if self._taken.is_set():
+            self._answered.set()
 
 
 def _ask(
-    association: Association, unproven: Unproven, ledger: Ledger, told: threading.Event
+    association: Association, unproven: Unproven, ledger: Ledger, reporting: _Reporting
 ) -> None:
     transaction_uid = ledger.commitments.ask(unproven)
     faults.point("prove.asking")
@@ -121,7 +128,7 @@ def _ask(
         return
     _tell("proof.asked", unproven, "" if answer == 0 else "NO_ANSWER", transaction_uid)
     if answer == 0:
-        told.wait(REPORT_WAIT_S)
+        reporting.wait()
 
 
 def request(transaction_uid: str, deliveries: Collection[Delivery]) -> Dataset:

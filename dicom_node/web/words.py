@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from dicom_node.domain.delivery import DeliveryState, ResultKind
 
 _STATUS = re.compile(r"STATUS_([0-9A-F]{4})")
+_COMMITMENT = re.compile(r"COMMITMENT_([0-9A-F]{4})")
+_LOST = "The node asks and sends again by itself. If it is held, read the destination's log first."
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,21 @@ _TOLD = {
         "The destination does not take this kind of object.",
         "Allow its SOP class there, or leave it out of this destination's kinds, then send again.",
     ),
+    "UNPROVEN": (
+        "The destination took it, and offers neither Storage Commitment nor C-FIND to prove it.",
+        "",
+    ),
+    "FOUND": ("A query (C-FIND) found it there.", ""),
+    "NOT_FOUND": (
+        "The destination took it, but a query (C-FIND) does not find it there.",
+        "It is asked again, then sent again once. If it is held, look for it there, then send "
+        "again.",
+    ),
+    "COMMITMENT_SILENT": (
+        "The destination was asked to confirm what it keeps, and does not report.",
+        "Let it know this node's AE title, host and port, and let listen.callers name it. It is "
+        "asked again by itself.",
+    ),
     "DELIVERY_REFUSED": ("The destination said no.", "Read its log, correct it, then send again."),
     "UNKNOWN_DESTINATION": (
         "The settings name no such destination any more.",
@@ -225,6 +242,9 @@ _TASKS: Mapping[str, str] = {
     "job.rejected": "Result rejected by a reader; what was not sent yet stays here",
     "job.retracted": "Rejection note written, to be sent",
     "delivery.sent": "Object sent",
+    "delivery.commitment_asked": "The destination was asked to confirm what it was sent",
+    "delivery.confirmed": "The destination confirmed that it keeps the object",
+    "delivery.unproven": "The destination offers no proof of what it was sent",
     "delivery.ready": "Sending postponed",
     "delivery.held": "Object held: the destination will not take it",
     "delivery.retried": "Sending ordered again by a person",
@@ -243,10 +263,14 @@ KINDS: Mapping[str, str] = {
     ResultKind.ENHANCED_REPORT: "Structured report, enhanced",
     ResultKind.REJECTION_NOTE: "Rejection note",
 }
+BY_PACS, NOT_YET = "Confirmed by PACS", "Sent, not yet confirmed"
+NO_PROOF = "Sent; this archive offers no proof"
 DELIVERIES: Mapping[str, str] = {
     DeliveryState.READY: "Waiting",
     DeliveryState.SENDING: "Sending",
     DeliveryState.SENT: "Sent",
+    DeliveryState.COMMITMENT_ASKED: NOT_YET,
+    DeliveryState.CONFIRMED: BY_PACS,
     DeliveryState.HELD: "Held",
     DeliveryState.WITHDRAWN: "Withdrawn",
     DeliveryState.NOT_NEEDED: "Not needed",
@@ -263,7 +287,10 @@ def reason(code: str) -> Reason | None:
 
 
 def _status(code: str) -> Reason | None:
-    """A DIMSE status of the peer (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+    """A DIMSE status of the peer, or its reason not to commit (PS3.4 Table B.2-1, PS3.3 C.14,
+    PS3.7 Annex C)."""
+    if match := _COMMITMENT.fullmatch(code):
+        return Reason(code, f"The destination does not confirm it (code 0x{match[1]}).", _LOST)
     match = _STATUS.fullmatch(code)
     for pattern, what, do in _STATUSES if match else ():
         if match and re.fullmatch(pattern, match[1]):

@@ -1,61 +1,12 @@
 """What was sent is asked for until the archive confirms it, and nothing else calls it confirmed."""
 
 import pytest
+from outbox import PACS, Outbox
 from ward import MODEL, NEGATIVE, Ward
 
 from dicom_node.domain.delivery import Proof
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.ledger.commitments import MOST_ASKED, MOST_LOOKS, Reported
-
-PACS = "pacs"
-
-
-class Outbox:
-    """One analysed job, whose objects are sent to one destination."""
-
-    def __init__(self, folder):
-        self.ward = Ward.open(folder)
-        self.ledger, self.commitments = self.ward.ledger, self.ward.ledger.commitments
-        self.uid = self.ward.receive("Doe^Jane")
-        (self.job,) = self.ward.close(self.uid, MODEL)
-        self.ward.complete(self.job, NEGATIVE)
-        self.rows = len(self.send(Proof.COMMITMENT))
-
-    def send(self, proof, reason=""):
-        shipment = self.ledger.deliveries.claim(self.job, PACS)
-        for item in shipment.deliveries:
-            self.ledger.deliveries.sent(shipment, item, reason, proof)
-        return shipment.deliveries
-
-    def claim(self):
-        return self.commitments.claim(self.job, PACS)
-
-    def ask(self):
-        return self.commitments.ask(self.claim())
-
-    def uids(self):
-        return [row["sop_instance_uid"] for row in self.wanted()]
-
-    def wanted(self):
-        found = self.ledger.pages.study(self.uid).deliveries
-        return [row for row in found if row["state"] != "NOT_NEEDED"]
-
-    def told(self):
-        """What is to be known of every object: its state, its reason."""
-        return {(row["state"], row["reason"]) for row in self.wanted()}
-
-    def pass_time(self):
-        if begun := self.ledger.pauses.begun():
-            self.ledger.pauses.end(begun)
-
-    def look(self, found=(), *, is_gone=True):
-        """One round of C-FIND."""
-        claim = self.claim()
-        for item in claim.deliveries:
-            if item.result.sop_instance_uid in found:
-                self.commitments.found(claim, item)
-            else:
-                self.commitments.missed(claim, item, is_gone=is_gone)
 
 
 @pytest.fixture
@@ -192,7 +143,7 @@ def test_nothing_is_asked_while_some_of_it_still_goes(outbox):
     assert outbox.commitments.waiting() == []
     assert outbox.claim() is None
     outbox.send(Proof.COMMITMENT)
-    assert len(outbox.claim().deliveries) == outbox.rows
+    assert len(outbox.claim().deliveries) == len(outbox.sent)
 
 
 def test_a_warning_of_c_store_stays_with_what_is_confirmed(tmp_path):

@@ -2,11 +2,12 @@
 
 import pytest
 from outbox import PACS, Outbox
-from ward import MODEL, NEGATIVE, Ward
+from ward import MODEL, NEGATIVE, Visitor, Ward
 
-from dicom_node.domain.delivery import Proof
+from dicom_node.domain.delivery import Proof, ResultKind, StoredResult
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.ledger.commitments import MOST_ASKED, MOST_LOOKS, Reported
+from dicom_node.ledger.worklist import Stage
 
 
 @pytest.fixture
@@ -177,3 +178,45 @@ def test_what_a_reader_rejected_is_asked_for_no_more_and_counts_as_sent(outbox):
     assert outbox.claim() is None
     assert outbox.told() == {("CONFIRMED", ""), ("SENT", "COMMITMENT_SILENT")}
     assert outbox.commitments.waiting() == []
+
+
+def test_a_report_that_is_held_lets_its_next_form_go(tmp_path):
+    """An archive that took a 3D SR, and says afterwards that it does not support it."""
+    forms = (ResultKind.STRUCTURED_REPORT, ResultKind.FLAT_REPORT)
+    results = [
+        StoredResult(f"1.2.{n}", "1.2", "1.3", "", kind, n, "a" * 64, 1)
+        for n, kind in enumerate(forms)
+    ]
+    outbox = Outbox(tmp_path, results)
+    assert outbox.uids() == ["1.2.0"]
+    for _ in range(2):
+        outbox.commitments.report(outbox.ask(), [], {"1.2.0": "COMMITMENT_0122"})
+        outbox.pass_time()
+        outbox.send(Proof.COMMITMENT)
+    outbox.commitments.report(outbox.ask(), [], {"1.2.0": "COMMITMENT_0122"})
+    assert outbox.told() == {("HELD", "COMMITMENT_0122"), ("READY", "")}
+    outbox.send(Proof.COMMITMENT)
+    outbox.commitments.report(outbox.ask(), ["1.2.1"], {})
+    assert outbox.told() == {("CONFIRMED", "")}
+    outbox.ledger.close()
+
+
+def test_the_pages_say_what_is_proven_and_what_is_not(outbox):
+    visitor = Visitor(outbox.ward)
+
+    def says(words):
+        pages = visitor.get("/").text, visitor.get(f"/studies/{outbox.uid}").text
+        return all(words in page for page in pages)
+
+    assert says("Sent, not yet confirmed")
+    transaction = outbox.ask()
+    assert says("Sent, not yet confirmed")
+    assert not says("Confirmed by PACS")
+    outbox.commitments.refused(transaction, "COMMITMENT_0213")
+    outbox.pass_time()
+    outbox.commitments.give_up(outbox.claim())
+    assert says("Sent; this archive offers no proof")
+    assert not says("Confirmed by PACS")
+    assert outbox.ledger.pages.worklist().counts == {Stage.RESULT: 1}
+    outbox.commitments.report(transaction, outbox.uids(), {})
+    assert says("Confirmed by PACS")

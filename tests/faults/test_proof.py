@@ -4,6 +4,7 @@ leaves nothing confirmed that is not, and nothing forgotten."""
 import time
 
 import pytest
+from asking import prove
 from campaign import Injection
 from committing import Archive, running, send_report
 from outbox import PACS, Outbox
@@ -22,23 +23,6 @@ def outbox(tmp_path):
     made = Outbox(tmp_path)
     yield made
     made.ledger.close()
-
-
-def prove(url, job_id, peer, offer, plan, wait_s):
-    """What a worker does."""
-    from dicom_node import faults
-    from dicom_node.ledger import Ledger
-    from dicom_node.receive.reading import NoticeReader
-    from dicom_node.receive.reports import Reports
-
-    commitment.REPORT_WAIT_S = wait_s
-    ledger = Ledger.open(url)
-    unproven = ledger.commitments.claim(job_id, PACS)
-    assert unproven
-    reports = Reports(ledger, NoticeReader(), lambda _: {})
-    faults.arm(plan)
-    commitment.prove(unproven, peer, ledger, reports.on_report, offer)
-    ledger.close()
 
 
 def worker(outbox, archive, offer=Proof.COMMITMENT, plan="", wait_s=PATIENCE_S):

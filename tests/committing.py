@@ -1,4 +1,4 @@
-"""An archive that commits, or does not, as a test wants: C-STORE, Storage Commitment, C-FIND."""
+"""An archive that commits, or does not, as a test wants, and finds what it is said to have."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.events import Event
-from pynetdicom.sop_class import SecondaryCaptureImageStorage  # type: ignore[attr-defined]
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.redis_server import free_port
 from dicom_node.send.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
@@ -89,13 +89,12 @@ class Archive:
 def running(archive: Archive) -> Iterator[Archive]:
     """Serve while the block runs."""
     entity = AE(archive.title)
-    entity.add_supported_context(SecondaryCaptureImageStorage)
+    entity.add_supported_context(Verification)
     if archive.takes_commitment:
         entity.add_supported_context(PUSH_MODEL)
     if archive.takes_find:
         entity.add_supported_context(STUDY_ROOT_FIND)
     handlers = [
-        (evt.EVT_C_STORE, lambda _: SUCCESS),
         (evt.EVT_N_ACTION, archive.on_action),
         (evt.EVT_C_FIND, archive.on_find),
     ]

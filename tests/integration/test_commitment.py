@@ -4,14 +4,16 @@ taken on our association and on its own, and what is no report of what was asked
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from committing import Archive, running, send_report
 from door import Door, open_door
 from orthanc import running_orthanc
-from outbox import Outbox
+from outbox import PACS, Outbox
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -19,6 +21,7 @@ from pynetdicom import AE, build_role
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from wire import command, pdv
 
+from dicom_node.doctor_destinations import destinations
 from dicom_node.domain.delivery import Proof, ResultKind, StoredResult
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.receive import library
@@ -27,8 +30,12 @@ from dicom_node.receive.reports import Reports
 from dicom_node.send import commitment
 from dicom_node.send.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, offers, prove
 from dicom_node.send.cstore import Peer, send
+from dicom_node.settings.listen import Listen
+from dicom_node.settings.node import Settings
+from dicom_node.settings.results import Destination
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
+from workers.tasks import deliver
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +144,52 @@ class TestAsking:
         ask(Archive().peer)
         assert outbox.told() == {("SENT", "PEER_UNREACHABLE")}
         assert outbox.claim() is None
+
+
+class TestByTheSettings:
+    """Of a destination, as the worker's task and the doctor see it."""
+
+    @pytest.mark.parametrize(
+        ("proof", "told", "asked"),
+        [("commitment", "CONFIRMED", 1), ("query", "CONFIRMED", 0), ("none", "SENT", 0)],
+    )
+    def test_the_task_asks_as_they_say(self, outbox, reader, proof, told, asked):
+        with running(Archive(has=set(outbox.uids()))) as archive:
+            settings = Settings(destinations=[to(archive, proof=proof)])
+            reports = partial(Reports, outbox.ledger, reader, lambda _: {})
+            worker = SimpleNamespace(
+                settings=settings, ledger=outbox.ledger, store=None, reports=lambda _: reports()
+            )
+            deliver(worker, outbox.job, PACS)
+        assert {state for state, _ in outbox.told()} == {told}
+        assert (len(archive.asked), bool(archive.looked)) == (asked, proof == "query")
+
+    @pytest.mark.parametrize(
+        ("changes", "health", "found"),
+        [
+            ({}, "ok", "takes Storage Commitment and C-FIND"),
+            ({"takes_commitment": False}, "note", "takes C-FIND"),
+            ({"takes_commitment": False, "takes_find": False}, "note", "takes neither proof"),
+        ],
+    )
+    def test_the_doctor_says_what_it_takes(self, changes, health, found):
+        with running(Archive(**changes)) as archive:
+            checks = list(destinations(Settings(destinations=[to(archive)])))
+        (check,) = [check for check in checks if check.what == "proof by pacs"]
+        assert (check.health.value, check.found) == (health, found)
+
+    def test_the_doctor_says_that_its_reports_would_be_refused(self):
+        with running(Archive()) as archive:
+            settings = Settings(destinations=[to(archive)], listen=Listen(callers=["CT1"]))
+            (check,) = [c for c in destinations(settings) if c.what == "proof by pacs"]
+        assert check.health.value == "note"
+        assert "listen.callers name ARCHIVE" in check.advice
+
+
+def to(archive: Archive, **settings: Any) -> Destination:
+    """It as a destination."""
+    where = {"host": "127.0.0.1", "port": archive.port, "ae_title": archive.title}
+    return Destination(name=PACS, **where, **settings)
 
 
 def report_on(outbox: Outbox, **changes: Any) -> Dataset:

@@ -14,6 +14,7 @@ import httpx
 
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Peer
+from dicom_node.settings.listen import Listen
 
 AE_TITLE = "ORTHANC"
 PLUGINS = "/usr/share/orthanc/plugins"
@@ -30,6 +31,11 @@ class Orthanc:
     def peer(self) -> Peer:
         """Where to send to."""
         return Peer("127.0.0.1", self.dicom_port, AE_TITLE, "TEST")
+
+    def know(self, listen: Listen) -> None:
+        """Let it report to a listener."""
+        where = {"AET": listen.ae_title, "Host": listen.host, "Port": listen.port}
+        self.http.put("/modalities/node", json=where).raise_for_status()
 
     def get(self, path: str) -> Any:
         """JSON of a REST resource."""

@@ -179,6 +179,8 @@ def deliver(worker: Worker, job_id: str, destination: str) -> None:
     target = next((d for d in worker.settings.destinations if d.name == destination), None)
     if target is None:
         log("deliver").warning("delivery.no_destination", job=job_id, destination=destination)
+        if unproven := worker.ledger.commitments.claim(job_id, destination):
+            worker.ledger.commitments.postpone(unproven, "UNKNOWN_DESTINATION")
         return
     _ship(worker, job_id, target)
     _prove(worker, job_id, target)

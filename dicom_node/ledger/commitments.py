@@ -137,7 +137,8 @@ class Commitments:
         values = {"token": "", "reason": reason, "proof": Proof.NONE, "next_at": DUE}
         with self._database.write() as connection:
             connection.execute(update(delivery).where(_held_by(claim)).values(values))
-            _note(connection, "delivery.unproven", claim.deliveries[0].job_id, reason)
+            if reason:
+                _note(connection, "delivery.unproven", claim.deliveries[0].job_id, reason)
 
     def found(self, claim: Unproven, item: Delivery) -> None:
         """SENT -> CONFIRMED: C-FIND has found it. Raises ``LedgerConflict``."""

@@ -164,6 +164,11 @@ class TestByTheSettings:
         assert {state for state, _ in outbox.told()} == {told}
         assert (len(archive.asked), bool(archive.looked)) == (asked, proof == "query")
 
+    def test_what_went_where_nothing_goes_any_more_stays_as_it_is(self, outbox):
+        deliver(SimpleNamespace(settings=Settings(), ledger=outbox.ledger), outbox.job, PACS)
+        assert outbox.told() == {("SENT", "UNKNOWN_DESTINATION")}
+        assert outbox.commitments.waiting() == []
+
     @pytest.mark.parametrize(
         ("changes", "health", "found"),
         [

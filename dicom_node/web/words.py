@@ -1,14 +1,10 @@
 """States, reason codes and events in sentences: what happened, and what to do next."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicom_node.domain.delivery import DeliveryState, ResultKind
-
-_STATUS = re.compile(r"STATUS_([0-9A-F]{4})")
-_COMMITMENT = re.compile(r"COMMITMENT_([0-9A-F]{4})")
-_LOST = "The node asks and sends again by itself. If it is held, read the destination's log first."
+from dicom_node.web import statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,27 +195,6 @@ _TOLD = {
         "Add it again under [[destinations]].",
     ),
 }
-_STATUSES = (
-    (r"B...|0001|0107|0116", "The destination took it with a warning.", ""),
-    (r"0111", "The destination has it already.", ""),
-    (r"A7..|0213", "The destination is out of resources.", "Sending goes on by itself."),
-    (r"0110", "The destination failed to process it.", "Sending goes on by itself."),
-    (
-        r"0122|A8..",
-        "The destination does not support this SOP class.",
-        "Allow it there, or leave it out of this destination's kinds, then send again.",
-    ),
-    (
-        r"0124",
-        "The destination does not allow this node to store.",
-        "Give its AE title the right to store there, then send again.",
-    ),
-    (
-        r"A9..|C...",
-        "The destination says that it cannot understand the object.",
-        "Read its log, correct it there, then send again.",
-    ),
-)
 _TASKS: Mapping[str, str] = {
     "study.closed": "Study complete: images frozen, models asked",
     "study.quarantined": "Study held back",
@@ -283,19 +258,7 @@ def reason(code: str) -> Reason | None:
         return None
     if code in _TOLD:
         return Reason(code, *_TOLD[code])
-    return _status(code) or Reason(code, code)
-
-
-def _status(code: str) -> Reason | None:
-    """A DIMSE status of the peer, or its reason not to commit (PS3.4 Table B.2-1, PS3.3 C.14,
-    PS3.7 Annex C)."""
-    if match := _COMMITMENT.fullmatch(code):
-        return Reason(code, f"The destination does not confirm it (code 0x{match[1]}).", _LOST)
-    match = _STATUS.fullmatch(code)
-    for pattern, what, do in _STATUSES if match else ():
-        if match and re.fullmatch(pattern, match[1]):
-            return Reason(code, f"{what} (status 0x{match[1]})", do)
-    return Reason(code, f"The destination answered with status 0x{match[1]}.") if match else None
+    return Reason(code, *(statuses.told(code) or (code,)))
 
 
 def event(action: str) -> str:

@@ -195,6 +195,9 @@ def test_a_rejected_result_is_retracted_in_the_pacs(pacs, node, tmp_path):
         for reference in series.ReferencedSOPSequence
     }
     assert told == sent
+    proven = node.wait_for_proof(study[0].StudyInstanceUID).deliveries
+    (state,) = {d["state"] for d in proven if paths.get(d["sop_instance_uid"]) == note}
+    assert state == "CONFIRMED"
     assert dciodvfy(note) == []
     assert sr_validator(note) == []
     assert dcentvfy([*files, *paths.values()]) == []

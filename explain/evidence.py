@@ -49,6 +49,8 @@ class Seen:
     """(rows, columns): where the training cases had it, 0 to 1."""
     outside: float | None = None
     """Score of ``explain.outliers``; none where nothing is known of the training images."""
+    padding: BoolArray | None = None
+    """(rows, columns): what the header calls padding; none where nothing is."""
     moves: bool = True
     """Whether what is asked about moves with the image: one box of a detector does not."""
 
@@ -132,7 +134,7 @@ def free(seen: Seen) -> Mapping[str, float]:
     """The numbers of the same pass, 0 to 1 each."""
     values = seen.values
     numbers = {
-        "beyond": 1 - (evidence_within(values, body(seen.image.mean(axis=-1))) or 0.0),
+        "beyond": 1 - (evidence_within(values, _patient(seen)) or 0.0),
         "border": evidence_within(values, _border(values.shape)) or 0.0,
         "spread": _spread(values),
     }
@@ -144,6 +146,11 @@ def free(seen: Seen) -> Mapping[str, float]:
     if seen.expected is not None:
         numbers["expected"] = _expected(values, seen.expected)
     return {**numbers, **_strange(seen)}
+
+
+def _patient(seen: Seen) -> BoolArray:
+    found = body(seen.image.mean(axis=-1))
+    return found if seen.padding is None else found & ~seen.padding
 
 
 def without(image: FloatArray, region: BoolArray) -> FloatArray:

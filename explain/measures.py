@@ -139,14 +139,19 @@ def evidence_within(values: FloatArray, region: BoolArray) -> float | None:
 
 
 def overlap(values: FloatArray, region: BoolArray) -> float:
-    """Intersection over union of a region and the map's hottest pixels, as many as it has."""
+    """Intersection over union of a region and the map's hottest pixels, as many as it has.
+
+    Of pixels as hot as the last of them, most often the cold ones, each counts for its chance to be
+    among them: where they lie says nothing.
+    """
     count = int(region.sum())
     if count == 0:
         return 0.0
-    hottest = np.zeros(values.size, bool)
-    hottest[np.argsort(-values, axis=None, kind="stable")[:count]] = True
-    hot = hottest.reshape(values.shape)
-    return float((hot & region).sum() / (hot | region).sum())
+    last = np.partition(values, values.size - count, axis=None)[values.size - count]
+    above, alike = values > last, values == last
+    part = (count - int(above.sum())) / int(alike.sum())
+    shared = float((above & region).sum() + part * (alike & region).sum())
+    return shared / (2 * count - shared)
 
 
 def _tiled(tiles: BoolArray, shape: tuple[int, ...]) -> BoolArray:

@@ -92,12 +92,13 @@ class Rise(InputMap):
         """One mask: coarse random cells, smoothly enlarged and shifted; as many parts of slices."""
         *slices, rows, columns = size
         coarse = [min(side, self._cells) for side in slices]
-        drawn = random.random((1, *coarse, self._cells + 1, self._cells + 1)) < self._shown
+        cells = (self._cells + 2, self._cells + 2)  # beyond both borders, however it is shifted
+        drawn = random.random((1, *coarse, *cells)) < self._shown
         step = (rows / self._cells, columns / self._cells)
         shift = random.random(2)
         grid = Grid(
             outer=(rows, columns),
-            inner=(self._cells + 1, self._cells + 1),
+            inner=cells,
             step=step,
             offset=(-shift[0] * step[0], -shift[1] * step[1]),
         )

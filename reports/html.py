@@ -17,7 +17,7 @@ from reports.calibration import condition
 from reports.case import Case
 from reports.compass import slice_position
 from reports.identity import described, series_number
-from reports.key_slices import KeySlice, boxes_in, number_of
+from reports.key_slices import KeySlice, number_of
 from reports.language import _, number, percent, speaking
 from reports.marks import Line, legend_lines
 from reports.page import foundation, rendered
@@ -117,24 +117,37 @@ def _estimate(estimate: Estimate) -> dict[str, Any]:
 
 
 def _slice(case: Case, picture: Picture) -> dict[str, Any]:
-    finding = picture.key.explained
-    explanation = finding.explanation
+    told = [_told(case, picture.key, answer) for answer in _explained(picture.key)]
     return {
         "number": picture.key.number,
-        "title": wording.title(case.analysis, finding),
+        "title": wording.title(case.analysis, picture.key.explained),
         "place": picture.place,
         "outlined_alt": _("{place}: the source image with its outlines. {warning}.").format(
             place=picture.place, warning=_(SHORT_DISCLAIMER)
         ),
         "heated_alt": _("{place}: what raised the model's score. {where}").format(
-            place=picture.place, where=wording.place_text(finding)
+            place=picture.place, where=" ".join(each["where"] for each in told)
         ),
         "outlined": _image(picture.outlined),
         "heated": _image(picture.heated) if picture.heated else None,
         "derived": _derived(case, picture),
         "lines": _lines(legend_lines(case.analysis, picture.key)),
-        "where": _places(case, picture.key),
-        "doubt": wording.doubt_text(finding),
+        "told": told,
+    }
+
+
+def _explained(key: KeySlice) -> Sequence[Answer]:
+    """Each answer with a map of its own place: each box, each segment that has this key slice."""
+    several = [answer for answer in key.findings if answer.explanation is not None]
+    return several or [key.explained]
+
+
+def _told(case: Case, key: KeySlice, answer: Answer) -> dict[str, Any]:
+    """Where the map of an answer points, and how far it can be believed."""
+    explanation = answer.explanation
+    return {
+        "where": _place(case, key, answer),
+        "doubt": wording.doubt_text(answer),
         "method": wording.method_text(explanation) if explanation else "",
         "quality": wording.quality_text(explanation.quality) if explanation else "",
         "trust": explanation.quality.trust.value.lower() if explanation else "",
@@ -160,15 +173,13 @@ def _derived(case: Case, picture: Picture) -> dict[str, Any] | None:
     }
 
 
-def _places(case: Case, key: KeySlice) -> list[str]:
-    """Where the map points; of boxes each by its number, for each has a map of its own."""
-    each = [
-        _("{name} {number}: {place}").format(
-            name=term(finding.code.meaning), number=number, place=wording.place_text(finding)
-        )
-        for number, finding, _box in boxes_in(case.analysis, key)
-    ]
-    return each or [wording.place_text(key.explained)]
+def _place(case: Case, key: KeySlice, answer: Answer) -> str:
+    """Where its map points; by its number, where it has not the key slice for itself."""
+    where, number = wording.place_text(answer), number_of(case.analysis, answer)
+    if number is None or (answer.box is None and len(key.findings) == 1):
+        return where
+    name = term(answer.code.meaning)
+    return _("{name} {number}: {place}").format(name=name, number=number, place=where)
 
 
 def _measure(measure: QualityMeasure) -> dict[str, str]:

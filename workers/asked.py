@@ -82,6 +82,7 @@ class Asked:
             likely=self._likely(answer),
             expected=self._expected(answer),
             outside=None if self.unfamiliar is None else float(self.unfamiliar[held.frame]),
+            padding=None if self.prepared.padding is None else self.prepared.padding[held.frame],
             moves=answer.box is None,
         )
 

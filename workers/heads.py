@@ -12,6 +12,7 @@ from dicom_node.domain.arrays import FloatArray
 from dicom_node.domain.errors import UnsupportedModel, UnusableOutput
 from dicom_node.domain.manifest import ModelManifest
 from dicom_node.domain.outputs import Classification, Head, Output, Segmentation
+from explain.replaced import replaced
 
 PROBABILITIES = ("sigmoid", "softmax", "hard_sigmoid")
 
@@ -158,10 +159,10 @@ def _hands_on(operation: Any) -> bool:
 
 
 def _twin(layer: keras.Layer) -> keras.KerasTensor:
+    """It shares the layer's weights: where these are taught or drawn anew, so are the logits."""
     if isinstance(layer, keras.layers.Activation):
         return layer.input
     config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_linear"}
-    twin = type(layer).from_config(config)
-    logits = twin(layer.input)
-    twin.set_weights(layer.get_weights())
-    return logits
+    twin, own = type(layer).from_config(config), iter(layer.weights)
+    with replaced(twin, "add_weight", lambda *_, **__: next(own)):
+        return twin(layer.input)

@@ -101,8 +101,8 @@ def planes(dataset: Dataset) -> Iterator[FloatArray]:
         if plane.shape != shape or left < 0:
             raise refusal(uid, "FRAME_COUNT")
         with reading(uid):
-            meaning = _meaning(dataset, uid, frame, plane)
-        yield meaning
+            known = meaning(dataset, uid, frame, plane)
+        yield known
     if left:
         raise refusal(uid, "FRAME_COUNT")
 
@@ -152,14 +152,17 @@ def _stored(dataset: Dataset, uid: str) -> Iterator[np.ndarray]:
         raise refusal(uid, "DECODER") from error
 
 
-def _meaning(dataset: Dataset, uid: str, frame: int, plane: np.ndarray) -> FloatArray:
-    """One frame in the units of its modality: HU for CT."""
+def meaning(dataset: Dataset, uid: str, frame: int, plane: np.ndarray) -> FloatArray:
+    """Stored values of a frame (from 0) in the units of its modality: HU for CT.
+
+    Raises UndecodablePixels (VALUE).
+    """
     source = functional_group(dataset, frame, "PixelValueTransformationSequence") or dataset
     if "RescaleSlope" in source or source.get("RescaleIntercept"):
         slope, intercept = float(source.RescaleSlope), float(source.RescaleIntercept)
         if not (isfinite(slope) and isfinite(intercept)) or slope == 0:
             raise refusal(uid, "VALUE")
-    meaning = np.asarray(apply_modality_lut(plane, source), dtype=np.float32)
-    if not np.isfinite(meaning).all():
+    known = np.asarray(apply_modality_lut(plane, source), dtype=np.float32)
+    if not np.isfinite(known).all():
         raise refusal(uid, "VALUE")
-    return meaning
+    return known

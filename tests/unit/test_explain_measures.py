@@ -91,3 +91,13 @@ def test_overlap_is_of_as_many_pixels_as_the_region_has():
     assert overlap(own(IMAGE) * 3, square) == 1
     assert overlap(np.roll(WEIGHTS, 4, axis=1), square) == pytest.approx(1 / 3)
     assert overlap(WEIGHTS, np.zeros_like(square)) == 0
+
+
+def test_where_a_map_is_cold_says_nothing_of_its_overlap():
+    """The first cold pixels counted as hottest: a map that misses shared 0.88 with the upper rows,
+    and nothing with the lower ones."""
+    upper, spot = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), np.float32)
+    upper[:8], spot[20:24, 4:8] = True, 1
+    by_chance = 240 * 256 / 1008
+    for values, region in ((spot, upper), (spot[::-1], upper[::-1])):
+        assert overlap(values, region) == pytest.approx(by_chance / (512 - by_chance))

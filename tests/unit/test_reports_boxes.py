@@ -12,6 +12,7 @@ import validators
 from highdicom.color import CIELabColor
 
 from dicom_node.domain.analysis import Analysis
+from dicom_node.domain.explanation import Trust
 from dicom_node.domain.findings import Finding, Presence
 from dicom_node.domain.prediction import Box
 from dicom_node.testing.phantom import phantom
@@ -145,6 +146,24 @@ def test_the_heat_of_all_boxes_of_a_slice_is_shown() -> None:
     assert key.heat is not None
     maps = [finding.explanation.saliency.values[FRAME] for finding in given.findings]
     assert (key.heat == np.maximum(*maps)).all()
+
+
+def test_each_box_of_a_slice_has_its_own_verdict_and_checks() -> None:
+    """The page told of the first alone, and a second that is not to be trusted stood beside it."""
+    given = boxed()
+    first, second = given.findings
+    assert first.explanation
+    assert second.explanation
+    doubted = replace(second.explanation.quality, trust=Trust.CAUTION, reasons=("It is doubted.",))
+    explanation = replace(
+        second.explanation, quality=doubted, counterfactual="Without it, nothing changes."
+    )
+    given = replace(given, findings=(first, replace(second, explanation=explanation)))
+    page = report_html(Case(given))
+    one, other = words(page).split("Lesion 2: ")
+    for said in ("Trust in this map: caution.", "It is doubted.", "nothing changes."):
+        assert (said in one.split("Key slices")[1], said in other) == (False, True), said
+    assert page.count('class="trust ') == 2
 
 
 def test_the_place_of_a_box_names_each_coordinate_once() -> None:

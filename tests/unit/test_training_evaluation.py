@@ -171,7 +171,7 @@ def test_the_interval_of_the_calibration_error_holds_it():
     assert abs(found.low + found.high - 2 * found.value) < 0.5 * width
     rng = np.random.default_rng(3)
     said = rng.random(200)
-    found = calibration_error(said, rng.random(200) < said)
+    found = calibration_error(said, rng.random(200) < said, np.arange(200))
     assert found.low < found.value < found.high
 
 

@@ -85,6 +85,16 @@ def test_logits_come_before_the_activation_and_the_model_is_not_changed(activati
     np.testing.assert_allclose(served.mask_probabilities(output.mask_logits), before[1], rtol=1e-4)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_logits_follow_the_weights_of_the_network(activation):
+    """A head whose logits kept a copy was left out of randomised weights and of what was taught."""
+    net = network(activation, units=3)
+    served = model(net, targets=3)
+    head = net.get_layer("head")
+    head.set_weights([np.zeros_like(each) for each in head.get_weights()])
+    assert not served.predict(BATCH).logits.any()
+
+
 def test_a_temperature_softens_probabilities():
     logits = np.array([[4.0]], np.float32)
     assert model(network()).probabilities(logits)[0, 0] == pytest.approx(0.982, abs=1e-3)

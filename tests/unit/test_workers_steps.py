@@ -157,6 +157,59 @@ def test_slices_that_were_added_are_answered_by_those_next_to_them():
     assert np.diff(prepared.nearest).tolist() == [2, 2, 2]
 
 
+def test_a_volume_without_its_last_slice_returns_as_many_as_the_source_has():
+    """Masks and maps came back one slice short."""
+    prepared = run(
+        images(textured(frames=4)), {"step": "crop", "rows": 9, "columns": 9, "slices": 3}
+    )
+    back = prepared.on_source(np.ones((3, 9, 9, 1), np.float32))[..., 0]
+    assert back.shape == (4, 64, 64)
+    assert back.any(axis=(1, 2)).tolist() == [True, True, True, False]
+
+
+def chains(seed: int, count: int) -> list[list[dict]]:
+    """Of one to four steps of geometry, drawn by lot; odd sizes, all axes, some turned."""
+    random = np.random.default_rng(seed)
+    letters = np.array([["P", "A"], ["L", "R"], ["H", "F"]])
+
+    def step() -> dict:
+        rows, columns = map(int, random.integers(17, 99, 2))
+        slices = None if random.random() < 0.5 else int(random.integers(9, 30))
+        turned = random.permutation(letters)[np.arange(3), random.integers(0, 2, 3)].tolist()
+        row_mm, column_mm, slice_mm = random.uniform((0.4, 0.4, 1.5), (1.6, 2.4, 6))
+        return [
+            {"step": "fit", "rows": rows, "columns": columns, "spacing_mm": row_mm},
+            {"step": "resample", "spacing_mm": (row_mm, column_mm), "slice_mm": slice_mm},
+            {"step": "orient"} | dict(zip(("rows", "columns", "slices"), turned, strict=True)),
+            {"step": "crop", "rows": rows, "columns": columns, "slices": slices},
+            {"step": "pad", "rows": rows, "columns": columns, "slices": slices},
+            {"step": "resize", "rows": rows, "columns": columns, "slices": slices},
+        ][random.integers(6)]
+
+    return [[step() for _ in range(random.integers(1, 5))] for _ in range(count)]
+
+
+def test_what_any_chain_of_steps_moves_lies_where_it_lay_in_the_patient_and_returns():
+    shape, at, checked = (16, 40, 44), (8.25, 19.5, 22.0), 0
+    source = images(blob(shape, at, 1.2))
+    for chain in chains(0, 25):
+        prepared = run(source, *chain)
+        inner = prepared.volume.inner
+        assert prepared.on_source(np.zeros((*inner, 1), np.float32)).shape[:3] == shape, chain
+        seen = np.linalg.solve(prepared.affine, [*source.to_patient(at), 1])[:3]
+        room = np.maximum(5 / np.abs(prepared.volume.step), 5)
+        if not all(r <= place <= n - 1 - r for r, place, n in zip(room, seen, inner, strict=True)):
+            continue  # it is cut off
+        checked += 1
+        assert prepared.volume.to_outer(tuple(seen)) == pytest.approx(at), chain
+        found = prepared.volume.to_outer(ndimage.center_of_mass(prepared.values[..., 0]))
+        assert found == pytest.approx(at, abs=0.5), chain
+        planted = blob(inner, seen, 1.5).astype(np.float32)[..., None]
+        found = ndimage.center_of_mass(prepared.on_source(planted)[..., 0])
+        assert found == pytest.approx(at, abs=0.5), chain
+    assert checked >= 6
+
+
 def test_padding_and_cropping_move_whole_pixels():
     source = images(textured(frames=1))
     padded = run(source, {"step": "pad", "rows": 71, "columns": 80, "fill": -5})
@@ -174,6 +227,19 @@ def test_a_window_of_the_header_is_used_frame_by_frame():
     source.datasets[1].WindowWidth = 200
     values = run(source, {"step": "voi"}).values[..., 0]
     assert values[:, 0].tolist() == [[0, 0.5, 1], [0.25, 0.5, 0.75]]
+
+
+def test_slices_that_were_moved_have_the_window_of_those_next_to_them():
+    """Those of another slice were taken, or of none: an error."""
+    source = images(np.full((2, 4, 4), 50.0), WindowCenter=50, VOILUTFunction="LINEAR_EXACT")
+    for header, width in zip(source.datasets, (100, 20), strict=True):
+        header.WindowWidth, header.WindowCenter = width, 50 + width / 4
+    finer = {"step": "resample", "spacing_mm": (1.0, 1.0), "slice_mm": 1.0}
+    back = {"step": "orient", "rows": "P", "columns": "L", "slices": "F"}
+    assert run(source, finer, {"step": "voi"}).values[:, 0, 0, 0] == pytest.approx([0.25] * 6)
+    source.datasets[1].WindowCenter = 50
+    values = run(source, finer, back, {"step": "voi"}).values[:, 0, 0, 0]
+    assert values == pytest.approx([0.5] * 3 + [0.25] * 3)
 
 
 def test_a_lookup_table_of_the_header_is_used():

@@ -58,17 +58,22 @@ def watershed(prepared: Prepared, step: steps.Watershed) -> Prepared:
 
 def k_means(prepared: Prepared, step: steps.KMeans) -> Prepared:
     """Classes of levels, the same in every run."""
-    first = prepared.values[..., 0]
+    first, known = prepared.values[..., 0], prepared.known[..., 0]
     if step.over == "series":
-        return _join(prepared, _classes(first, step.clusters))
-    return _beside(prepared, lambda plane: _classes(plane, step.clusters))
+        return _join(prepared, _classes(first, known, step.clusters))
+    pairs = zip(first, known, strict=True)
+    return _join(prepared, np.stack([_classes(*each, step.clusters) for each in pairs]))
 
 
-def _classes(values: FloatArray, count: int) -> FloatArray:
-    """0..1, by the nearest of ``count`` means (Lloyd's method, started at even quantiles)."""
+def _classes(values: FloatArray, known: FloatArray, count: int) -> FloatArray:
+    """0..1, by the nearest of ``count`` means (Lloyd's method, started at even quantiles).
+
+    The means are learnt from ``known``, where that is a number.
+    """
     from sklearn.cluster import KMeans
 
-    levels = np.sort(values.ravel())[:: max(1, values.size // SAMPLE), None]
+    numbers = known[~np.isnan(known)]
+    levels = np.sort(numbers)[:: max(1, numbers.size // SAMPLE), None]
     start = np.quantile(levels, (np.arange(count) + 0.5) / count)[:, None]
     if len(np.unique(start)) < count:
         start = np.linspace(levels[0], levels[-1], count)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dicom_node.domain import steps
-from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from reports.window import voi_levels
 from workers.steps.prepared import Prepared, Run
 
@@ -22,10 +22,11 @@ def window(prepared: Prepared, step: steps.Window) -> Prepared:
 
 def voi(prepared: Prepared, _: steps.Voi) -> Prepared:
     """By the window or VOI LUT of each image's header."""
-    levels = [
-        voi_levels(frame[..., 0], *prepared.header(number))
-        for number, frame in enumerate(prepared.values)
-    ]
+    levels = []
+    for number, frame in enumerate(prepared.values[..., 0]):
+        counted = prepared.counted(number)
+        like = frame if counted is None else frame[counted]
+        levels.append(voi_levels(frame, *prepared.header(number), like=like))
     return prepared.having(np.stack(levels)[..., None])
 
 
@@ -50,17 +51,18 @@ def standardize(prepared: Prepared, step: steps.Standardize) -> Prepared:
 
 def z_score(prepared: Prepared, step: steps.ZScore) -> Prepared:
     """By the images' own mean and deviation; 0 where all values are equal."""
-    values, axes = prepared.values, AXES[step.over]
-    centred = values - values.mean(axes, keepdims=True, dtype=np.float64)
-    deviation = values.std(axes, keepdims=True, dtype=np.float64)
+    known, axes = prepared.known, AXES[step.over]
+    padded = prepared.padding is not None
+    mean, std = (np.nanmean, np.nanstd) if padded else (np.mean, np.std)
+    centred = prepared.values - mean(known, axes, keepdims=True, dtype=np.float64)
+    deviation = std(known, axes, keepdims=True, dtype=np.float64)
     return prepared.having(centred / np.maximum(deviation, TINY))
 
 
 def clip_percentiles(prepared: Prepared, step: steps.ClipPercentiles) -> Prepared:
     """A window between percentiles."""
-    low, high = np.percentile(
-        prepared.values, [step.low, step.high], AXES[step.over], keepdims=True
-    )
+    percentile = np.percentile if prepared.padding is None else np.nanpercentile
+    low, high = percentile(prepared.known, [step.low, step.high], AXES[step.over], keepdims=True)
     return prepared.having(np.clip((prepared.values - low) / np.maximum(high - low, TINY), 0, 1))
 
 
@@ -68,12 +70,13 @@ def histogram_equalization(prepared: Prepared, step: steps.HistogramEqualization
     """By the cumulative histogram."""
     from skimage.exposure import equalize_hist
 
-    def equal(values: FloatArray) -> FloatArray:
-        return np.asarray(equalize_hist(values, step.bins), np.float32)
+    def equal(values: FloatArray, counted: BoolArray | None) -> FloatArray:
+        return np.asarray(equalize_hist(values, step.bins, counted), np.float32)
 
     if step.over == "image":
-        return prepared.each(equal)
-    by_channel = [equal(channel) for channel in np.moveaxis(prepared.values, -1, 0)]
+        return prepared.each_counted(equal)
+    counted = None if prepared.padding is None else ~np.isnan(prepared.known[..., 0])
+    by_channel = [equal(channel, counted) for channel in np.moveaxis(prepared.values, -1, 0)]
     return prepared.having(np.stack(by_channel, -1))
 
 
@@ -84,12 +87,13 @@ def clahe(prepared: Prepared, step: steps.Clahe) -> Prepared:
     rows, columns = prepared.values.shape[1:3]
     tile = (max(1, rows // step.tiles), max(1, columns // step.tiles))
 
-    def adapt(plane: FloatArray) -> FloatArray:
-        low, high = plane.min(), plane.max()
-        levels = (plane - low) / max(float(high - low), TINY)
+    def adapt(plane: FloatArray, counted: BoolArray | None) -> FloatArray:
+        known = plane if counted is None else plane[counted]
+        low, high = known.min(), known.max()
+        levels = np.clip((plane - low) / max(float(high - low), TINY), 0, 1)
         return np.asarray(equalize_adapthist(levels, tile, step.limit), np.float32)
 
-    return prepared.each(adapt)
+    return prepared.each_counted(adapt)
 
 
 def log(prepared: Prepared, _: steps.Log) -> Prepared:

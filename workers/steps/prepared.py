@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
-from dicom_node.domain.arrays import FloatArray
+from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.errors import UnsupportedGeometry
 from dicom_node.domain.images import SourceImages
 from explain.projection import Grid
+from workers.padding import darkened, padding
 
 Run = Callable[["Prepared", Any], "Prepared"]
 """A step's function; its second argument is the step as the manifest has it."""
@@ -26,11 +27,16 @@ class Prepared:
     volume: Grid
     """The frames, rows and columns of ``values``, laid on those of the source."""
     source: SourceImages
+    padding: BoolArray | None = None
+    """(frames, rows, columns) of ``values``: what headers call padding, which no statistic counts;
+    none where nothing is."""
 
     @classmethod
     def start(cls, images: SourceImages) -> Self:
-        """The images as they are."""
-        return cls(images.pixels[..., None], Grid.same(images.pixels.shape), images)
+        """The images as they are; what is padding is as dark as the darkest of its image."""
+        none = padding(images)
+        pixels = images.pixels if none is None else darkened(images, none)
+        return cls(pixels[..., None], Grid.same(images.pixels.shape), images, none)
 
     @property
     def grid(self) -> Grid:
@@ -60,7 +66,8 @@ class Prepared:
     def keeps_frames(self) -> bool:
         """Whether the frames of ``values`` are those of the source."""
         whole = self.volume
-        return (whole.axes[0], whole.step[0], whole.offset[0]) == (0, 1, 0)
+        first = (whole.axes[0], whole.step[0], whole.offset[0], whole.inner[0])
+        return first == (0, 1, 0, whole.outer[0])
 
     def on_source(self, cells: FloatArray) -> FloatArray:
         """Masks or maps on the source's grid: (frames, rows, columns, channels), 0 beyond.
@@ -96,8 +103,12 @@ class Prepared:
         return (float(frame), float(row), float(column))
 
     def header(self, frame: int) -> tuple[Dataset, int | None]:
-        """Of a frame of the source: its header, and its number in it (from 1)."""
-        reference = self.source.frames[frame]
+        """Of the source frame next to a frame of ``values``: its header, and its number in it
+        (from 1); of frames that cut across those of the source, the middle one's."""
+        whole = self.volume
+        last, across = whole.outer[0] - 1, whole.axes[0] != 0
+        place = last / 2 if across else whole.offset[0] + whole.step[0] * frame
+        reference = self.source.frames[min(max(round(place), 0), last)]
         headers = {str(header.SOPInstanceUID): header for header in self.source.datasets}
         return headers[reference.sop_instance_uid], reference.frame_number
 
@@ -107,11 +118,33 @@ class Prepared:
 
     def laid_on(self, grid: Grid, fill: float = 0.0) -> Self:
         """Resampled on a grid that lies on these values, and carrying its place along."""
-        values = grid.sample(self.values[None], fill)[0]
-        return replace(self, values=values, volume=self.volume.carrying(grid))
+        values, none = grid.sample(self.values[None], fill)[0], self.padding
+        if none is not None:
+            none = grid.sample(none[None].astype(np.float32))[0] >= 0.5
+        return replace(self, values=values, volume=self.volume.carrying(grid), padding=none)
 
     def each(self, change: Callable[[FloatArray], ArrayLike]) -> Self:
         """Each image (rows, columns) of each channel by itself."""
+        return self.each_counted(lambda plane, _: change(plane))
+
+    def each_counted(self, change: Callable[[FloatArray, BoolArray | None], ArrayLike]) -> Self:
+        """The same, with which of its pixels count: all, where there is no padding, or nothing
+        else."""
         planes = np.moveaxis(self.values, -1, 1)
-        changed = [[change(plane) for plane in frame] for frame in planes]
+        pairs = zip(planes, map(self.counted, range(len(planes))), strict=True)
+        changed = [[change(plane, counted) for plane in frame] for frame, counted in pairs]
         return self.having(np.moveaxis(np.asarray(changed, np.float32), 1, -1))
+
+    def counted(self, frame: int) -> BoolArray | None:
+        """(rows, columns): the pixels of a frame that a statistic counts; none: all."""
+        if self.padding is None or self.padding[frame].all():
+            return None
+        return np.asarray(~self.padding[frame])
+
+    @property
+    def known(self) -> FloatArray:
+        """``values``, with nan for what is not ``counted``."""
+        if self.padding is None:
+            return self.values
+        left_out = self.padding & ~self.padding.all(axis=(1, 2), keepdims=True)
+        return np.where(left_out[..., None], np.float32("nan"), self.values)

@@ -15,7 +15,7 @@ from dicom_node.testing.phantom import Phantom, phantom
 from workers.analysis import analyse_images
 from workers.model import Model
 from workers.progress import Progress
-from workers.training.measures import Figure, calibration_error, dice, mean, proportion
+from workers.training.measures import Figure, calibration_error, dice, mean, proportion, share_of
 from workers.training.slices import SIZES, SPACINGS_MM, label_slices, source_images
 
 SLICES = 24
@@ -88,11 +88,13 @@ def by_size(ill: Sequence[Outcome]) -> Mapping[str, Mapping[str, Figure]]:
 
 def _found(ill: Sequence[Outcome]) -> Mapping[str, Figure]:
     """Of phantoms with a lesion."""
-    hits = [hit for each in ill for hit in each.hits]
+    hits = np.array([hit for each in ill for hit in each.hits], bool)
+    owners = np.repeat(np.arange(len(ill)), [len(each.hits) for each in ill])
+    dices = np.array([each.dice for each in ill])
     return {
         "Phantoms with a lesion called present": proportion(sum(e.present for e in ill), len(ill)),
-        "Mean Dice of the lesion outlines": mean(np.array([e.dice for e in ill])),
-        **({MAPS: proportion(sum(hits), len(hits))} if hits else {}),
+        "Mean Dice of the lesion outlines": mean(dices, np.arange(len(ill))),
+        **({MAPS: share_of(hits, owners)} if len(hits) else {}),
     }
 
 
@@ -128,9 +130,11 @@ def _largest_mm(source: Phantom) -> float:
 
 def _calibration(outcomes: Sequence[Outcome]) -> Figure:
     sure = np.concatenate([each.sure for each in outcomes])
+    owners = np.repeat(np.arange(len(outcomes)), [len(each.sure) for each in outcomes])
     return calibration_error(
         np.concatenate([each.probabilities for each in outcomes])[sure],
         np.concatenate([each.labels for each in outcomes])[sure],
+        owners[sure],
     )
 
 

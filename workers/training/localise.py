@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dicom_node.domain.arrays import BoolArray
 from dicom_node.domain.errors import UnsupportedModel
 from dicom_node.domain.manifest import ExplanationPlan, ModelManifest
 from explain.gradcam import WEIGHTINGS
 from workers.model import Model
-from workers.training.measures import Figure, proportion
-from workers.training.trying import Tried
+from workers.training.measures import Figure, Owners, share_of
+from workers.training.trying import Tried, owners_of
 
 Make = Callable[[ModelManifest], Model]
 """Binds the network to a manifest."""
@@ -46,7 +47,7 @@ UNSCALED = 1e-9
 """A colour bar beside which no map is faint: each method has a scale of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """One method, measured."""
 
@@ -58,11 +59,14 @@ class Found:
     cases: int
     peak: float
     """Logits at the peaks of tall maps."""
+    each: BoolArray
+    """(cases,): which of the maps hit."""
+    owners: Owners
 
     @property
     def figure(self) -> Figure:
         """Its hits, of at least one case, with their interval."""
-        return proportion(round(self.hits * self.cases), self.cases)
+        return share_of(self.each, self.owners)
 
     @property
     def name(self) -> str:
@@ -169,6 +173,8 @@ def _measured(plan: ExplanationPlan, model: Model, attempt: Try, count: int) -> 
         precision=_mean([each.precision for each in tries]),
         cases=len(tries),
         peak=float(np.percentile(peaks, TALL_MAPS)),
+        each=np.array([each.hit for each in tries], bool),
+        owners=owners_of(tries),
     )
 
 

@@ -25,7 +25,7 @@ from workers.sanity import cascade
 from workers.steps.prepared import Prepared
 from workers.training.dataset import Example
 from workers.training.evaluate import PROVENANCE
-from workers.training.measures import Figure, proportion
+from workers.training.measures import Figure
 from workers.training.reading import read_case, read_mask
 from workers.training.shuffled import Lesson, shuffled
 from workers.training.trying import Judged, Tried, figures, judged, named, natural, tried
@@ -96,8 +96,10 @@ class Cases:
         found: list[Tried] = []
         for each in self.read(model.manifest.input, progress):
             prepared = prepare(each.images, model.manifest)
-            labels = each.example.labels
-            found += tried(model, prepared, each.mask, PROVENANCE, labels, weighed=weighed)
+            labels, patient = each.example.labels, patient_of(each.example)
+            found += tried(
+                model, prepared, each.mask, PROVENANCE, labels, patient=patient, weighed=weighed
+            )
         return found
 
 
@@ -190,22 +192,17 @@ def patient_of(example: Example) -> str:
 
 
 def _figures(tries: Sequence[Tried], verdict: Judged) -> Mapping[str, Figure]:
-    def count(hits: Sequence[bool], trusts: Sequence[Trust]) -> int:
-        return sum(verdict.confusion.get((hit, trust), 0) for hit in hits for trust in trusts)
-
-    reliable = [Trust.RELIABLE]
-    return {
+    reliable = Trust.RELIABLE
+    found = {
         **figures(tries, verdict),
-        "Maps that miss not called reliable": proportion(
-            count([False], [Trust.CAUTION, Trust.NOT_RELIABLE]), count([False], list(Trust))
+        "Maps that miss not called reliable": verdict.called(
+            Trust.CAUTION, Trust.NOT_RELIABLE, hit=False
         ),
-        "Maps that hit called reliable": proportion(
-            count([True], reliable), count([True], list(Trust))
-        ),
-        "Maps called reliable that hit": proportion(
-            count([True], reliable), count([True, False], reliable)
-        ),
+        "Maps that hit called reliable": verdict.called(reliable, hit=True),
     }
+    if (verdict.trusts == reliable).any():
+        found["Maps called reliable that hit"] = verdict.hitting(reliable)
+    return found
 
 
 def _part(hits: Sequence[bool]) -> float:

@@ -1,16 +1,20 @@
 """Figures with their intervals: proportions, means, calibration, operating point."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.stats import bootstrap, norm
+from scipy.stats import norm
 
 from dicom_node.domain.arrays import BoolArray
 
 Z = float(norm.ppf(0.975))
+SAMPLES = 500
+Owners = NDArray[np.intp]
+"""(cases,): whose each case is. Intervals draw owners, patients or series, and not their cases,
+which are alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,17 @@ def proportion(hits: int, cases: int) -> Figure:
     return Figure(share, float((centre - spread) / scale), float((centre + spread) / scale), cases)
 
 
-def share_of(hits: BoolArray, owners: NDArray[np.intp]) -> Figure:
-    """A proportion of cases, (cases,), of which some have one owner: a patient, a series.
+def share_of(hits: BoolArray, owners: Owners) -> Figure:
+    """A proportion of cases, (cases,).
 
-    The middle 95 % of 500 seeded samples of owners; Wilson's interval where each has one case, and
-    over owners where no sample differs.
+    The middle 95 % of seeded samples of owners; Wilson's interval where each has one case, and over
+    owners where no sample differs.
     """
     _, place = np.unique(owners, return_inverse=True)
     counts, found = np.bincount(place), np.bincount(place, weights=hits)
-    if counts.max() == 1:
+    if counts.max(initial=1) == 1:
         return proportion(int(hits.sum()), len(hits))
-    drawn = np.random.default_rng(0).integers(0, len(counts), (500, len(counts)))
+    drawn = np.random.default_rng(0).integers(0, len(counts), (SAMPLES, len(counts)))
     shares = found[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     value, (low, high) = float(hits.mean()), np.quantile(shares, (0.025, 0.975))
     if low == high:
@@ -70,12 +74,20 @@ def around(value: float, samples: NDArray[np.float64]) -> tuple[float, float]:
     return max(0.0, float(low)), max(0.0, float(high))
 
 
-def mean(values: NDArray[np.float64]) -> Figure:
-    """Mean, with the percentile interval of 2000 seeded bootstrap samples."""
-    interval = bootstrap(
-        (values,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
-    return Figure(float(values.mean()), float(interval.low), float(interval.high), len(values))
+def samples(owners: Owners) -> Iterator[NDArray[np.intp]]:
+    """Rows of the cases of as many owners, drawn again and again: the same in every run."""
+    _, place = np.unique(owners, return_inverse=True)
+    rows = np.split(np.argsort(place, kind="stable"), np.cumsum(np.bincount(place))[:-1])
+    random = np.random.default_rng(0)
+    for _ in range(SAMPLES):
+        yield np.concatenate([rows[n] for n in random.integers(0, len(rows), len(rows))])
+
+
+def mean(values: NDArray[np.float64], owners: Owners) -> Figure:
+    """Of cases, (cases,), with the middle 95 % of seeded samples of owners."""
+    drawn = [values[rows].mean() for rows in samples(owners)]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Figure(float(values.mean()), float(low), float(high), len(values))
 
 
 def dice(one: BoolArray, other: BoolArray) -> float:
@@ -123,17 +135,11 @@ def operating_point(logits: NDArray[np.float64], labels: BoolArray) -> float:
     return float(cuts[np.where(best, np.diff(order), -1).argmax()])
 
 
-def calibration_error(probabilities: NDArray[np.float64], labels: BoolArray) -> Figure:
-    """Expected calibration error over ten bins (Guo 2017), with a bootstrap interval."""
-    drawn = bootstrap(
-        (probabilities, labels),
-        _gap,
-        n_resamples=500,
-        paired=True,
-        vectorized=False,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).bootstrap_distribution
+def calibration_error(
+    probabilities: NDArray[np.float64], labels: BoolArray, owners: Owners
+) -> Figure:
+    """Expected calibration error over ten bins (Guo 2017); all (cases,)."""
+    drawn = np.array([_gap(probabilities[rows], labels[rows]) for rows in samples(owners)])
     value = _gap(probabilities, labels)
     return Figure(value, *around(value, drawn), len(labels))
 

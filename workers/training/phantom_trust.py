@@ -141,7 +141,8 @@ def tries_of(
 ) -> Iterator[Tried]:
     """The maps of one phantom's present findings."""
     source, prepared = series(model, seed, mark)
-    return tried(model, prepared, source.lesion, PROVENANCE, weighed=weighed)
+    patient = str(seed)
+    return tried(model, prepared, source.lesion, PROVENANCE, patient=patient, weighed=weighed)
 
 
 def _tries(model: KerasModel, seeds: Sequence[int], count: int, progress: Progress) -> list[Tried]:

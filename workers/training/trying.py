@@ -1,11 +1,13 @@
 """Do maps hit? Tried on series whose masks are known; what packaging fits a verdict on."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from dicom_node.domain.arrays import BoolArray, FloatArray
 from dicom_node.domain.explanation import Trust
@@ -20,7 +22,15 @@ from workers.findings import Case, place_named
 from workers.model import Model
 from workers.prediction import answer, predict
 from workers.steps.prepared import Prepared
-from workers.training.measures import Figure, calibration_error, mean, proportion
+from workers.training.measures import (
+    Figure,
+    Owners,
+    calibration_error,
+    mean,
+    proportion,
+    samples,
+    share_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,8 @@ class Tried:
     """The peak of the average mask does; false where the bundle brings none along."""
     peak: float
     """The highest value of the map, in logits, or in the number's unit."""
+    patient: str = ""
+    """Of whom it is; a map of nobody counts by itself."""
 
 
 def tried(
@@ -47,6 +59,7 @@ def tried(
     provenance: Provenance,
     labels: Collection[str] = (),
     *,
+    patient: str = "",
     weighed: bool = True,
 ) -> Iterator[Tried]:
     """Of each present finding, and of the numbers with these labels; of views one of each.
@@ -73,6 +86,7 @@ def tried(
             centre=bool(mask[tuple(side // 2 for side in mask.shape)]),
             average=_average_hits(seen, mask),
             peak=float(seen.values.max()),
+            patient=patient,
         )
 
 
@@ -140,14 +154,26 @@ def table(tries: Sequence[Tried], names: Sequence[Number]) -> NDArray[np.float64
     return np.array([[each.numbers[name] for name in names] for each in tries])
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A verdict, measured on maps that it was not fitted on."""
+def owners_of(tries: Sequence[Tried]) -> Owners:
+    """(tries,): a number for each patient, and for each map of nobody."""
+    names = [each.patient or number for number, each in enumerate(tries)]
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], np.intp)
 
-    auroc: float
-    calibration: Figure
-    confusion: Mapping[tuple[bool, Trust], int]
-    """(hit, trust): number of maps."""
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, measured on maps that it was not fitted on; all (maps,)."""
+
+    chances: NDArray[np.float64]
+    trusts: NDArray[np.str_]
+    hits: BoolArray
+    owners: Owners
+
+    @property
+    def confusion(self) -> Mapping[tuple[bool, Trust], int]:
+        """(hit, trust): number of maps."""
+        return Counter(zip(self.hits.tolist(), map(Trust, self.trusts), strict=True))
 
     @property
     def lines(self) -> list[str]:
@@ -160,35 +186,39 @@ class Judged:
         ]
         return [head, *rows]
 
+    def called(self, *trusts: Trust, hit: bool) -> Figure:
+        """Part of the maps that hit, or of those that miss, with one of these verdicts."""
+        own = self.hits == hit
+        return share_of(np.isin(self.trusts[own], trusts), self.owners[own])
+
+    def hitting(self, trust: Trust) -> Figure:
+        """Part of the maps with a verdict that hit; of no map where none has it."""
+        own = self.trusts == trust
+        return share_of(self.hits[own], self.owners[own])
+
 
 def judged(plan: VerdictPlan, tries: Sequence[Tried]) -> Judged:
     """How well the verdict tells hits from misses."""
     verdicts = [judge(plan, each.numbers) for each in tries]
-    hits = np.array([each.hit for each in tries])
-    chances = np.array([verdict.chance for verdict in verdicts])
-    confusion: dict[tuple[bool, Trust], int] = {}
-    for hit, verdict in zip(hits.tolist(), verdicts, strict=True):
-        confusion[hit, verdict.trust] = confusion.get((hit, verdict.trust), 0) + 1
-    return Judged(auroc(chances, hits), calibration_error(chances, hits), confusion)
+    return Judged(
+        chances=np.array([verdict.chance for verdict in verdicts]),
+        trusts=np.array([verdict.trust for verdict in verdicts]),
+        hits=np.array([each.hit for each in tries], bool),
+        owners=owners_of(tries),
+    )
 
 
 def figures(right: Sequence[Tried], verdict: Judged) -> Mapping[str, Figure]:
     """For the card."""
-    hits, misses = (
-        sum(n for (hit, _), n in verdict.confusion.items() if hit is wanted)
-        for wanted in (True, False)
-    )
-    flagged = verdict.confusion.get((False, Trust.NOT_RELIABLE), 0)
-    wronged = verdict.confusion.get((True, Trust.NOT_RELIABLE), 0)
-    area = _interval(verdict.auroc, hits, misses)
+    precisions = np.array([each.precision for each in right])
     return {
-        "Heat map pixels, area under precision and recall": mean(
-            np.array([each.precision for each in right])
+        "Heat map pixels, area under precision and recall": mean(precisions, owners_of(right)),
+        "Verdict on maps: area under the ROC curve of hits against misses": _area(verdict),
+        "Verdict on maps: calibration error of its chance": calibration_error(
+            verdict.chances, verdict.hits, verdict.owners
         ),
-        "Verdict on maps: area under the ROC curve of hits against misses": area,
-        "Verdict on maps: calibration error of its chance": verdict.calibration,
-        "Maps that miss called not reliable": proportion(flagged, misses),
-        "Maps that hit called not reliable": proportion(wronged, hits),
+        "Maps that miss called not reliable": verdict.called(Trust.NOT_RELIABLE, hit=False),
+        "Maps that hit called not reliable": verdict.called(Trust.NOT_RELIABLE, hit=True),
     }
 
 
@@ -199,23 +229,21 @@ def auroc(scores: NDArray[np.float64], labels: BoolArray) -> float:
 
 
 def precision(values: FloatArray, mask: BoolArray) -> float:
-    """Average precision of a map's pixels against a mask."""
-    order = np.argsort(-values, axis=None, kind="stable")
-    right = mask.ravel()[order]
-    found = np.cumsum(right) / np.arange(1, right.size + 1)
-    return float(found[right].mean())
+    """Average precision of a map's pixels against a mask; those that are alike come in together."""
+    return float(average_precision_score(mask.ravel(), values.ravel()))
 
 
-def _interval(area: float, hits: int, misses: int) -> Figure:
-    """Hanley and McNeil 1982; where no pair is wrong, as for as many that are all right."""
-    if area in (0.0, 1.0):
-        few = min(hits, misses)
-        likely = proportion(round(area * few), few)
-        return Figure(area, likely.low, likely.high, hits + misses)
-    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
-    spread = area * (1 - area) + (hits - 1) * (q1 - area**2) + (misses - 1) * (q2 - area**2)
-    error = 1.96 * float(np.sqrt(max(spread, 0) / (hits * misses)))
-    return Figure(area, max(0.0, area - error), min(1.0, area + error), hits + misses)
+def _area(verdict: Judged) -> Figure:
+    """Over samples of patients; where none differs, as for as many of the rarer kind."""
+    chances, hits, owners = verdict.chances, verdict.hits, verdict.owners
+    both = (rows for rows in samples(owners) if 0 < hits[rows].sum() < len(rows))
+    drawn = [auroc(chances[rows], hits[rows]) for rows in both]
+    value, (low, high) = auroc(chances, hits), np.quantile(drawn, (0.025, 0.975))
+    if low == high:
+        few = min(len(np.unique(owners[hits == hit])) for hit in (True, False))
+        likely = proportion(round(value * few), few)
+        low, high = likely.low, likely.high
+    return Figure(value, float(low), float(high), len(hits))
 
 
 def _average_hits(seen: Seen, mask: BoolArray) -> bool:

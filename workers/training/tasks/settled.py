@@ -105,7 +105,7 @@ def tries(
             drawn(values, mark, np.random.default_rng(seed))
             prepared = replace(prepared, values=values)
         truth, labels = partial(places.of, planted), plan.labels if plan else ()
-        found += tried(model, prepared, truth, PROVENANCE, labels)
+        found += tried(model, prepared, truth, PROVENANCE, labels, patient=str(seed))
     return found
 
 

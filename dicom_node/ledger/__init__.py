@@ -2,8 +2,8 @@
 
 ``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``pauses`` what is put off,
 ``answers`` what is said in place of a result, ``rejections`` what readers take back,
-``expectations`` what others announce, ``pages`` what people and monitors look at, ``inventory``
-what the store must hold. Only these write SQL.
+``commitments`` what proves a delivery, ``expectations`` what others announce, ``pages`` what people
+and monitors look at, ``inventory`` what the store must hold. Only these write SQL.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from typing import Self
 
 from dicom_node.ledger.answers import Answers
 from dicom_node.ledger.breaker import Breaker
+from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
 from dicom_node.ledger.expectations import Expectations
@@ -34,6 +35,7 @@ class Ledger:
     expectations: Expectations
     jobs: Jobs
     deliveries: Deliveries
+    commitments: Commitments
     pages: Pages
     roles: Roles
     answers: Answers
@@ -53,6 +55,7 @@ class Ledger:
             Expectations(database),
             Jobs(database),
             Deliveries(database),
+            Commitments(database),
             Pages(database),
             Roles(database),
             Answers(database),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from dicom_node import faults
-from dicom_node.domain.delivery import Delivery
+from dicom_node.domain.delivery import Delivery, Proof
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.ledger import Ledger, Shipment
 from dicom_node.observe import log
@@ -43,7 +43,7 @@ def ship(
                     _postpone(shipment, _refused(waiting.pop(0)), reason, ledger)
                     reason = BEHIND
                 break
-            _settle(shipment, waiting.pop(0), outcome, ledger)
+            _settle(shipment, waiting.pop(0), outcome, ledger, destination.to_prove)
     except PeerUnreachable as error:
         reason = error.code
     for delivery in waiting:
@@ -77,10 +77,14 @@ def _must_wait(outcome: Outcome, delivery: Delivery) -> bool:
     return outcome.answer is Answer.TRY_LATER
 
 
-def _settle(shipment: Shipment, delivery: Delivery, outcome: Outcome, ledger: Ledger) -> None:
+def _settle(
+    shipment: Shipment, delivery: Delivery, outcome: Outcome, ledger: Ledger, proof: Proof
+) -> None:
     arrived = outcome.answer is Answer.SENT
-    settle = ledger.deliveries.sent if arrived else ledger.deliveries.hold
-    settle(shipment, delivery, outcome.reason)
+    if arrived:
+        ledger.deliveries.sent(shipment, delivery, outcome.reason, proof)
+    else:
+        ledger.deliveries.hold(shipment, delivery, outcome.reason)
     faults.point("ship.settled")
     _tell(delivery, "delivery.sent" if arrived else "delivery.held", outcome.reason)
 

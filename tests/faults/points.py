@@ -18,4 +18,12 @@ SWEEP = ("sweep.routed", "sweep.closed", "sweep.ringing", "sweep.rung", "ledger.
          "ledger.committed")  # fmt: skip
 WORKER = ("worker.claimed", "worker.analysed", *KEPT, "ship.claimed", "ship.answered",
           "ship.settled", "ledger.committing:3", "ledger.committed:3")  # fmt: skip
-ALL = {point.partition(":")[0] for point in (*DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER)}
+PROVE = (("prove.claimed", "COMMITMENT"), ("prove.asking", "COMMITMENT"),
+         ("prove.asked", "COMMITMENT"), ("prove.looked", "QUERY"))  # fmt: skip
+REPORT = "report.taken"
+ALL = {
+    point.partition(":")[0]
+    for point in (
+        *DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER, REPORT, *(p for p, _ in PROVE)
+    )
+}  # fmt: skip

@@ -111,6 +111,8 @@ class DeliveryState(StrEnum):
 
 NEVER_SENT = (DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED)
 """Finished without having been sent: no part of what a destination is owed."""
+SETTLED = frozenset({DeliveryState.SENT, *NEVER_SENT})
+"""Nothing more is to come of it. While a delivery is in any other state, its study stays here."""
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.READY: frozenset(

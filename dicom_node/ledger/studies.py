@@ -14,6 +14,8 @@ from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance, Series, Study, StudyState
 from dicom_node.ledger import events, opening
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.erasures import are_erased
+from dicom_node.ledger.removals import begin_anew
 from dicom_node.ledger.schema import instance, result, series, study
 
 
@@ -29,6 +31,8 @@ class Recording(StrEnum):
     """The same UID with other bytes: both are kept, and a study that has both is quarantined."""
     OWN_OUTPUT = "OWN_OUTPUT"
     """A result of this node that came back."""
+    REMOVED = "REMOVED"
+    """Found in a pack of the past: its study was removed, and nobody sent it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,13 @@ class Studies:
         now = time.time()
         with self._database.write() as connection:
             kept = _versions(connection, [arrived.sop_instance_uid for arrived, _ in arrivals])
+            erased = are_erased(connection, [arrived for arrived, _ in arrivals])
             fresh: list[dict[str, Any]] = []
             recordings = []
             for arrived, calling_ae in arrivals:
                 versions = kept.setdefault(arrived.sop_instance_uid, set())
-                recordings.append(_recording(arrived, versions))
+                gone = (arrived.pack, arrived.pack_offset) in erased
+                recordings.append(Recording.REMOVED if gone else _recording(arrived, versions))
                 if recordings[-1] in (Recording.NEW, Recording.CONFLICT):
                     versions.add(arrived.sha256)
                     fresh.append(_instance_row(arrived, calling_ae, now))
@@ -83,6 +89,7 @@ class Studies:
         return recordings
 
     def _touch(self, connection: Connection, uid: str, count: int, now: float) -> None:
+        begin_anew(connection, uid, now)
         fresh = {
             "study_instance_uid": uid,
             "state": StudyState.RECEIVING,

@@ -92,8 +92,8 @@ class Eraser:
         }
         named = self._ledger.erasures.named(ripe)
         gone = {name for name, state in ripe.items() if name in named or self._delete(name, state)}
-        faults.point("erase.deleted")
         if gone:
+            faults.point("erase.deleted")
             self._ledger.erasures.settle(gone)
             self._log.info("store.erased", count=len(gone - named))
 

@@ -125,6 +125,12 @@ class TestRemoving:
         for text in ("Petra", "P-0001", "A-0001", "CT abdomen", "Portal venous", "20260131"):
             assert not [row for row in left if text in row]
 
+    def test_nor_do_the_bytes_of_the_file(self, ward, removed, tmp_path):
+        """SQLite leaves what is deleted where it was, unless it is told otherwise."""
+        with ward.ledger.database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+        assert b"Petra" not in (tmp_path / "ledger.sqlite3").read_bytes()
+
     def test_it_leaves_an_audit_trail(self, ward, removed):
         uid, _ = removed
         (row,) = rows(ward, removal)

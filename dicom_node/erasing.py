@@ -67,7 +67,7 @@ class Eraser:
             self._delete_if_empty(path, pack, count)
 
     def _delete_if_empty(self, path: Path, pack: str, count: int) -> None:
-        """Not with fewer rows than the seal says: the ledger is older, and the listener must look."""
+        """Not with fewer rows than its seal says: the ledger is older, the listener must look."""
         held, erased = self._ledger.erasures.rows(pack)
         if held or erased < count:
             return

@@ -59,8 +59,7 @@ class Studies:
     def record_all(self, arrivals: Sequence[tuple[Instance, str]]) -> list[Recording]:
         """The same for many, each with who sent it, in one transaction and few statements.
 
-        A study that was held back because the disk had altered it receives again with what comes
-        again.
+        A study that was held back for ALTERED receives again with what comes again.
         """
         now = time.time()
         with self._database.write() as connection:

@@ -1,16 +1,20 @@
 """What a site does not keep any longer goes, with an audit trail; what is to come of it stays."""
 
 import time
-from dataclasses import replace
 
 import pytest
+from log_lines import log_lines
 from sqlalchemy import select, update
+from typer.testing import CliRunner
 from ward import CT, MODEL, NEGATIVE, POSITIVE, Visitor, Ward, every_state
 
+from dicom_node.cli import app
 from dicom_node.domain.errors import LedgerConflict
-from dicom_node.domain.job import JobState
+from dicom_node.domain.job import TRANSITIONS, JobState
+from dicom_node.domain.study import Instance
 from dicom_node.ledger import Recording, removals
 from dicom_node.ledger.schema import delivery, instance, job, removal, result, review, study
+from dicom_node.removing import ADVICE
 from dicom_node.retention import DAY_S, LOOK_S, MOST_DRIFT_S, SETTLING_S, Calendar, Retention
 from dicom_node.settings.node import Settings
 from dicom_node.settings.work import Sweep
@@ -172,9 +176,7 @@ class TestRemoving:
 
     def test_a_result_that_comes_back_is_known(self, ward, removed):
         (first, *_) = rows(ward, result)
-        image = ward.ledger.studies.instances
-        assert image(removed[0]) == []
-        back = ward_instance(removed[0], first["sop_instance_uid"])
+        back = an_instance(removed[0], first["sop_instance_uid"])
         assert ward.ledger.studies.record(back, "PACS") is Recording.OWN_OUTPUT
 
     def test_a_late_image_starts_it_anew(self, ward, removed):
@@ -201,18 +203,8 @@ class TestRemoving:
         assert len(ward.ledger.pages.study(uid).removals) == 2
 
 
-def ward_instance(uid, sop):
-    ward_row = replace(_SAMPLE, study_instance_uid=uid, sop_instance_uid=sop)
-    return ward_row
-
-
-def _sample():
-    from dicom_node.domain.study import Instance
-
-    return Instance("1.2", "1.2.1", "1.2.3", CT, "1.2.840.10008.1.2.1", "f" * 64, 10)
-
-
-_SAMPLE = _sample()
+def an_instance(uid, sop):
+    return Instance(uid, f"{uid}.1", sop, CT, "1.2.840.10008.1.2.1", "f" * 64, 10)
 
 
 def test_what_happens_meanwhile_keeps_it(ward, after):
@@ -225,6 +217,16 @@ def test_what_happens_meanwhile_keeps_it(ward, after):
     assert len(rows(ward, instance)) == 4
 
 
+REFUSED = {
+    "receiving": "RECEIVING",
+    "analysing": "ANALYSING",
+    "waiting": "JOB_WAITS",
+    "failed": "NOT_TOLD",
+    "held": "NOT_SENT",
+    "postponed": "NOT_SENT",
+}
+
+
 class TestByHand:
     def order(self, ward, uid, **options):
         return ward.ledger.removals.order(uid, ANSWERED, **options)
@@ -234,25 +236,21 @@ class TestByHand:
         assert self.order(ward, uid).instances == 3
         assert ward.ledger.pages.study(uid).study["reason"] == "ON_DEMAND"
 
-    @pytest.mark.parametrize(
-        ("state", "code"),
-        [
-            ("receiving", "RECEIVING"), ("analysing", "ANALYSING"), ("waiting", "JOB_WAITS"),
-            ("failed", "NOT_TOLD"), ("held", "NOT_SENT"), ("postponed", "NOT_SENT"),
-        ],
-    )  # fmt: skip
-    def test_one_that_is_not_settled_is_refused(self, ward, state, code):
-        uid = every_state(ward)[state]
-        with pytest.raises(LedgerConflict) as refused:
-            self.order(ward, uid)
-        assert refused.value.code == code
-        if code in removals.OVERRULED:
-            self.order(ward, uid, even_if_unsent=True)
-            assert ward.ledger.deliveries.waiting() in ([], ward.ledger.deliveries.waiting())
-            assert ward.ledger.pages.study(uid).jobs == ()
-        else:
-            with pytest.raises(LedgerConflict):
-                self.order(ward, uid, even_if_unsent=True)
+    def test_one_that_is_not_settled_is_refused(self, ward):
+        uids = every_state(ward)
+        for state, code in REFUSED.items():
+            with pytest.raises(LedgerConflict) as refused:
+                self.order(ward, uids[state])
+            assert refused.value.code == code
+            if code in removals.OVERRULED:
+                self.order(ward, uids[state], even_if_unsent=True)
+                assert ward.ledger.pages.study(uids[state]).jobs == ()
+            else:
+                with pytest.raises(LedgerConflict):
+                    self.order(ward, uids[state], even_if_unsent=True)
+        assert set(removals.OVERRULED) <= set(REFUSED.values())
+        states = {row["state"] for row in rows(ward, delivery)}
+        assert states <= {"SENT", "WITHDRAWN", "READY"}
 
     def test_one_that_is_not_there(self, ward):
         with pytest.raises(LedgerConflict) as refused:
@@ -346,8 +344,6 @@ class TestTheSweep:
         ]
 
     def test_a_clock_that_jumped_is_told_once(self, ward, after):
-        from log_lines import log_lines
-
         sent(ward)
         clock = Clock()
         retention = self.retention(ward, clock, 30)
@@ -362,7 +358,24 @@ class TestTheSweep:
 
 
 def test_every_state_that_can_be_removed_says_so():
-    from dicom_node.domain.job import TRANSITIONS
-
     stays = {state for state, to in TRANSITIONS.items() if JobState.REMOVED not in to}
     assert stays == {JobState.ANALYSING, JobState.REMOVED}
+
+
+class TestTheCommand:
+    def run(self, *arguments):
+        return CliRunner().invoke(app, ["remove", *arguments], env={"COLUMNS": "200"})
+
+    def test_it_says_what_was_removed_or_why_nothing_was(self, ward, tmp_path, monkeypatch):
+        monkeypatch.setenv("DICOM_NODE__DATA_DIR", str(tmp_path))
+        done, _ = sent(ward)
+        waiting = ward.receive("Waiting^Walter")
+        ward.close(waiting, MODEL)
+        first, again, refused = self.run(done), self.run(done), self.run(waiting)
+        assert (first.exit_code, first.stdout) == (0, "removed: 3 images, 4 results\n")
+        for said, code in ((again, "STUDY_UNKNOWN"), (refused, "JOB_WAITS")):
+            assert f"not removed ({code}): {ADVICE[code]}" in str(said.exception)
+        assert self.run(waiting, "--even-if-unsent").exit_code == 0
+
+    def test_every_refusal_has_an_advice(self):
+        assert set(ADVICE) == {"STUDY_UNKNOWN", *removals._obstacles(())}

@@ -245,7 +245,8 @@ def remove(
 ) -> None:
     """Remove one study now: its images, its results, and what names the patient in the ledger.
 
-    Its bytes go while the sweep runs, an hour later at most. What was sent elsewhere stays there.
+    Its bytes follow while the sweep runs: those in a pack that still fills once it is full or a
+    day old, all others within the hour. What was sent elsewhere stays there.
     """
     from dicom_node.removing import remove_study
 

@@ -35,16 +35,16 @@ class Eraser:
         self._store = store
         self._clock = clock
         self._files = Watch()
+        self._is_first = True
         self._log = log("sweep")
 
     def once(self) -> None:
         """One look. Raises ``LedgerBusy``."""
-        for pack in self._ledger.erasures.packs():
-            try:
-                self._erase_in(pack)
-            except OSError as error:
-                self._tell(error, pack=pack)
         try:
+            pending = self._ledger.erasures.packs()
+            if [pack for pack in pending if self._try_to_erase_in(pack)] or self._is_first:
+                self._delete_empty_packs()
+            self._is_first = False
             self._delete_files()
         except OSError as error:
             self._tell(error)
@@ -53,32 +53,37 @@ class Eraser:
         name = type(error).__name__
         self._log.error("store.not_erased", reason="STORAGE_IO", error=name, **about)
 
-    def _erase_in(self, pack: str) -> None:
-        """One that is still written to waits until it is sealed."""
-        path = self._store.packs / pack
-        if not path.exists():
-            self._forget(pack)
-        elif (count := named_by(path)) is not None:
-            if places := self._ledger.erasures.in_pack(pack):
-                _erase(path, places)
-                faults.point("erase.erased")
-                self._ledger.erasures.erased(pack, places)
-                self._log.info("store.erased", pack=pack, count=len(places))
-            self._delete_if_empty(path, pack, count)
+    def _try_to_erase_in(self, pack: str) -> bool:
+        """One pack that cannot be written to must not keep the others waiting."""
+        try:
+            return self._erase_in(pack)
+        except OSError as error:
+            self._tell(error, pack=pack)
+            return False
 
-    def _delete_if_empty(self, path: Path, pack: str, count: int) -> None:
+    def _erase_in(self, pack: str) -> bool:
+        """Whether it was done; one that is still written to waits until it is sealed."""
+        path, places = self._store.packs / pack, self._ledger.erasures.in_pack(pack)
+        if path.exists():
+            if named_by(path) is None:
+                return False
+            _erase(path, places)
+        faults.point("erase.erased")
+        self._ledger.erasures.erased(pack, places)
+        self._log.info("store.erased", pack=pack, count=len(places))
+        return True
+
+    def _delete_empty_packs(self) -> None:
         """Not with fewer rows than its seal says: the ledger is older, the listener must look."""
-        held, erased = self._ledger.erasures.rows(pack)
-        if held or erased < count:
-            return
-        path.unlink()
-        faults.point("erase.unlinked")
-        sync_folder(path.parent)
-        self._forget(pack)
-
-    def _forget(self, pack: str) -> None:
-        held, _ = self._ledger.erasures.rows(pack)
-        if not held:
+        for pack, erased in self._ledger.erasures.emptied().items():
+            path = self._store.packs / pack
+            if path.exists():
+                count = named_by(path)
+                if count is None or erased < count:
+                    continue
+                path.unlink()
+                faults.point("erase.unlinked")
+                sync_folder(path.parent)
             self._ledger.erasures.forget(pack)
 
     def _delete_files(self) -> None:

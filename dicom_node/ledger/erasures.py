@@ -7,7 +7,7 @@ rows of instances they are as many as the pack's seal says.
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, delete, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, literal_column, select, update
 
 from dicom_node.domain.study import Instance
 from dicom_node.ledger.database import Database
@@ -28,8 +28,8 @@ class Erasures:
         self._database = database
 
     def packs(self) -> list[str]:
-        """Every pack that something is to be erased from, or was."""
-        query = select(erasure.c.pack).where(erasure.c.pack != "").distinct()
+        """Every pack that something is still to be erased from."""
+        query = select(erasure.c.pack).where(erasure.c.pack != "", ~erasure.c.done).distinct()
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
@@ -47,12 +47,17 @@ class Erasures:
                 of_pack = erasure.c.pack == pack, erasure.c.pack_offset.in_(some)
                 connection.execute(update(erasure).where(*of_pack).values(done=True))
 
-    def rows(self, pack: str) -> tuple[int, int]:
-        """How many instances a pack holds, and how many were erased, at one moment."""
+    def emptied(self) -> dict[str, int]:
+        """The packs of which all was erased, and how many instances that were."""
+        held = select(instance.c.pack).where(instance.c.pack != "").distinct()
+        query = (
+            select(erasure.c.pack, func.count())
+            .where(erasure.c.pack != "", erasure.c.pack.not_in(held))
+            .group_by(erasure.c.pack)
+            .having(func.count() == func.count(case((erasure.c.done, 1))))
+        )
         with self._database.read() as connection:
-            held = select(func.count()).where(instance.c.pack == pack)
-            gone = select(func.count()).where(erasure.c.pack == pack, erasure.c.done)
-            return connection.scalar(held) or 0, connection.scalar(gone) or 0
+            return {row[0]: row[1] for row in connection.execute(query)}
 
     def forget(self, pack: str) -> None:
         """A pack is deleted, with all that was erased from it."""

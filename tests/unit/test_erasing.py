@@ -5,6 +5,7 @@ import sqlite3
 import time
 
 import pytest
+from log_lines import log_lines
 from sqlalchemy import update
 from wire import encoded
 
@@ -158,7 +159,8 @@ def test_a_pack_goes_with_the_last_study_in_it(shelf):
         shelf.remove(study)
         shelf.erase()
     assert list(shelf.packs.folder.iterdir()) == []
-    assert shelf.ledger.erasures.packs() == []
+    assert shelf.ledger.erasures.emptied() == {}
+    assert shelf.ledger.inventory.packs() == {}
     assert shelf.problems() == []
 
 
@@ -351,9 +353,12 @@ def test_a_disk_that_fails_ends_nothing(shelf, monkeypatch):
     shelf.receive(1, 1)
     shelf.restart()
     shelf.remove(1)
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, log_lines() as lines:
         patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(5, "EIO")))
         shelf.erase()
+    assert {(line["event"], line["reason"]) for line in lines} == {
+        ("store.not_erased", "STORAGE_IO")
+    }
     assert shelf.ledger.erasures.in_pack(shelf.ledger.erasures.packs()[0])
     shelf.erase()
     assert not shelf.contains(1)

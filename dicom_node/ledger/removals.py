@@ -48,6 +48,8 @@ from dicom_node.ledger.schema import (
     study,
 )
 
+EXPIRED, ORDERED = REASONS = "RETENTION", "ON_DEMAND"
+"""Of a removal; a study has one of them until an image of it comes again."""
 TROUBLED = (JobState.FAILED, JobState.QUARANTINED)
 PATIENCE = 2
 """A study that a person should look at is kept for so many times as long as others."""
@@ -91,7 +93,7 @@ class Removals:
             over = study.c.study_instance_uid == uid, _is_over(time.time(), keep_s, answered)
             if connection.scalar(select(study.c.study_instance_uid).where(*over)) is None:
                 raise LedgerConflict(f"study {uid} has moved on")
-            return _remove(connection, uid, "RETENTION")
+            return _remove(connection, uid, EXPIRED)
 
     def order(
         self, uid: str, answered: Collection[JobState], *, even_if_unsent: bool = False
@@ -109,15 +111,15 @@ class Removals:
             for code, obstacle in _obstacles(answered).items():
                 if code not in overruled and connection.scalar(found.where(obstacle)) is not None:
                     raise LedgerConflict(f"study {uid} is not settled ({code})", code=code)
-            return _remove(connection, uid, "ON_DEMAND")
+            return _remove(connection, uid, ORDERED)
 
 
-def begin_anew(connection: Connection, uid: str, now: float) -> None:
-    """An image of a study arrives; if that was removed, it starts again."""
+def begin_anew(connection: Connection, uid: str, count: int, now: float) -> None:
+    """A study has just received ``count`` images; if it was removed before, it starts again."""
     change = (
         update(study)
-        .where(study.c.study_instance_uid == uid, study.c.state == StudyState.REMOVED)
-        .values(state=StudyState.RECEIVING, reason="", arrivals=0, first_received_at=now)
+        .where(study.c.study_instance_uid == uid, study.c.reason.in_(REASONS))
+        .values(reason="", arrivals=count, first_received_at=now)
     )
     if connection.execute(change).rowcount:
         events.write(connection, uid, "study.anew")

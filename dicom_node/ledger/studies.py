@@ -88,7 +88,6 @@ class Studies:
         return recordings
 
     def _touch(self, connection: Connection, uid: str, count: int, now: float) -> None:
-        begin_anew(connection, uid, now)
         fresh = {
             "study_instance_uid": uid,
             "state": StudyState.RECEIVING,
@@ -105,6 +104,7 @@ class Studies:
             "last_received_at": now,
         }
         connection.execute(self._database.insert_or_update(study, fresh, change))
+        begin_anew(connection, uid, count, now)
 
     def receiving(self) -> list[OpenStudy]:
         """Every study that is not closed."""

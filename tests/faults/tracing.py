@@ -2,7 +2,6 @@
 
 import os
 import re
-import select
 import signal
 import subprocess
 import time
@@ -56,25 +55,23 @@ class Trace:
 def traced(program: str, pid: int, file: Path, *options: str) -> Iterator[Trace]:
     """Trace a process and its threads while the block runs."""
     command = [program, "-f", "-y", "-s", "24", "-o", str(file), *options, "-p", str(pid)]
-    tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
-    assert tracer.stderr is not None
+    messages = file.with_suffix(".messages")  # a line a thread: a pipe that nobody reads fills up
+    with messages.open("wb") as stderr:
+        tracer = subprocess.Popen(command, stderr=stderr)
     try:
-        _wait_for_attachment(tracer)
+        _wait_for_attachment(tracer, messages)
         yield Trace(file)
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait(10)
-        tracer.stderr.close()
 
 
-def _wait_for_attachment(tracer: "subprocess.Popen[bytes]") -> None:
-    assert tracer.stderr is not None
-    said, deadline = b"", time.monotonic() + 10
-    while b"attached" not in said:
-        ready = select.select([tracer.stderr], [], [], max(0, deadline - time.monotonic()))[0]
-        chunk = os.read(tracer.stderr.fileno(), 4096) if ready else b""
-        assert chunk, f"strace did not attach: {said.decode()}"
-        said += chunk
+def _wait_for_attachment(tracer: "subprocess.Popen[bytes]", messages: Path) -> None:
+    deadline = time.monotonic() + 10
+    while "attached" not in (said := messages.read_text()):
+        waits = tracer.poll() is None and time.monotonic() < deadline
+        assert waits, f"strace did not attach: {said}"
+        time.sleep(0.01)
 
 
 def injecting(calls: Sequence[str], error: str, when: str) -> list[str]:

@@ -159,6 +159,7 @@ _TOLD = {
         "It was kept for as long as this site wants: `sweep.keep_days`.",
         "",
     ),
+    "STUDY_UNKNOWN": ("This node has no such study, or has removed it.", ""),
     "ON_DEMAND": ("A person ordered it: `dicom-node remove`.", ""),
     "SUPERSEDED": ("More images arrived; a later analysis takes its place.", ""),
     "CONFLICT": ("Another process had finished this work before.", ""),

@@ -5,7 +5,7 @@ import ctypes.util
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -13,7 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dicom_node.decoders import COMPRESSED, NATIVE, decoders
-from dicom_node.domain.delivery import REPORT_FORMS, ResultKind
 from dicom_node.domain.errors import ConfigurationError, CorruptBundle, DicomNodeError
 from dicom_node.settings.node import Settings
 from dicom_node.signing import Signers
@@ -45,10 +44,12 @@ class Check:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Every check, one after the other; none changes anything."""
+    from dicom_node.doctor_destinations import destinations
+
     checks = (_python, _storage, _decoders, _tls, _ledger, _disk, _broker, _models, _tensorflow)
     for check in (*checks, _gpu, _pango, _chinese):
         yield from check(settings)
-    yield from _destinations(settings)
+    yield from destinations(settings)
 
 
 def accepted(settings: Settings) -> Mapping[tuple[str, ...], Sequence[str]]:
@@ -238,40 +239,3 @@ def _has_font(language: bytes) -> bool:
     wanted = ctypes.c_void_p(library.FcNameParse(b":lang=" + language))
     nothing = ctypes.c_void_p(library.FcObjectSetCreate())
     return bool(library.FcFontList(None, wanted, nothing)[0])
-
-
-def _destinations(settings: Settings) -> Iterator[Check]:
-    from dicom_node.send.cstore import Peer, echo
-
-    if not settings.destinations:
-        advice = "results stay here until a [[destinations]] is set"
-        yield Check("destinations", Health.NOTE, "none", advice)
-    for d in settings.destinations:
-        yield _answer(
-            f"PACS {d.name}",
-            lambda d=d: echo(Peer(d.host, d.port, d.ae_title, settings.listen.ae_title)),  # type: ignore[misc]
-        )
-    yield from _kinds(settings)
-
-
-def _kinds(settings: Settings) -> Iterator[Check]:
-    """Pictures cannot say that a study was not analysed."""
-    for name, kinds in settings.wanted.items():
-        found = ", ".join(kind.label for kind in kinds) or "nothing"
-        documents = {ResultKind.ENCAPSULATED_PDF, *REPORT_FORMS}
-        if documents.intersection(kinds) or not settings.results.answered:
-            yield Check(f"results for {name}", Health.OK, found)
-        else:
-            advice = (
-                "nobody there is told of a study that was not analysed: "
-                "add STRUCTURED_REPORT or ENCAPSULATED_PDF to its kinds"
-            )
-            yield Check(f"results for {name}", Health.NOTE, found, advice)
-
-
-def _answer(what: str, ask: Callable[[], None]) -> Check:
-    try:
-        ask()
-    except DicomNodeError as error:
-        return Check(what, Health.BAD, str(error), "check host, port and AE titles with its owner")
-    return Check(what, Health.OK, "answers C-ECHO")

@@ -25,7 +25,7 @@ FIELDS = frozenset(
         "reason", "status", "peer", "aet", "called", "assoc", "bytes", "count", "seconds",
         "study", "series", "sop", "sop_classes", "transfer_syntax", "kind",
         "job", "delivery", "destination", "model", "attempt", "state", "generation",
-        "host", "port", "url", "pid", "signal", "advice", "library", "error", "pack",
+        "host", "port", "url", "pid", "signal", "advice", "library", "error", "pack", "transaction",
     }
 )  # fmt: skip
 LONGEST, LONGEST_OF_MANY, MOST = 300, 64, 128

@@ -16,6 +16,7 @@ ADVICE: Mapping[str, str] = {
     "SENDING": "results of it are being sent now: wait until that is done",
     "JOB_WAITS": f"a model still has to read it: {OVERRULE}",
     "NOT_TOLD": f"why there is no result, or that one was rejected, was not told yet: {OVERRULE}",
+    "NOT_PROVEN": f"a destination has not confirmed yet that it has a result: {OVERRULE}",
     "NOT_SENT": f"a result of it was not sent, or the destination would not take it: {OVERRULE}",
 }
 """What to do where a study is not removed, by reason code."""

@@ -58,6 +58,7 @@ def run_listener(settings: Settings, config: Path | None, index: int | None) -> 
         ledger,
         index=number,
         expect=settings.completeness.expect,
+        proves=any(d.proof == "commitment" for d in settings.destinations),
         on_failure=stop.set,
     )
     with SignOfLife(ledger, f"listen-{number}" if number else "listen"):

@@ -217,7 +217,8 @@ class Sweep:
         self._paused = paused
 
     def ring(self) -> None:
-        """Ring for each waiting job and shipment: once, and again when rings were lost."""
+        """Ring for each job, and shipment to send or to prove: once, and again when rings were
+        lost."""
         jobs: dict[Hashable, Callable[[], None]] = {
             job_id: partial(self._broker.ring_job, job_id) for job_id in self._ledger.jobs.waiting()
         }
@@ -226,7 +227,10 @@ class Sweep:
             jobs["words", job_id] = partial(self._broker.ring_job, job_id)
         shipments: Calls = {
             shipment: partial(self._broker.ring_shipment, *shipment)
-            for shipment in self._ledger.deliveries.waiting()
+            for shipment in (
+                *self._ledger.deliveries.waiting(),
+                *self._ledger.commitments.waiting(),
+            )
         }
         kept = {*jobs, *shipments}
         self._rung = {key: at for key, at in self._rung.items() if key in kept}

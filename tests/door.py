@@ -110,12 +110,14 @@ def rss_mib() -> float:
 
 
 @contextmanager
-def open_door(folder: Path, *, expect: Sequence[Notice] = (), **settings: Any) -> Iterator[Door]:
+def open_door(
+    folder: Path, *, expect: Sequence[Notice] = (), proves: bool = False, **settings: Any
+) -> Iterator[Door]:
     """A listener over a folder, on a free port, stopped at the end of the block."""
     listen = Listen(port=free_port(), **settings)
     ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite3'}")
     with log_lines() as lines:
-        listener = Listener(listen, folder / "store", ledger, expect=expect)
+        listener = Listener(listen, folder / "store", ledger, expect=expect, proves=proves)
         listener.start()
         try:
             yield Door(listener, listen, InstanceStore(folder / "store"), ledger, lines)

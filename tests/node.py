@@ -62,6 +62,19 @@ class Node:
             time.sleep(0.25)
         raise TimeoutError(self.log.read_text()[-4000:])
 
+    def wait_for_proof(self, study_instance_uid: str) -> StudyPage:
+        """Until no proof is asked for any more."""
+        page: StudyPage | None = None
+
+        def proven() -> bool:
+            nonlocal page
+            page = self.ledger.pages.study(study_instance_uid)
+            return page is not None and not any(d["proof"] for d in page.deliveries)
+
+        self.wait_for(proven)
+        assert page
+        return page
+
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
         """Until a condition holds."""
         deadline = time.monotonic() + timeout_s

@@ -3,16 +3,18 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 
 from dicom_node.redis_server import free_port
 from dicom_node.send.cstore import Peer
+from dicom_node.settings.listen import Listen
 
 AE_TITLE = "ORTHANC"
 PLUGINS = "/usr/share/orthanc/plugins"
@@ -29,6 +31,11 @@ class Orthanc:
     def peer(self) -> Peer:
         """Where to send to."""
         return Peer("127.0.0.1", self.dicom_port, AE_TITLE, "TEST")
+
+    def know(self, listen: Listen) -> None:
+        """Let it report to a listener."""
+        where = {"AET": listen.ae_title, "Host": listen.host, "Port": listen.port}
+        self.http.put("/modalities/node", json=where).raise_for_status()
 
     def get(self, path: str) -> Any:
         """JSON of a REST resource."""
@@ -62,12 +69,17 @@ TRIES = 3
 
 
 @contextmanager
-def running_orthanc(program: str, folder: Path) -> Iterator[Orthanc]:
-    """Start Orthanc with its data in a folder; end it at the end of the block."""
+def running_orthanc(
+    program: str, folder: Path, modalities: Mapping[str, Sequence[Any]] = MappingProxyType({})
+) -> Iterator[Orthanc]:
+    """Start Orthanc with its data in a folder; end it at the end of the block.
+
+    ``modalities``: those that it knows, [AE title, host, port] by name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for last in (False,) * (TRIES - 1) + (True,):
         http_port, dicom_port = free_port(), free_port()
-        _configure(folder, http_port, dicom_port)
+        _configure(folder, http_port, dicom_port, modalities)
         with (folder / "log").open("w") as log:
             command = [program, str(folder / "orthanc.json")]
             process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -86,7 +98,9 @@ def running_orthanc(program: str, folder: Path) -> Iterator[Orthanc]:
             process.wait(30)
 
 
-def _configure(folder: Path, http_port: int, dicom_port: int) -> None:
+def _configure(
+    folder: Path, http_port: int, dicom_port: int, modalities: Mapping[str, Sequence[Any]]
+) -> None:
     settings = {
         "Name": "test",
         "StorageDirectory": str(folder / "db"),
@@ -96,6 +110,7 @@ def _configure(folder: Path, http_port: int, dicom_port: int) -> None:
         "DicomAet": AE_TITLE,
         "DicomCheckCalledAet": True,
         "DicomAlwaysAllowFind": True,
+        "DicomModalities": dict(modalities),
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so"],

@@ -54,11 +54,14 @@ def command(
     sop_class: str = CTImageStorage,
     sop_instance: str = "1.2.3.4",
     data_set: bool = True,
+    event_type: int | None = None,
 ) -> bytes:
     """A command set: C-STORE-RQ unless said otherwise."""
     group = Dataset()
     group.AffectedSOPClassUID, group.AffectedSOPInstanceUID = sop_class, sop_instance
     group.CommandField, group.MessageID, group.Priority = field, 1, 0
+    if event_type is not None:
+        group.EventTypeID = event_type
     group.CommandDataSetType = 1 if data_set else 0x0101
     body = encoded(group, ImplicitVRLittleEndian)
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body

@@ -15,6 +15,9 @@ from dicom_node.domain.provenance import Provenance
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.succession import Row
 from dicom_node.observe import log
+from dicom_node.receive.reading import NoticeReader
+from dicom_node.receive.reports import Reports
+from dicom_node.send.cstore import Peer
 from dicom_node.settings.node import Settings
 from dicom_node.settings.results import Results
 from dicom_node.store import InstanceStore, StoredFile
@@ -41,6 +44,7 @@ class Worker:
     store: InstanceStore
     catalog: Catalog
     _models: dict[str, Model] = field(default_factory=dict)
+    _reader: NoticeReader = field(default_factory=NoticeReader)
 
     @classmethod
     def make(cls, settings: Settings) -> Self:
@@ -51,6 +55,11 @@ class Worker:
             InstanceStore(settings.store_dir),
             configured(settings.models),
         )
+
+    def reports(self, peer: Peer) -> Reports:
+        """Takes what a peer reports on our own association with it."""
+        who = {"peer": peer.host, "aet": peer.ae_title}
+        return Reports(self.ledger, self._reader, lambda _: who)
 
     def run(self, claim: Claim) -> None:
         """Analyse a claimed job and hand its results to the ledger, all at once.

@@ -14,6 +14,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from dicom_node import faults
 from dicom_node.broker import ANALYSE, DELIVER
+from dicom_node.domain.delivery import Proof
 from dicom_node.domain.errors import (
     LedgerBusy,
     LedgerConflict,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from dicom_node.ledger import Ledger
     from dicom_node.ledger.jobs import Jobs
     from dicom_node.settings.node import Settings
+    from dicom_node.settings.results import Destination
     from workers.bootstrap import Worker
 
 TRANSIENT_PAUSE_S = 30.0
@@ -173,14 +175,21 @@ def _note(claim: Claim, reason: str, error: BaseException) -> None:
 
 
 def deliver(worker: Worker, job_id: str, destination: str) -> None:
-    """Claim what a job owes a destination and send it."""
-    from dicom_node.send.shipping import ship
-
+    """Claim what a job owes a destination and send it; ask for what it was sent."""
     target = next((d for d in worker.settings.destinations if d.name == destination), None)
     if target is None:
         log("deliver").warning("delivery.no_destination", job=job_id, destination=destination)
+        if unproven := worker.ledger.commitments.claim(job_id, destination):
+            worker.ledger.commitments.postpone(unproven, "UNKNOWN_DESTINATION")
         return
-    shipment = worker.ledger.deliveries.claim(job_id, destination)
+    _ship(worker, job_id, target)
+    _prove(worker, job_id, target)
+
+
+def _ship(worker: Worker, job_id: str, target: Destination) -> None:
+    from dicom_node.send.shipping import ship
+
+    shipment = worker.ledger.deliveries.claim(job_id, target.name)
     if shipment is None:
         return
     lease_s = worker.settings.sweep.lease_s
@@ -188,4 +197,21 @@ def deliver(worker: Worker, job_id: str, destination: str) -> None:
         try:
             ship(shipment, target, worker.settings.listen.ae_title, worker.ledger, worker.store)
         except LedgerConflict:
-            log("deliver").warning("delivery.claim_lost", job=job_id, destination=destination)
+            log("deliver").warning("delivery.claim_lost", job=job_id, destination=target.name)
+
+
+def _prove(worker: Worker, job_id: str, target: Destination) -> None:
+    from dicom_node.send.commitment import prove
+    from dicom_node.send.cstore import Peer
+
+    commitments = worker.ledger.commitments
+    peer = Peer(target.host, target.port, target.ae_title, worker.settings.listen.ae_title)
+    while (unproven := commitments.claim(job_id, target.name)) is not None:
+        try:
+            if target.to_prove is Proof.NONE:  # any more
+                commitments.give_up(unproven, "")
+            else:
+                offer = target.to_prove if unproven.by is Proof.COMMITMENT else unproven.by
+                prove(unproven, peer, worker.ledger, worker.reports(peer).on_report, offer)
+        except LedgerConflict:
+            log("deliver").warning("proof.claim_lost", job=job_id, destination=target.name)

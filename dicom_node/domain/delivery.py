@@ -2,11 +2,19 @@
 
 ::
 
-    READY ──claim──▶ SENDING ──sent──▶ SENT
-      ▲                 │
-      ├── postponed ────┤   no connection, out of resources: again after a pause that grows
-      │                 └──hold──▶ HELD   the peer's final no, three times
-      └──── retry (a person's word) ──────┘
+    READY ──claim──▶ SENDING ──sent──▶ SENT ──ask──▶ COMMITMENT_ASKED ──report──▶ CONFIRMED
+      ▲                 │               ▲ │                 │
+      ├── postponed ────┤               └─┼─── silence ─────┤
+      ├── lost ─────────│─────────────────┴─────────────────┤
+      │                 └──hold──▶ HELD ◀─── lost, again ───┘
+      └──── retry (a person's word) ─┘
+
+    SENT ──found by C-FIND──▶ CONFIRMED
+
+    postponed   no connection, out of resources: again after a pause that grows
+    hold        the peer's final no, three times
+    silence     no report in an hour, or a no to the question: asked anew, then by C-FIND
+    lost        the archive does not have what it took: it goes again, a few times
 
     READY, HELD, NOT_NEEDED ──reject──▶ WITHDRAWN
                                         a reader rejected the result: it must not go out any more
@@ -16,6 +24,9 @@
 
 The forms of the report, ``REPORT_FORMS``, never go together: while one may still go, those after it
 are not needed; where it is held, the next one goes; whichever arrives ends the others.
+
+That a C-STORE succeeded promises nothing; Storage Commitment does (PS3.4 Annex J). ``Proof`` is
+what the destination is to be asked next. Where it offers none, the object stays SENT (UNPROVEN).
 """
 
 from collections.abc import Collection, Mapping
@@ -104,28 +115,62 @@ class DeliveryState(StrEnum):
     READY = "READY"
     SENDING = "SENDING"
     SENT = "SENT"
+    COMMITMENT_ASKED = "COMMITMENT_ASKED"
+    CONFIRMED = "CONFIRMED"
     HELD = "HELD"
     WITHDRAWN = "WITHDRAWN"
     NOT_NEEDED = "NOT_NEEDED"
 
 
+ARRIVED = (DeliveryState.SENT, DeliveryState.COMMITMENT_ASKED, DeliveryState.CONFIRMED)
+"""The destination has taken it; whether that is proven is another question."""
 NEVER_SENT = (DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED)
 """Finished without having been sent: no part of what a destination is owed."""
-SETTLED = frozenset({DeliveryState.SENT, *NEVER_SENT})
-"""Nothing more is to come of it. While a delivery is in any other state, its study stays here."""
+SETTLED = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED, *NEVER_SENT})
+"""Nothing more is to come of it, unless a proof is wanted of what was SENT. While a delivery is in
+any other state, its study stays here."""
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.READY: frozenset(
         {DeliveryState.SENDING, DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED}
     ),
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.READY, DeliveryState.HELD}),
-    DeliveryState.SENT: frozenset(),
+    DeliveryState.SENT: frozenset(
+        {
+            DeliveryState.COMMITMENT_ASKED,
+            DeliveryState.CONFIRMED,
+            DeliveryState.READY,
+            DeliveryState.HELD,
+        }
+    ),
+    DeliveryState.COMMITMENT_ASKED: frozenset(
+        {
+            DeliveryState.SENT,
+            DeliveryState.CONFIRMED,
+            DeliveryState.READY,
+            DeliveryState.HELD,
+        }
+    ),
+    DeliveryState.CONFIRMED: frozenset(),
     DeliveryState.HELD: frozenset(
         {DeliveryState.READY, DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED}
     ),
     DeliveryState.WITHDRAWN: frozenset(),
     DeliveryState.NOT_NEEDED: frozenset({DeliveryState.READY, DeliveryState.WITHDRAWN}),
 }
+
+
+class Proof(StrEnum):
+    """What a destination that has taken an object is to be asked next."""
+
+    NONE = ""
+    """Nothing: it is confirmed, was not sent, or cannot be proven."""
+    COMMITMENT = "COMMITMENT"
+    QUERY = "QUERY"
+
+
+UNPROVEN = "UNPROVEN"
+"""Reason of what stays SENT: the archive offers no proof."""
 
 
 @dataclass(frozen=True, slots=True)

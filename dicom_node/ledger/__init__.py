@@ -2,9 +2,9 @@
 
 ``studies``, ``jobs`` and ``deliveries`` hold the transitions, ``pauses`` what is put off,
 ``answers`` what is said in place of a result, ``rejections`` what readers take back,
-``expectations`` what others announce, ``pages`` what people and monitors look at, ``inventory``
-what the store must hold, ``removals`` what it need not any more, ``erasures`` what is still to go.
-Only these write SQL.
+``commitments`` what proves a delivery, ``expectations`` what others announce, ``pages`` what people
+and monitors look at, ``inventory`` what the store must hold, ``removals`` what it need not any
+more, ``erasures`` what is still to go. Only these write SQL.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Self
 
 from dicom_node.ledger.answers import Answers
 from dicom_node.ledger.breaker import Breaker
+from dicom_node.ledger.commitments import Commitments
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.deliveries import Deliveries, Shipment
 from dicom_node.ledger.erasures import Erasures
@@ -37,6 +38,7 @@ class Ledger:
     expectations: Expectations
     jobs: Jobs
     deliveries: Deliveries
+    commitments: Commitments
     pages: Pages
     roles: Roles
     answers: Answers
@@ -58,6 +60,7 @@ class Ledger:
             Expectations(database),
             Jobs(database),
             Deliveries(database),
+            Commitments(database),
             Pages(database),
             Roles(database),
             Answers(database),

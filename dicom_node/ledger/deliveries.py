@@ -17,16 +17,17 @@ from dicom_node.domain.delivery import (
     REPORT_FORMS,
     Delivery,
     DeliveryState,
+    Proof,
     ResultKind,
     StoredResult,
 )
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.ledger import events
 from dicom_node.ledger.database import Database
-from dicom_node.ledger.pauses import DUE, LONGEST_PAUSE_S, due, put_off
+from dicom_node.ledger.pauses import DUE, due, put_off
 from dicom_node.ledger.schema import delivery, job, result
 
-FIRST_PAUSE_S = 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,11 @@ class Deliveries:
             if not _may_claim(connection, of_shipment):
                 return None
             _keep_one_form(connection, of_shipment)
-            change = _move(DeliveryState.READY, DeliveryState.SENDING)
+            change = move(DeliveryState.READY, DeliveryState.SENDING)
             again = {"attempt": delivery.c.attempt + 1, "next_at": DUE}
             values = {"token": token, "beat": 0, **again}
             connection.execute(change.where(of_shipment).values(values))
-            claimed = _load(connection, token)
+            claimed = load(connection, token)
         return Shipment(job_id, destination, token, claimed) if claimed else None
 
     def beat(self, shipment: Shipment) -> None:
@@ -128,22 +129,25 @@ class Deliveries:
             if connection.execute(change).rowcount == 0:
                 raise LedgerConflict(f"the claim on a shipment of job {shipment.job_id} was lost")
 
-    def sent(self, shipment: Shipment, item: Delivery, reason: str = "") -> None:
-        """SENDING -> SENT; ``reason`` keeps a warning status of the peer."""
-        self._leave(shipment, item, DeliveryState.SENT, reason, 0)
+    def sent(
+        self, shipment: Shipment, item: Delivery, reason: str = "", proof: Proof = Proof.NONE
+    ) -> None:
+        """SENDING -> SENT; ``reason`` keeps a warning status of the peer, ``proof`` is what it is
+        to be asked next."""
+        self._leave(shipment, item, DeliveryState.SENT, reason, proof=proof)
 
     def postpone(self, shipment: Shipment, item: Delivery, reason: str) -> None:
         """SENDING -> READY after a pause that doubles from 30 s to 15 minutes."""
         pause_s = min(FIRST_PAUSE_S * 2 ** (item.attempt - 1), LONGEST_PAUSE_S)
-        self._leave(shipment, item, DeliveryState.READY, reason, pause_s)
+        self._leave(shipment, item, DeliveryState.READY, reason, pause_s=pause_s)
 
     def hold(self, shipment: Shipment, item: Delivery, reason: str) -> None:
         """SENDING -> HELD: only a person's word sends it again."""
-        self._leave(shipment, item, DeliveryState.HELD, reason, 0)
+        self._leave(shipment, item, DeliveryState.HELD, reason)
 
     def give_back(self, token: str) -> None:
         """SENDING -> READY for all that a dead claim still held."""
-        change = _move(DeliveryState.SENDING, DeliveryState.READY)
+        change = move(DeliveryState.SENDING, DeliveryState.READY)
         values = {"token": "", "reason": "LEASE_LOST"}
         with self._database.write() as connection:
             connection.execute(change.where(delivery.c.token == token).values(values))
@@ -154,23 +158,32 @@ class Deliveries:
             update(delivery)
             .where(delivery.c.id == delivery_id)
             .where(delivery.c.state.in_((DeliveryState.HELD, DeliveryState.READY)))
-            .values(state=DeliveryState.READY, attempt=0, next_at=DUE, updated_at=time.time())
+            .values(state=DeliveryState.READY, attempt=0, lost=0, next_at=DUE)
+            .values(updated_at=time.time())
         )
         with self._database.write() as connection:
             return connection.execute(change).rowcount == 1
 
     def _leave(
-        self, shipment: Shipment, item: Delivery, state: DeliveryState, reason: str, pause_s: float
+        self,
+        shipment: Shipment,
+        item: Delivery,
+        state: DeliveryState,
+        reason: str,
+        *,
+        pause_s: float = 0,
+        proof: Proof = Proof.NONE,
     ) -> None:
-        change = _move(DeliveryState.SENDING, state).where(
+        change = move(DeliveryState.SENDING, state).where(
             delivery.c.id == item.id, delivery.c.token == shipment.token
         )
-        values = {"reason": reason, "token": "", **put_off(pause_s)}
+        asked = {"proof": proof, "asked": 0, "transaction_uid": ""}
+        values = {"reason": reason, "token": "", **asked, **put_off(pause_s)}
         with self._database.write() as connection:
             if connection.execute(change.values(values)).rowcount != 1:
                 raise LedgerConflict(f"the claim on delivery {item.id} was lost")
             if item.result.kind in REPORT_FORMS:
-                _choose_form(connection, item, state)
+                choose_form(connection, item.job_id, item.destination, item.result.kind, state)
             uid = connection.scalar(select(job.c.study_instance_uid).where(job.c.id == item.job_id))
             action = f"delivery.{state.lower()}"
             events.write(connection, str(uid), action, job_id=item.job_id, reason=reason)
@@ -182,7 +195,7 @@ def withdraw(connection: Connection, job_id: str) -> None:
         result.c.job_id == job_id, result.c.kind == ResultKind.REJECTION_NOTE
     )
     for before in (DeliveryState.READY, DeliveryState.HELD, DeliveryState.NOT_NEEDED):
-        change = _move(before, DeliveryState.WITHDRAWN).where(delivery.c.job_id == job_id)
+        change = move(before, DeliveryState.WITHDRAWN).where(delivery.c.job_id == job_id)
         rest = change.where(delivery.c.sop_instance_uid.not_in(notes))
         connection.execute(rest.values(reason="REJECTED"))
 
@@ -195,14 +208,16 @@ def _keep_one_form(connection: Connection, of_shipment: Any) -> None:
             _spare(connection, of_shipment & _of_kind(*REPORT_FORMS[number:]))
 
 
-def _choose_form(connection: Connection, item: Delivery, state: DeliveryState) -> None:
+def choose_form(
+    connection: Connection, job_id: str, destination: str, kind: ResultKind, state: DeliveryState
+) -> None:
     """A form that was sent ends the others; where one is held, the next goes."""
-    of_shipment = (delivery.c.job_id == item.job_id) & (delivery.c.destination == item.destination)
+    of_shipment = (delivery.c.job_id == job_id) & (delivery.c.destination == destination)
     if state is DeliveryState.SENT:
         _spare(connection, of_shipment & _of_kind(*REPORT_FORMS))
     elif state is DeliveryState.HELD:
-        for form in REPORT_FORMS[REPORT_FORMS.index(item.result.kind) + 1 :]:
-            change = _move(DeliveryState.NOT_NEEDED, DeliveryState.READY)
+        for form in REPORT_FORMS[REPORT_FORMS.index(kind) + 1 :]:
+            change = move(DeliveryState.NOT_NEEDED, DeliveryState.READY)
             values = {"reason": "", "attempt": 0, "next_at": DUE}
             of_form = of_shipment & _of_kind(form)
             if connection.execute(change.where(of_form).values(values)).rowcount:
@@ -212,7 +227,7 @@ def _choose_form(connection: Connection, item: Delivery, state: DeliveryState) -
 def _spare(connection: Connection, which: Any) -> None:
     """READY, HELD -> NOT_NEEDED."""
     for before in (DeliveryState.READY, DeliveryState.HELD):
-        change = _move(before, DeliveryState.NOT_NEEDED).where(which)
+        change = move(before, DeliveryState.NOT_NEEDED).where(which)
         connection.execute(change.values(reason="OTHER_FORM"))
 
 
@@ -239,7 +254,8 @@ def _may_claim(connection: Connection, of_shipment: Any) -> bool:
     return connection.scalar(held.limit(1)) is None and bool(connection.scalar(first))
 
 
-def _move(before: DeliveryState, after: DeliveryState) -> Any:
+def move(before: DeliveryState, after: DeliveryState) -> Any:
+    """UPDATE of what is in a state; ``ValueError`` for what the drawing does not have."""
     if after not in DELIVERY_TRANSITIONS[before]:
         raise ValueError(f"a delivery cannot go from {before} to {after}")
     return (
@@ -249,7 +265,8 @@ def _move(before: DeliveryState, after: DeliveryState) -> Any:
     )
 
 
-def _load(connection: Connection, token: str) -> tuple[Delivery, ...]:
+def load(connection: Connection, token: str) -> tuple[Delivery, ...]:
+    """What a token claims, in the order of sending."""
     query = (
         select(delivery, *(c for c in result.c if c.name not in delivery.c))
         .join(result, result.c.sop_instance_uid == delivery.c.sop_instance_uid)

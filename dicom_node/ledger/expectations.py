@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.delivery import ARRIVED
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import delivery, expectation, instance, job, result, study
@@ -214,7 +214,7 @@ def _sent(connection: Connection, uid: str, archives: Collection[str]) -> int:
         .join(job, job.c.id == delivery.c.job_id)
         .where(
             job.c.study_instance_uid == uid,
-            delivery.c.state == DeliveryState.SENT,
+            delivery.c.state.in_(ARRIVED),
             delivery.c.destination.in_(archives),
         )
     )

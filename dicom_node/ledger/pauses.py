@@ -10,23 +10,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Column, ColumnElement, bindparam, select, update
+from sqlalchemy import Column, ColumnElement, bindparam, or_, select, update
 
-from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.delivery import DeliveryState, Proof
 from dicom_node.domain.job import JobState
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import delivery, job
 
-LONGEST_PAUSE_S = 900.0
+LONGEST_PAUSE_S = 3600.0
 """No pause of the ledger is longer."""
 DUE = 0.0
 """In place of the time when a pause ends: there is none."""
-WAITING = ((job, JobState.READY), (delivery, DeliveryState.READY))
+WANTED = (Proof.COMMITMENT, Proof.QUERY)
+WAITING = (
+    (job, job.c.state == JobState.READY),
+    (delivery, or_(delivery.c.state == DeliveryState.READY, delivery.c.proof.in_(WANTED))),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A job or a delivery that waits; times in seconds."""
+    """A job or a delivery that waits, to go or to be asked for; times in seconds."""
 
     id: str
     next_at: float
@@ -66,7 +70,7 @@ class Pauses:
                         table.c.id,
                         table.c.next_at,
                         (table.c.next_at - table.c.updated_at).label("length_s"),
-                    ).where(table.c.state == waiting, ~due(table.c.next_at))
+                    ).where(waiting, ~due(table.c.next_at))
                 )
             ]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Connection, exists, insert, select, update
 
-from dicom_node.domain.delivery import DeliveryState, ResultKind, StoredResult
+from dicom_node.domain.delivery import ARRIVED, DeliveryState, ResultKind, StoredResult
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.domain.job import JobState
 from dicom_node.domain.review import Review
@@ -97,7 +97,7 @@ def _sent(connection: Connection, job_id: str) -> dict[str, list[Row]]:
         select(delivery.c.destination, *result.c)
         .join(result, result.c.sop_instance_uid == delivery.c.sop_instance_uid)
         .where(delivery.c.job_id == job_id)
-        .where(delivery.c.state.in_((DeliveryState.SENT, DeliveryState.SENDING)))
+        .where(delivery.c.state.in_((*ARRIVED, DeliveryState.SENDING)))
         .order_by(delivery.c.destination, result.c.position)
     )
     found: dict[str, list[Row]] = {}
@@ -111,7 +111,7 @@ def _has_results() -> ColumnElement[bool]:
 
 
 def _has_sent() -> ColumnElement[bool]:
-    return exists().where(delivery.c.job_id == job.c.id, delivery.c.state == DeliveryState.SENT)
+    return exists().where(delivery.c.job_id == job.c.id, delivery.c.state.in_(ARRIVED))
 
 
 def _has_note() -> ColumnElement[bool]:

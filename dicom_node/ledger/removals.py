@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from dicom_node.domain.delivery import SETTLED, DeliveryState, ResultKind
+from dicom_node.domain.delivery import ARRIVED, SETTLED, DeliveryState, Proof, ResultKind
 from dicom_node.domain.errors import LedgerConflict
 from dicom_node.domain.job import JobState
 from dicom_node.domain.study import StudyState
@@ -53,7 +53,7 @@ EXPIRED, ORDERED = REASONS = "RETENTION", "ON_DEMAND"
 TROUBLED = (JobState.FAILED, JobState.QUARANTINED)
 PATIENCE = 2
 """A study that a person should look at is kept for so many times as long as others."""
-OVERRULED = frozenset({"JOB_WAITS", "NOT_TOLD", "NOT_SENT"})
+OVERRULED = frozenset({"JOB_WAITS", "NOT_TOLD", "NOT_SENT", "NOT_PROVEN"})
 """What a person may overrule: nobody is at work on it."""
 
 
@@ -127,7 +127,7 @@ def begin_anew(connection: Connection, uid: str, count: int, now: float) -> None
 
 def _obstacles(answered: Collection[JobState]) -> Mapping[str, ColumnElement[bool]]:
     """Why a study is not settled, by reason code."""
-    sent = exists().where(delivery.c.job_id == job.c.id, delivery.c.state == DeliveryState.SENT)
+    sent = exists().where(delivery.c.job_id == job.c.id, delivery.c.state.in_(ARRIVED))
     note = exists().where(result.c.job_id == job.c.id, result.c.kind == ResultKind.REJECTION_NOTE)
     untold = and_(job.c.state.in_(answered), job.c.answered != job.c.reason)
     return {
@@ -136,8 +136,14 @@ def _obstacles(answered: Collection[JobState]) -> Mapping[str, ColumnElement[boo
         "SENDING": _with_delivery(delivery.c.state == DeliveryState.SENDING),
         "JOB_WAITS": _with_job(job.c.state == JobState.READY),
         "NOT_TOLD": _with_job(or_(untold, and_(job.c.rejected, sent, ~note))),
-        "NOT_SENT": _with_delivery(delivery.c.state.not_in(SETTLED)),
+        "NOT_SENT": _with_delivery(delivery.c.state.not_in((*SETTLED, *ARRIVED))),
+        "NOT_PROVEN": _with_delivery(_to_be_proven()),
     }
+
+
+def _to_be_proven() -> ColumnElement[bool]:
+    wanted = and_(delivery.c.state == DeliveryState.SENT, delivery.c.proof != Proof.NONE)
+    return or_(delivery.c.state == DeliveryState.COMMITMENT_ASKED, wanted)
 
 
 def _is_over(now: float, keep_s: float, answered: Collection[JobState]) -> ColumnElement[bool]:
@@ -238,6 +244,9 @@ def _strip_jobs(connection: Connection, uid: str) -> None:
     connection.execute(
         update(result).where(result.c.job_id.in_(of_jobs)).values(sha256="", size_bytes=0)
     )
+    of_study = delivery.c.job_id.in_(of_jobs)
+    asked = {"state": DeliveryState.SENT, "proof": Proof.NONE, "transaction_uid": ""}
+    connection.execute(update(delivery).where(of_study, _to_be_proven()).values(asked))
     withdrawn = {"state": DeliveryState.WITHDRAWN, "reason": "REMOVED"}
-    unsettled = delivery.c.job_id.in_(of_jobs), delivery.c.state.not_in(SETTLED)
-    connection.execute(update(delivery).where(*unsettled).values(withdrawn))
+    unsettled = delivery.c.state.not_in(SETTLED)
+    connection.execute(update(delivery).where(of_study, unsettled).values(withdrawn))

@@ -189,6 +189,10 @@ delivery = Table(
     Column("beat", Integer, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("next_at", Float, nullable=False),
+    Column("proof", String(16), nullable=False, server_default="", index=True),  # to be asked next
+    Column("asked", Integer, nullable=False, server_default="0"),  # for that proof, so far
+    Column("lost", Integer, nullable=False, server_default="0"),  # how often it was not there
+    Column("transaction_uid", UID, nullable=False, server_default="", index=True),
     UniqueConstraint("sop_instance_uid", "destination"),
     Index("ix_delivery_job_id_state", "job_id", "state"),
 )

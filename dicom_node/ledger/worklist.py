@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, or_, select
 
-from dicom_node.domain.delivery import NEVER_SENT, DeliveryState
+from dicom_node.domain.delivery import ARRIVED, NEVER_SENT, UNPROVEN, DeliveryState, Proof
 from dicom_node.domain.job import NODE, JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.schema import delivery, job, study
@@ -44,6 +44,12 @@ class Progress:
     destination: str
     total: int
     sent: int
+    confirmed: int
+    """Of those sent."""
+    unproven: int
+    """Of those sent: the destination offers no proof."""
+    asked: int
+    """Of those sent: a proof is still asked for."""
     held: int
     postponed: int
     """Tried, and waiting for the next try."""
@@ -203,7 +209,10 @@ def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Pro
             uid,
             destination,
             func.count(),
-            _count(delivery.c.state == DeliveryState.SENT),
+            _count(delivery.c.state.in_(ARRIVED)),
+            _count(delivery.c.state == DeliveryState.CONFIRMED),
+            _count((delivery.c.state == DeliveryState.SENT) & (delivery.c.reason == UNPROVEN)),
+            _count(delivery.c.state.in_(ARRIVED) & (delivery.c.proof != Proof.NONE)),
             _count(held),
             _count(postponed),
             func.coalesce(

@@ -12,11 +12,13 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node import faults
+from dicom_node.decoders import NATIVE
 from dicom_node.domain.errors import InvalidUID, Refused
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -26,12 +28,22 @@ from dicom_node.receive.connection import MAX_PDU, Connection
 from dicom_node.receive.dataset import Identity, checked_uid, identify
 from dicom_node.receive.dimse import Command
 from dicom_node.receive.incoming import Incoming, Room
-from dicom_node.receive.negotiation import REMEMBERED, Syntax, accept, read_request, refused
+from dicom_node.receive.negotiation import (
+    REMEMBERED,
+    Request,
+    Syntax,
+    accept,
+    read_request,
+    refused,
+)
 from dicom_node.receive.notices import CLASSES, Notices
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.parties import whose
+from dicom_node.receive.reading import NoticeReader
 from dicom_node.receive.relay import Relay
+from dicom_node.receive.reports import Reports, reports
 from dicom_node.receive.spool import Spool
+from dicom_node.send.commitment import PUSH_MODEL
 from dicom_node.settings.completeness import Notice
 from dicom_node.settings.listen import Listen
 
@@ -52,11 +64,13 @@ class Library:
         ledger: Ledger,
         *,
         expect: Sequence[Notice],
+        proves: bool,
         refusal: Callable[[], Refused | None],
         kept: Callable[[], None],
     ) -> None:
-        """``room`` is what all associations of the listener may collect in memory; ``kept`` is
-        called whenever the spool was asked to keep something.
+        """``proves``: whether archives report to us. ``room`` is what all associations of the
+        listener may collect in memory; ``kept`` is called whenever the spool was asked to keep
+        something.
         """
         self._settings = settings
         self._kept = kept
@@ -64,10 +78,13 @@ class Library:
         self._packs = packs
         self._room = room
         self._refusal = refusal
-        self._notices = Notices(ledger, refusal)
+        self._reader = NoticeReader()
+        self._notices = Notices(ledger, self._reader, refusal)
+        self._reports = Reports(ledger, self._reader, sender_of)
         self._contexts = supported_contexts([CLASSES[name] for name in expect])
+        self._of_reporter = [*self._contexts, _report_context()] if proves else self._contexts
         self._accepted = lru_cache(REMEMBERED)(
-            lambda asked: accept(asked, self._contexts, MAX_PDU).accepted
+            lambda asked: accept(asked, self._supported(asked), MAX_PDU).accepted
         )
         """What the library will accept."""
         self._live: dict[Acceptor, socket.socket] = {}
@@ -87,15 +104,21 @@ class Library:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
             association.join(ENDING_S)
-        self._notices.close()
+        self._reader.close()
+
+    def _supported(self, request: Request) -> list[PresentationContext]:
+        return self._of_reporter if reports(request) else self._contexts
 
     def relay(
         self, loop: asyncio.AbstractEventLoop, connection: Connection, request: bytes
     ) -> Callable[[bytes], None]:
         """Start an association for a peer whose request is here; returns where its PDUs go."""
         ours, theirs = socket.socketpair()
-        contexts = self._accepted(read_request(request))
-        self._association(theirs, connection, contexts).start()
+        asked = read_request(request)
+        contexts = self._accepted(asked)
+        association = self._association(theirs, connection, contexts)
+        association.acceptor.supported_contexts = self._supported(asked)
+        association.start()
         refuse = partial(self._refused, connection)
         return Relay(loop, ours, connection, contexts, refuse).start(request)
 
@@ -111,13 +134,13 @@ class Library:
         acceptor.maximum_length = MAX_PDU
         acceptor.ae_title = self._settings.ae_title
         acceptor.address_info = AddressInformation(self._settings.host, self._settings.port)
-        acceptor.supported_contexts = self._contexts
         association.requestor.address_info = AddressInformation(connection.peer, 0)
         association.bind(evt.EVT_ACCEPTED, self._on_accepted)
         association.bind(evt.EVT_C_STORE, self._on_store)
         association.bind(evt.EVT_C_ECHO, lambda _: SUCCESS)
         association.bind(evt.EVT_N_CREATE, self._notices.on_create)
         association.bind(evt.EVT_N_SET, self._notices.on_set)
+        association.bind(evt.EVT_N_EVENT_REPORT, self._reports.on_report)
         return association
 
     def _ended(self, association: Acceptor) -> None:
@@ -197,6 +220,13 @@ class Library:
     def _tell(self, name: str, code: str, status: int, **about: Any) -> None:
         tell = self._log.warning if status else self._log.info
         tell(name, reason=code, status=f"{status:04X}", **about)
+
+
+def _report_context() -> PresentationContext:
+    """Its requestor may say that it is the SCP, or nothing (PS3.4 section J.3.3)."""
+    context = build_context(PUSH_MODEL, [*NATIVE])
+    context.scu_role = context.scp_role = True
+    return context
 
 
 def _incoming(event: Event) -> Incoming:

@@ -33,6 +33,7 @@ from dicom_node.receive.notices import CLASSES
 from dicom_node.receive.packs import Packs
 from dicom_node.receive.parties import Peer, Service, whose
 from dicom_node.receive.recorder import Recorder, or_die
+from dicom_node.receive.reports import reports
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
 from dicom_node.receive.tls_gate import TlsGate, tls_context
@@ -47,9 +48,9 @@ BACKLOG = 512
 class Listener:
     """One process's share of the door. Call ``start`` and ``stop`` from outside its thread.
 
-    ``expect``: the notices that are taken, too. ``on_failure`` is called once a sync has
-    failed: nothing is taken any more, and only a new process, which recovers the packs, can go
-    on.
+    ``expect``: the notices that are taken, too; ``proves``: whether reports on what was sent are.
+    ``on_failure`` is called once a sync has failed: nothing is taken any more, and only a new
+    process, which recovers the packs, can go on.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Listener:
         *,
         index: int = 0,
         expect: Sequence[Notice] = (),
+        proves: bool = False,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -71,6 +73,7 @@ class Listener:
         supported = supported_contexts()
         self._answer = lru_cache(REMEMBERED)(lambda asked: accept(asked, supported, MAX_PDU))
         self._notices = [CLASSES[name] for name in expect]
+        self._proves = proves
         self._room = Room()
         self._library = library.Library(
             settings,
@@ -79,6 +82,7 @@ class Listener:
             self._room,
             ledger,
             expect=expect,
+            proves=proves,
             refusal=self.refusal,
             kept=self._look_at_spool,
         )
@@ -192,7 +196,8 @@ class Listener:
 
     def must_relay(self, request: Request) -> bool:
         """See ``connection.Host``."""
-        return not self._settings.fast_path or asks_for(request.contexts, self._notices)
+        is_notice = asks_for(request.contexts, self._notices)
+        return not self._settings.fast_path or is_notice or (self._proves and reports(request))
 
     def established(self, connection: Connection, request: Request) -> tuple[Answer, Service]:
         """See ``connection.Host``."""

@@ -1,6 +1,7 @@
-"""Reads an MPPS or an Instance Availability Notification, in a process of its own.
+"""Reads MPPS, Instance Availability Notifications and commitment reports, in a process of its own.
 
-``python -m`` this module answers requests of ``notices``: the data set in base64 and its encoding.
+``python -m`` this module answers requests of ``reading``: what is to be read, the data set in
+base64 and its encoding.
 """
 
 import base64
@@ -18,24 +19,44 @@ UNAVAILABLE = "UNAVAILABLE"
 IMAGES, OTHERS = "ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence"
 
 
-def read_notice(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """``studies``, ``status`` and ``instances`` of a notice; none if it cannot be read.
-
-    An attribute that is absent is none, for N-SET leaves what it does not name as it was.
-    MPPS: PS3.4 Table F.7.2-1. Instance availability: PS3.4 Table R.3.2-1.
-    """
+def read(request: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a data set says; none if it cannot be read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             raw = BytesIO(base64.b64decode(request["data"]))
             data = read_dataset(raw, request["implicit"], request["little"])
-            return {
-                "studies": sorted(set(_studies(data))),
-                "status": _text(data, "PerformedProcedureStepStatus"),
-                "instances": _instances(data),
-            }
+            return {"notice": _notice, "report": _report}[request["what"]](data)
         except Exception:  # noqa: BLE001 - the bytes are anyone's
             return None
+
+
+def _notice(data: Dataset) -> dict[str, Any]:
+    """``studies``, ``status`` and ``instances``.
+
+    An attribute that is absent is none, for N-SET leaves what it does not name as it was.
+    MPPS: PS3.4 Table F.7.2-1. Instance availability: PS3.4 Table R.3.2-1.
+    """
+    return {
+        "studies": sorted(set(_studies(data))),
+        "status": _text(data, "PerformedProcedureStepStatus"),
+        "instances": _instances(data),
+    }
+
+
+def _report(data: Dataset) -> dict[str, Any]:
+    """``transaction``, the UIDs of ``committed`` and the failure reasons of ``failed`` ones (PS3.4
+    Table J.3-3)."""
+    committed = data.get("ReferencedSOPSequence") or ()
+    failed = data.get("FailedSOPSequence") or ()
+    return {
+        "transaction": _text(data, "TransactionUID"),
+        "committed": [_text(item, "ReferencedSOPInstanceUID") for item in committed],
+        "failed": [
+            [_text(item, "ReferencedSOPInstanceUID"), int(item.get("FailureReason") or 0)]
+            for item in failed
+        ],
+    }
 
 
 def _studies(data: Dataset) -> Iterator[str]:
@@ -71,4 +92,4 @@ def _text(data: Dataset, keyword: str) -> str | None:
 
 
 if __name__ == "__main__":
-    serve(read_notice)
+    serve(read)

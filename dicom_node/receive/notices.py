@@ -4,9 +4,7 @@ What they say is kept as expectations (``completeness`` judges by them); nothing
 data set is checked like every other, then read in a child that may die of it.
 """
 
-import base64
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -14,34 +12,32 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pynetdicom.events import Event
 
-from dicom_node.domain.errors import InvalidUID, LedgerBusy, Refused, UnreadableDataset
+from dicom_node.domain.errors import LedgerBusy, Refused
 from dicom_node.domain.uid import uuid_uid
 from dicom_node.ledger import Ledger
 from dicom_node.ledger.expectations import Change, Source
 from dicom_node.observe import log
 from dicom_node.receive.arriving import sender_of
-from dicom_node.receive.dataset import check_structure, checked_uid
-from dicom_node.sandbox import ChildDied, Sandbox
+from dicom_node.receive.dataset import checked_uid
+from dicom_node.receive.reading import (
+    FAILURE,
+    INVALID_VALUE,
+    RESOURCES,
+    SUCCESS,
+    NoticeReader,
+    NoticeRefused,
+    valid_uid,
+)
 from dicom_node.settings.completeness import Notice
 
 MPPS = "1.2.840.10008.3.1.2.3.3"
 IAN = "1.2.840.10008.5.1.4.33"
 CLASSES: Mapping[Notice, str] = {"MPPS": MPPS, "IAN": IAN}
-SUCCESS, FAILURE, RESOURCES = 0x0000, 0x0110, 0x0213
-INVALID_VALUE, MISSING, DUPLICATE, NO_SUCH_INSTANCE = 0x0106, 0x0120, 0x0111, 0x0112
+MISSING, DUPLICATE, NO_SUCH_INSTANCE = 0x0120, 0x0111, 0x0112
 """PS3.7 annex C."""
 STARTED, FINISHED = {"IN PROGRESS"}, {"COMPLETED", "DISCONTINUED"}
-READER_MEMORY_MIB, READER_TIMEOUT_S = 512, 10.0
 
 Answer = tuple[int, Dataset | None]
-
-
-class NoticeRefused(Refused):
-    """The sender of a notice gets ``status`` as the answer."""
-
-    def __init__(self, message: str, *, code: str, status: int) -> None:
-        super().__init__(message, code=code)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +52,13 @@ class Said:
 class Notices:
     """Takes notices; called from the threads of the library."""
 
-    def __init__(self, ledger: Ledger, refusal: Callable[[], Refused | None]) -> None:
+    def __init__(
+        self, ledger: Ledger, reader: NoticeReader, refusal: Callable[[], Refused | None]
+    ) -> None:
         self._ledger = ledger
+        self._reader = reader
         self._refusal = refusal
-        self._thread = ThreadPoolExecutor(1, "notices")
-        """Of the reader, which dies with the thread that starts it."""
-        self._reader = Sandbox(
-            "dicom_node.receive.notice_reader",
-            memory_mib=READER_MEMORY_MIB,
-            timeout_s=READER_TIMEOUT_S,
-        )
         self._log = log("listen")
-
-    def close(self) -> None:
-        """End the reading process."""
-        self._thread.submit(self._reader.close).result()
-        self._thread.shutdown()
 
     def on_create(self, event: Event) -> Answer:
         """N-CREATE of either (PS3.4 sections F.7.2.1 and R.3.2)."""
@@ -115,19 +102,10 @@ class Notices:
         return status
 
     def _read(self, event: Event, raw: bytes) -> Said:
-        syntax = event.context.transfer_syntax
-        encoding = {"implicit": syntax.is_implicit_VR, "little": syntax.is_little_endian}
-        request = {"data": base64.b64encode(raw).decode(), **encoding}
-        try:
-            check_structure(raw, **encoding)
-            said = self._thread.submit(self._reader.ask, request).result()
-        except (UnreadableDataset, ChildDied) as bad:
-            raise NoticeRefused("it cannot be read", code=bad.code, status=FAILURE) from bad
-        if said is None:
-            raise NoticeRefused("it cannot be read", code="UNPARSEABLE", status=FAILURE)
+        said = self._reader.read("notice", event.context.transfer_syntax, raw)
         named = said["instances"]
-        instances = None if named is None else frozenset(map(_uid, named))
-        return Said(tuple(map(_uid, said["studies"])), said["status"], instances)
+        instances = None if named is None else frozenset(map(valid_uid, named))
+        return Said(tuple(map(valid_uid, said["studies"])), said["status"], instances)
 
     def _begin(self, uid: str, said: Said) -> None:
         """A performed step of several studies does not say which image is whose: nothing is
@@ -165,10 +143,3 @@ class Notices:
 
     def _tell(self, source: Source, uid: str, count: int, study: str) -> None:
         self._log.info("notice.taken", kind=source.value, sop=uid, count=count, study=study)
-
-
-def _uid(text: str) -> str:
-    try:
-        return checked_uid(str(text).encode("ascii", "replace"))
-    except InvalidUID as error:
-        raise NoticeRefused(str(error), code=error.code, status=INVALID_VALUE) from None

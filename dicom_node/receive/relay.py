@@ -28,14 +28,14 @@ from dicom_node.receive.store_scp import (
 )
 
 A_RELEASE_RQ = 5
-N_SET_RQ, N_CREATE_RQ = 0x0120, 0x0140
+N_EVENT_REPORT_RQ, N_SET_RQ, N_CREATE_RQ = 0x0100, 0x0120, 0x0140
+NOTICES = (N_EVENT_REPORT_RQ, N_SET_RQ, N_CREATE_RQ)
 MOST_NOTICE_BYTES = 4 << 20
 """Enough to name some 25,000 instances."""
 LIMITS = {
     dimse.C_ECHO_RQ: 0,
     dimse.C_STORE_RQ: MOST_BYTES,
-    N_SET_RQ: MOST_NOTICE_BYTES,
-    N_CREATE_RQ: MOST_NOTICE_BYTES,
+    **dict.fromkeys(NOTICES, MOST_NOTICE_BYTES),
 }
 """The commands that pass, and how large a data set each may bring."""
 MOST_HELD = 64 << 10
@@ -126,7 +126,7 @@ class Messages:
 
 def _refusal(command: Command, syntax: Syntax) -> Refused | None:
     """Of a C-STORE. Raises ``ProtocolError`` for a notice on the context of another class."""
-    if command.field in (N_SET_RQ, N_CREATE_RQ):
+    if command.field in NOTICES:
         if command.sop_class.rstrip(b"\0 ") != syntax.abstract.encode():
             raise ProtocolError("BAD_CONTEXT", 6)
     elif command.field == dimse.C_STORE_RQ:

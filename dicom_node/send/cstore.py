@@ -162,19 +162,26 @@ class Outgoing:
     """An association that is released at the end, or aborted after an error."""
 
     def __init__(
-        self, peer: Peer, contexts: Sequence[Any], *, dimse_timeout_s: float = DIMSE_TIMEOUT_S
+        self,
+        peer: Peer,
+        contexts: Sequence[Any],
+        *,
+        dimse_timeout_s: float = DIMSE_TIMEOUT_S,
+        handlers: Sequence[Any] = (),
     ) -> None:
+        """``handlers`` of pynetdicom's events, beside ours."""
         _config.STORE_SEND_CHUNKED_DATASET = True  # bytes of the file, not of a decoded data set
         self._peer = peer
         self._contexts = list(contexts)
         self._dimse_timeout_s = dimse_timeout_s
+        self._handlers = handlers
 
     def __enter__(self) -> Association:
         entity = AE(self._peer.calling_ae)
         entity.connection_timeout = CONNECT_TIMEOUT_S
         entity.acse_timeout = ACSE_TIMEOUT_S
         entity.dimse_timeout = self._dimse_timeout_s
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay)]
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, _no_delay), *self._handlers]
         try:
             self._association = entity.associate(
                 self._peer.host,

@@ -1,7 +1,7 @@
 """Shipping: what a job still owes a destination, in order, from the ledger's rows."""
 
 from dicom_node import faults
-from dicom_node.domain.delivery import Delivery
+from dicom_node.domain.delivery import Delivery, Proof
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.ledger import Ledger, Shipment
 from dicom_node.observe import log
@@ -35,7 +35,7 @@ def ship(
             reason = outcome.reason
             if _must_wait(outcome, waiting[0]):
                 break
-            _settle(shipment, waiting.pop(0), outcome, ledger)
+            _settle(shipment, waiting.pop(0), outcome, ledger, destination.to_prove)
     except PeerUnreachable as error:
         reason = error.code
     for delivery in waiting:
@@ -58,10 +58,14 @@ def _must_wait(outcome: Outcome, delivery: Delivery) -> bool:
     return outcome.answer is Answer.TRY_LATER
 
 
-def _settle(shipment: Shipment, delivery: Delivery, outcome: Outcome, ledger: Ledger) -> None:
+def _settle(
+    shipment: Shipment, delivery: Delivery, outcome: Outcome, ledger: Ledger, proof: Proof
+) -> None:
     arrived = outcome.answer is Answer.SENT
-    settle = ledger.deliveries.sent if arrived else ledger.deliveries.hold
-    settle(shipment, delivery, outcome.reason)
+    if arrived:
+        ledger.deliveries.sent(shipment, delivery, outcome.reason, proof)
+    else:
+        ledger.deliveries.hold(shipment, delivery, outcome.reason)
     faults.point("ship.settled")
     _tell(delivery, "delivery.sent" if arrived else "delivery.held", outcome.reason)
 

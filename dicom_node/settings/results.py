@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dicom_node.domain.delivery import DEFAULT_KINDS, ResultKind
+from dicom_node.domain.delivery import DEFAULT_KINDS, Proof, ResultKind
 from dicom_node.domain.job import JobState
 from dicom_node.settings.section import AETitle, Host, Port, Section
 
@@ -66,3 +66,11 @@ class Destination(Section):
     """What it gets, whether others get it or not; left out: ``results.kinds``. Of
     STRUCTURED_REPORT, FLAT_REPORT and ENHANCED_REPORT only the first whose SOP class it accepts.
     What it gets names no other results than it gets; colours of a heat map come with the map."""
+    proof: Literal["commitment", "query", "none"] = "commitment"
+    """How a delivery is proven: Storage Commitment, and C-FIND where the peer does not take it or
+    never answers; C-FIND alone; not at all."""
+
+    @property
+    def to_prove(self) -> Proof:
+        """What it is to be asked once it has taken an object."""
+        return Proof.NONE if self.proof == "none" else Proof(self.proof.upper())

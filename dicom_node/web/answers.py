@@ -11,7 +11,7 @@ from dicom_node.domain.job import MAX_ATTEMPTS, POISON, JobState
 from dicom_node.domain.study import StudyState
 from dicom_node.ledger.deliveries import Backlog
 from dicom_node.ledger.worklist import Progress, Row, current_jobs
-from dicom_node.web.words import Reason, reason
+from dicom_node.web.words import BY_PACS, NO_PROOF, NOT_YET, Reason, reason
 
 NOT_ANALYSED = "Not analysed. This is not a negative result."
 
@@ -238,4 +238,13 @@ def delivered(progress: Progress, destinations: Collection[str]) -> State:
         return State(Tone.FAILED, "Not sent", reason=reason("UNKNOWN_DESTINATION"))
     if progress.sent < progress.total:
         return State(Tone.BUSY, "Sending")
-    return State(Tone.DONE, "All sent")
+    return State(Tone.DONE, _proof(progress))
+
+
+def _proof(progress: Progress) -> str:
+    """Whether what was sent is there; the least that holds for all of it."""
+    if progress.asked:
+        return NOT_YET
+    if progress.unproven:
+        return NO_PROOF
+    return BY_PACS if progress.confirmed == progress.total else "All sent"

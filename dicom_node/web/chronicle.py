@@ -7,12 +7,12 @@ from typing import Any
 
 from pydicom.uid import UID
 
-from dicom_node.domain.delivery import NEVER_SENT, DeliveryState
+from dicom_node.domain.delivery import ARRIVED, NEVER_SENT, UNPROVEN, DeliveryState
 from dicom_node.domain.review import Verdict
 from dicom_node.ledger.pages import StudyPage
 from dicom_node.ledger.worklist import Progress, Row
 from dicom_node.web.answers import Answer, State, Tone, answers
-from dicom_node.web.words import DELIVERIES, event, kind, reason
+from dicom_node.web.words import DELIVERIES, NO_PROOF, NOT_YET, event, kind, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +109,21 @@ def _delivery_state(delivery: Row, known: bool) -> State:
     if delivery["state"] == DeliveryState.READY and not known:
         return State(Tone.FAILED, "Waiting", reason=reason("UNKNOWN_DESTINATION"))
     tones = {
-        DeliveryState.SENT: Tone.DONE,
+        **dict.fromkeys(ARRIVED, Tone.DONE),
         DeliveryState.SENDING: Tone.BUSY,
         DeliveryState.HELD: Tone.FAILED,
     }
-    word = DELIVERIES.get(delivery["state"], delivery["state"])
     if _postponed(delivery):
         return State(Tone.UNSURE, "Postponed", reason=reason(delivery["reason"]))
     tone = tones.get(delivery["state"], Tone.NONE)
-    return State(tone, word, reason=reason(delivery["reason"]))
+    return State(tone, _word(delivery), reason=reason(delivery["reason"]))
+
+
+def _word(delivery: Row) -> str:
+    if _is_unproven(delivery):
+        return NO_PROOF
+    is_asked = delivery["state"] == DeliveryState.SENT and delivery["proof"]
+    return NOT_YET if is_asked else DELIVERIES.get(delivery["state"], delivery["state"])
 
 
 def _postponed(delivery: Row) -> bool:
@@ -153,8 +159,21 @@ def _progress(destination: str, rows: Sequence[Row]) -> Progress:
     held = [row for row in rows if row["state"] == DeliveryState.HELD]
     postponed = [row for row in rows if _postponed(row)]
     why = next((row["reason"] for row in held + postponed), "")
-    sent = states.count(DeliveryState.SENT)
-    return Progress(destination, len(rows), sent, len(held), len(postponed), why)
+    return Progress(
+        destination,
+        total=len(rows),
+        sent=sum(state in ARRIVED for state in states),
+        confirmed=states.count(DeliveryState.CONFIRMED),
+        unproven=sum(map(_is_unproven, rows)),
+        asked=sum(row["state"] in ARRIVED and bool(row["proof"]) for row in rows),
+        held=len(held),
+        postponed=len(postponed),
+        reason=why,
+    )
+
+
+def _is_unproven(delivery: Row) -> bool:
+    return bool(delivery["state"] == DeliveryState.SENT and delivery["reason"] == UNPROVEN)
 
 
 def event_lines(page: StudyPage) -> tuple[EventLine, ...]:

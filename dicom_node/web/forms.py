@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse
 
-from dicom_node.domain.delivery import DeliveryState
+from dicom_node.domain.delivery import ARRIVED
 from dicom_node.domain.review import Review, Verdict
 from dicom_node.ledger.worklist import Row
 from dicom_node.observe import printable
@@ -54,7 +54,7 @@ def retry_deliveries(site: Here, job_id: UUID) -> RedirectResponse:
     job = known_job(site, job_id)
     page = site.ledger.pages.study(job["study_instance_uid"])
     for delivery in page.deliveries if page else ():
-        if delivery["job_id"] == job["id"] and delivery["state"] != DeliveryState.SENT:
+        if delivery["job_id"] == job["id"] and delivery["state"] not in ARRIVED:
             site.ledger.deliveries.retry(delivery["id"])
     return _to_study(job)
 

@@ -1,12 +1,10 @@
 """States, reason codes and events in sentences: what happened, and what to do next."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicom_node.domain.delivery import DeliveryState, ResultKind
-
-_STATUS = re.compile(r"STATUS_([0-9A-F]{4})")
+from dicom_node.web import statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,33 +181,27 @@ _TOLD = {
         "The destination does not take this kind of object.",
         "Allow its SOP class there, or leave it out of this destination's kinds, then send again.",
     ),
+    "UNPROVEN": (
+        "The destination took it, and offers neither Storage Commitment nor C-FIND to prove it.",
+        "",
+    ),
+    "FOUND": ("A query (C-FIND) found it there.", ""),
+    "NOT_FOUND": (
+        "The destination took it, but a query (C-FIND) does not find it there.",
+        "It is asked again, then sent again once. If it is held, look for it there, then send "
+        "again.",
+    ),
+    "COMMITMENT_SILENT": (
+        "The destination was asked to confirm what it keeps, and does not report.",
+        "Let it know this node's AE title, host and port, and let listen.callers name it. It is "
+        "asked again by itself.",
+    ),
     "DELIVERY_REFUSED": ("The destination said no.", "Read its log, correct it, then send again."),
     "UNKNOWN_DESTINATION": (
         "The settings name no such destination any more.",
         "Add it again under [[destinations]].",
     ),
 }
-_STATUSES = (
-    (r"B...|0001|0107|0116", "The destination took it with a warning.", ""),
-    (r"0111", "The destination has it already.", ""),
-    (r"A7..|0213", "The destination is out of resources.", "Sending goes on by itself."),
-    (r"0110", "The destination failed to process it.", "Sending goes on by itself."),
-    (
-        r"0122|A8..",
-        "The destination does not support this SOP class.",
-        "Allow it there, or leave it out of this destination's kinds, then send again.",
-    ),
-    (
-        r"0124",
-        "The destination does not allow this node to store.",
-        "Give its AE title the right to store there, then send again.",
-    ),
-    (
-        r"A9..|C...",
-        "The destination says that it cannot understand the object.",
-        "Read its log, correct it there, then send again.",
-    ),
-)
 _TASKS: Mapping[str, str] = {
     "study.closed": "Study complete: images frozen, models asked",
     "study.quarantined": "Study held back",
@@ -234,6 +226,9 @@ _TASKS: Mapping[str, str] = {
     "job.rejected": "Result rejected by a reader; what was not sent yet stays here",
     "job.retracted": "Rejection note written, to be sent",
     "delivery.sent": "Object sent",
+    "delivery.commitment_asked": "The destination was asked to confirm what it was sent",
+    "delivery.confirmed": "The destination confirmed that it keeps the object",
+    "delivery.unproven": "The destination offers no proof of what it was sent",
     "delivery.ready": "Sending postponed",
     "delivery.held": "Object held: the destination will not take it",
     "delivery.retried": "Sending ordered again by a person",
@@ -252,10 +247,14 @@ KINDS: Mapping[str, str] = {
     ResultKind.ENHANCED_REPORT: "Structured report, enhanced",
     ResultKind.REJECTION_NOTE: "Rejection note",
 }
+BY_PACS, NOT_YET = "Confirmed by PACS", "Sent, not yet confirmed"
+NO_PROOF = "Sent; this archive offers no proof"
 DELIVERIES: Mapping[str, str] = {
     DeliveryState.READY: "Waiting",
     DeliveryState.SENDING: "Sending",
     DeliveryState.SENT: "Sent",
+    DeliveryState.COMMITMENT_ASKED: NOT_YET,
+    DeliveryState.CONFIRMED: BY_PACS,
     DeliveryState.HELD: "Held",
     DeliveryState.WITHDRAWN: "Withdrawn",
     DeliveryState.NOT_NEEDED: "Not needed",
@@ -268,16 +267,7 @@ def reason(code: str) -> Reason | None:
         return None
     if code in _TOLD:
         return Reason(code, *_TOLD[code])
-    return _status(code) or Reason(code, code)
-
-
-def _status(code: str) -> Reason | None:
-    """A DIMSE status of the peer (PS3.4 Table B.2-1, PS3.7 Annex C)."""
-    match = _STATUS.fullmatch(code)
-    for pattern, what, do in _STATUSES if match else ():
-        if match and re.fullmatch(pattern, match[1]):
-            return Reason(code, f"{what} (status 0x{match[1]})", do)
-    return Reason(code, f"The destination answered with status 0x{match[1]}.") if match else None
+    return Reason(code, *(statuses.told(code) or (code,)))
 
 
 def event(action: str) -> str:

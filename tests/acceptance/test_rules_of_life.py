@@ -11,6 +11,7 @@ from orthanc import running_orthanc
 from pydicom import dcmread
 from validators import dcentvfy, dciodvfy, sr_validator
 
+from dicom_node.domain.delivery import ARRIVED
 from dicom_node.send.cstore import send
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
@@ -36,6 +37,7 @@ def pacs(tool, tmp_path_factory):
 def node(tool, pacs, tmp_path_factory):
     tool("redis-server")
     with running_node(tmp_path_factory.mktemp("node"), pacs.peer) as running:
+        pacs.know(running.settings.listen)
         yield running
 
 
@@ -53,7 +55,7 @@ def returned(pacs, node, page, folder):
 
 
 def sent_of(page):
-    return {d["sop_instance_uid"] for d in page.deliveries if d["state"] == "SENT"}
+    return {d["sop_instance_uid"] for d in page.deliveries if d["state"] in ARRIVED}
 
 
 DROPPED = make_study(phantom(31_001, slices=12, size=64))
@@ -79,7 +81,8 @@ def test_a_study_without_a_result_is_answered_in_the_pacs(case, pacs, node, tmp_
     page = node.wait(study[0].StudyInstanceUID)
     (job,) = page.jobs
     assert job["state"] == state
-    assert [d["state"] for d in page.deliveries] == ["SENT", "SENT", "NOT_NEEDED"]
+    page = node.wait_for_proof(study[0].StudyInstanceUID)
+    assert [d["state"] for d in page.deliveries] == ["CONFIRMED", "CONFIRMED", "NOT_NEEDED"]
     paths = list(returned(pacs, node, page, tmp_path).values())
     told = {dcmread(path).SOPClassUID: path for path in paths}
     text = dcmread(told[SR]).to_json()

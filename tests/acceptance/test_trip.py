@@ -1,4 +1,5 @@
-"""A study sent by C-STORE comes back to a real PACS as SEG, SR, capture and report."""
+"""A study sent by C-STORE comes back to a real PACS as SEG, SR, capture and report, and the PACS
+commits to them."""
 
 import shutil
 import subprocess
@@ -48,15 +49,17 @@ def pacs(tool, tmp_path_factory):
 def node(tool, pacs, tmp_path_factory):
     tool("redis-server")
     with running_node(tmp_path_factory.mktemp("node"), pacs.peer) as running:
+        pacs.know(running.settings.listen)
         yield running
 
 
 def come_back(pacs: Orthanc, node: Node, files: list[Path]) -> tuple[str, list[Path]]:
-    """Wait until all results are sent; (study, the objects as the PACS gives them back)."""
+    """Wait until all results are confirmed; (study, the objects as the PACS gives them back)."""
     study = str(dcmread(files[0], stop_before_pixels=True).StudyInstanceUID)
     page = node.wait(study)
     assert [j["state"] for j in page.jobs] == ["ANALYSED"], [j["reason"] for j in page.jobs]
-    ours = {d["sop_instance_uid"] for d in page.deliveries if d["state"] == "SENT"}
+    page = node.wait_for_proof(study)
+    ours = {d["sop_instance_uid"] for d in page.deliveries if d["state"] == "CONFIRMED"}
     assert len(ours) == len(page.results) - 1, "all but the flat form of the report"
     folder = node.settings.data_dir / "returned" / study
     folder.mkdir(parents=True)

@@ -22,7 +22,13 @@ REMOVAL = ("retention.removing", "ledger.committing", "ledger.committed", "reten
 """Of one study: the ledger's part, then that of its bytes."""
 WORKER = ("worker.claimed", "worker.analysed", *KEPT, "ship.claimed", "ship.answered",
           "ship.settled", "ledger.committing:3", "ledger.committed:3")  # fmt: skip
+PROVE = (("prove.claimed", "COMMITMENT"), ("prove.asking", "COMMITMENT"),
+         ("prove.asked", "COMMITMENT"), ("prove.looked", "QUERY"))  # fmt: skip
+REPORT = "report.taken"
 ALL = {
     point.partition(":")[0]
-    for point in (*DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER, *REMOVAL)
-}
+    for point in (
+        *DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER, *REMOVAL, REPORT,
+        *(p for p, _ in PROVE)
+    )
+}  # fmt: skip

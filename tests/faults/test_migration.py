@@ -18,7 +18,7 @@ from processes import PATIENCE_S
 from dicom_node.domain.delivery import DeliveryState
 from dicom_node.domain.job import JobState
 from dicom_node.ledger import Ledger
-from dicom_node.ledger.schema import REVISION, job
+from dicom_node.ledger.schema import REVISION, delivery, job
 from dicom_node.store import InstanceStore
 from dicom_node.verify import Wrong, verify
 
@@ -112,24 +112,37 @@ def back_up(source: Path, target: Path) -> None:
 JOB_STATE = list(job.c.keys()).index("state")
 
 
+NEW_INDEXES = (
+    "ix_job_unanswered", "ix_job_rejected", "ix_delivery_job_id_state", "ix_delivery_proof",
+    "ix_delivery_transaction_uid",
+)  # fmt: skip
+NEW_COLUMNS = ("proof", "asked", "lost", "transaction_uid")
+"""Of ``delivery``, since the first revision."""
+OLD_DELIVERY = ", ".join(c.name for c in delivery.c if c.name not in NEW_COLUMNS)
+
+
 def make_old(front: Front) -> None:
     """As a node of the first revision left it, with jobs and deliveries in every state."""
     ledger = Ledger.open(f"sqlite:///{front.folder / 'data' / 'ledger.sqlite3'}")
     add_past(ledger, tuple(JobState), tuple(DeliveryState))
     ledger.close()
     with closing(database(front)) as connection:
-        for index in ("ix_job_unanswered", "ix_job_rejected", "ix_delivery_job_id_state"):
+        for index in NEW_INDEXES:
             connection.execute(f"DROP INDEX {index}")
+        for column in NEW_COLUMNS:
+            connection.execute(f"ALTER TABLE delivery DROP COLUMN {column}")
         connection.execute("CREATE INDEX ix_delivery_job_id ON delivery (job_id)")
         connection.commit()
     set_revision(front, "0001")
 
 
 def content(front: Front) -> dict[str, list[tuple[Any, ...]]]:
+    """What the first revision has."""
+    columns = dict.fromkeys(("study", "instance", "job", "result"), "*")
     with closing(database(front)) as connection:
         return {
-            table: sorted(connection.execute(f"SELECT * FROM {table}"))
-            for table in ("study", "instance", "job", "result", "delivery")
+            table: sorted(connection.execute(f"SELECT {names} FROM {table}"))
+            for table, names in {**columns, "delivery": OLD_DELIVERY}.items()
         }
 
 

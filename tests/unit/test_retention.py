@@ -107,6 +107,20 @@ class TestWhatIsDue:
         after(1000)
         assert due(ward) == []
 
+    @pytest.mark.parametrize(("proof", "is_due"), [("COMMITMENT", False), ("", True)])
+    def test_what_is_still_to_be_proven_keeps_it(self, ward, after, proof, is_due):
+        _, job_id = sent(ward)
+        change(ward, delivery, delivery.c.job_id == job_id, proof=proof)
+        after(31)
+        assert bool(due(ward)) is is_due
+
+    def test_what_is_confirmed_does_not(self, ward, after):
+        _, job_id = sent(ward)
+        of_job = delivery.c.job_id == job_id
+        change(ward, delivery, of_job, state="CONFIRMED", proof="")
+        after(31)
+        assert len(due(ward)) == 1
+
 
 class TestRemoving:
     @pytest.fixture
@@ -248,9 +262,20 @@ class TestByHand:
             else:
                 with pytest.raises(LedgerConflict):
                     self.order(ward, uids[state], even_if_unsent=True)
-        assert set(removals.OVERRULED) <= set(REFUSED.values())
+        assert removals.OVERRULED - {"NOT_PROVEN"} <= set(REFUSED.values())
         states = {row["state"] for row in rows(ward, delivery)}
         assert states <= {"SENT", "WITHDRAWN", "READY"}
+
+    def test_a_proof_that_was_asked_for_is_not_waited_for_any_more(self, ward):
+        uid, job_id = sent(ward)
+        of_job = delivery.c.job_id == job_id
+        change(ward, delivery, of_job, state="COMMITMENT_ASKED", transaction_uid="2.25.7")
+        with pytest.raises(LedgerConflict) as refused:
+            self.order(ward, uid)
+        assert refused.value.code == "NOT_PROVEN"
+        self.order(ward, uid, even_if_unsent=True)
+        told = {(r["state"], r["proof"], r["transaction_uid"]) for r in rows(ward, delivery)}
+        assert told == {("SENT", "", "")}
 
     def test_one_that_is_not_there(self, ward):
         with pytest.raises(LedgerConflict) as refused:

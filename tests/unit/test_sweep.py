@@ -5,6 +5,7 @@ import time
 import pytest
 from billiard.exceptions import TimeLimitExceeded
 from log_lines import log_lines
+from outbox import PACS, Outbox
 from world import World, receive_all, state_of
 
 from dicom_node.broker import ANALYSE, QUEUES, CeleryBroker
@@ -375,3 +376,21 @@ class TestPauses:
         assert bool(world.ledger.jobs.waiting()) == (left_s == 0)
         world.pass_time(10)
         assert world.ledger.jobs.waiting() == [claim.id]
+
+
+def test_a_proof_is_rung_for_and_again_once_an_archive_has_been_silent_for_an_hour(tmp_path):
+    world, outbox = World(tmp_path), Outbox(tmp_path)
+    shipment = (outbox.job, PACS)
+    world.sweep.once()
+    assert world.broker.shipments == [shipment]
+    outbox.ask()
+    world.sweep.once()
+    world.pass_time(3590, step=718)
+    assert world.broker.shipments == [shipment]
+    world.pass_time(40, step=20)
+    assert world.broker.shipments == [shipment, shipment]
+    assert outbox.told() == {("COMMITMENT_ASKED", "")}
+    outbox.ask()
+    assert outbox.told() == {("COMMITMENT_ASKED", "COMMITMENT_SILENT")}
+    outbox.ledger.close()
+    world.close()

@@ -103,7 +103,7 @@ def _tls(settings: Settings) -> Iterator[Check]:
     ours = load_pem_x509_certificate(settings.listen.tls.certificate.read_bytes())
     left = ours.not_valid_after_utc - datetime.now(UTC)
     health = Health.OK if left > SOON else Health.NOTE if left > timedelta() else Health.BAD
-    advice = "" if health is Health.OK else "have it renewed, and restart the listener"
+    advice = "" if health is Health.OK else "have it renewed"
     yield Check("TLS", health, f"certificate valid until {ours.not_valid_after_utc:%F}", advice)
 
 
@@ -112,6 +112,7 @@ def _ledger(settings: Settings) -> Iterator[Check]:
     from dicom_node.ledger.schema import REVISION
 
     try:
+        yield from _locks(settings)
         if missing := missing_file(settings.ledger_url):
             yield Check("ledger", Health.OK, f"will be made: {missing}")
             return
@@ -121,6 +122,17 @@ def _ledger(settings: Settings) -> Iterator[Check]:
         return
     state = f"schema {found or 'empty'}, this version uses {REVISION}"
     yield Check("ledger", Health.OK, state)
+
+
+def _locks(settings: Settings) -> Iterator[Check]:
+    """Locks and the write-ahead log of SQLite need a disk of this machine."""
+    from dicom_node.ledger.database import file_of
+    from dicom_node.mounts import file_system, is_shared
+
+    file = file_of(settings.ledger_url)
+    if file is not None and is_shared(kind := file_system(file.parent)):
+        advice = "move data_dir to a disk of this machine, or set ledger.url to PostgreSQL"
+        yield Check("ledger", Health.NOTE, f"SQLite on {kind} may lose what it wrote", advice)
 
 
 def _disk(settings: Settings) -> Iterator[Check]:

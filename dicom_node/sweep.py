@@ -130,7 +130,7 @@ class Sweep:
         study = self._read(uid)
         for code in notes(ready.study, study):
             self._log.info("study.note", study=uid, reason=code)
-        if reason := contradiction(study):
+        if reason := contradiction(study, self._ledger.studies.is_contested(uid)):
             self._hold_back(ready, study, reason)
         elif ready.why is Why.DEADLINE:
             self._at_deadline(ready, study)
@@ -279,20 +279,19 @@ def _read(study: Study) -> list[Series]:
     return [s for s in study.series if s.unreadable < len(s.instances)]
 
 
-def contradiction(study: Study) -> str | None:
+def contradiction(study: Study, contested: bool) -> str | None:
     """Reason code why a study cannot be analysed at all; none: it can.
 
     ALTERED: a file is not as it was kept, and nobody knows what its header said. UID_CONFLICT: one
-    SOP Instance UID with two contents. PATIENT_MIX: two patients under one Study Instance UID.
-    UNPARSEABLE: no header can be read.
+    SOP Instance UID has two contents, here or in another study. PATIENT_MIX: two patients under
+    one Study Instance UID. UNPARSEABLE: no header can be read.
     """
     if study.attributes.get("Altered"):
         return "ALTERED"
     patients = study.attributes.get("Patients", 0)
     if isinstance(patients, int) and patients > 1:
         return "PATIENT_MIX"
-    uids = [i.sop_instance_uid for i in study.instances]
-    if len(set(uids)) < len(uids):
+    if contested:
         return "UID_CONFLICT"
     if all(s.unreadable == len(s.instances) for s in study.series):
         return "UNPARSEABLE"

@@ -112,9 +112,14 @@ class Database:
             faults.point("ledger.migrated")
 
 
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite ledger; none: it is in PostgreSQL, or in memory."""
+    return _file(_parsed(url))
+
+
 def missing_file(url: str) -> Path | None:
     """The file of a SQLite ledger that there is none of yet."""
-    file = _file(_parsed(url))
+    file = file_of(url)
     return file if file is not None and not file.exists() else None
 
 
@@ -157,15 +162,19 @@ def _parsed(url: str) -> URL:
 
 def _of_server(url: URL) -> Engine:
     try:
+        if url.get_backend_name() != "postgresql":
+            raise ArgumentError
         return create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except ArgumentError:
         raise ConfigurationError(
             f"ledger.url: {url.drivername} is no database that the ledger can be in: "
             "use sqlite or postgresql"
         ) from None
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        ours = error.name in (None, "psycopg")  # no name: it is there, its library is not
+        package = "'dicom-node[postgresql]'" if ours else error.name
         raise ConfigurationError(
-            f"ledger.url: install the driver of that database: pip install {error.name}"
+            f"ledger.url: install the driver of that database: pip install {package}"
         ) from None
 
 
@@ -205,15 +214,25 @@ def _folded(value: Any) -> Any:
 
 
 def _switch_to_wal(connection: Any) -> None:
-    """Set the journal mode of a new file; SQLite's own busy time-out does not cover the switch."""
+    """Set the journal mode of a new file; SQLite's own busy time-out does not cover the switch.
+
+    Raises ``ConfigurationError`` where SQLite says nothing and stays with another mode.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        late = time.monotonic() > deadline
         try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+            if late:
                 raise
-            time.sleep(0.01)
+        else:
+            if late and mode != "wal":
+                raise ConfigurationError(
+                    "the ledger has no write-ahead log in memory, nor on this file system: let "
+                    "data_dir, or ledger.url, be on a disk of this machine"
+                )
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -137,7 +137,7 @@ class Deliveries:
         self._leave(shipment, item, DeliveryState.SENT, reason, proof=proof)
 
     def postpone(self, shipment: Shipment, item: Delivery, reason: str) -> None:
-        """SENDING -> READY after a pause that doubles from 30 s to 15 minutes."""
+        """SENDING -> READY after a pause that doubles from 30 s to 15 minutes with ``attempt``."""
         pause_s = min(FIRST_PAUSE_S * 2 ** (item.attempt - 1), LONGEST_PAUSE_S)
         self._leave(shipment, item, DeliveryState.READY, reason, pause_s=pause_s)
 
@@ -178,7 +178,8 @@ class Deliveries:
             delivery.c.id == item.id, delivery.c.token == shipment.token
         )
         asked = {"proof": proof, "asked": 0, "transaction_uid": ""}
-        values = {"reason": reason, "token": "", **asked, **put_off(pause_s)}
+        values = {"reason": reason, "attempt": item.attempt, "token": "", **asked}
+        values |= put_off(pause_s)
         with self._database.write() as connection:
             if connection.execute(change.values(values)).rowcount != 1:
                 raise LedgerConflict(f"the claim on delivery {item.id} was lost")

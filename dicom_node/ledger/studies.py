@@ -16,7 +16,8 @@ from dicom_node.ledger import events, opening
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.erasures import are_erased
 from dicom_node.ledger.removals import begin_anew
-from dicom_node.ledger.schema import instance, result, series, study
+from dicom_node.ledger.schema import instance, series, study
+from dicom_node.ledger.versions import OURS, is_contested, reopen_contested, versions_of
 
 
 class Recording(StrEnum):
@@ -28,7 +29,7 @@ class Recording(StrEnum):
     MENDED = "MENDED"
     """They were, but the disk had altered them: what came has taken their place."""
     CONFLICT = "UID_CONFLICT"
-    """The same UID with other bytes: both are kept, and a study that has both is quarantined."""
+    """The same UID with other bytes: both are kept, every study that has one is quarantined."""
     OWN_OUTPUT = "OWN_OUTPUT"
     """A result of this node that came back."""
     REMOVED = "REMOVED"
@@ -63,7 +64,7 @@ class Studies:
         """
         now = time.time()
         with self._database.write() as connection:
-            kept = _versions(connection, [arrived.sop_instance_uid for arrived, _ in arrivals])
+            kept = versions_of(connection, [arrived.sop_instance_uid for arrived, _ in arrivals])
             erased = are_erased(connection, [arrived for arrived, _ in arrivals])
             fresh: list[dict[str, Any]] = []
             recordings = []
@@ -78,6 +79,14 @@ class Studies:
                 connection.execute(self._database.insert_or_skip(instance), fresh)
             for uid, count in Counter(row["study_instance_uid"] for row in fresh).items():
                 self._touch(connection, uid, count, now)
+            reopen_contested(
+                connection,
+                [
+                    arrived.sop_instance_uid
+                    for (arrived, _), recording in zip(arrivals, recordings, strict=True)
+                    if recording is Recording.CONFLICT
+                ],
+            )
             again = {
                 arrived.study_instance_uid
                 for (arrived, _), recording in zip(arrivals, recordings, strict=True)
@@ -130,6 +139,11 @@ class Studies:
             row = connection.execute(query.where(instance.c.sha256 == sha256)).mappings().first()
             return None if row is None else _instance(row)
 
+    def is_contested(self, study_instance_uid: str) -> bool:
+        """Whether one of its images is known with another content, here or in another study."""
+        with self._database.read() as connection:
+            return is_contested(connection, study_instance_uid)
+
     def relocate(self, kept: Instance, arrived: Instance) -> bool:
         """Name another copy of the same bytes; false where somebody else has done so."""
         change = (
@@ -156,11 +170,13 @@ class Studies:
         A model that already read exactly these images under the same settings gets no second job.
         Jobs of an earlier generation that are not finished are cancelled. ``decline``: where no
         model wants the study, a DECLINED job says so.
-        Raises ``LedgerConflict`` when an image arrived since ``seen``.
+        Raises ``LedgerConflict`` when an image arrived since ``seen``, or is contested.
         """
         uid = seen.study_instance_uid
         wanted = [p for p in proposals if p.inputs]
         with self._database.write() as connection:
+            if is_contested(connection, uid):
+                raise LedgerConflict(f"study {uid} has an image that another study has changed")
             row = self._settle(connection, seen, contents, bool(wanted))
             events.write(connection, uid, "study.closed", reason="" if wanted else "NO_MODEL")
             generation = row["generation"] + 1
@@ -247,25 +263,6 @@ def _reopen(connection: Connection, reason: str, uids: Collection[str] | None) -
     for uid in reopened:
         events.write(connection, uid, "study.reopened")
     return reopened
-
-
-OURS = "OURS"
-"""Stands for a version that is a result of this node."""
-MOST_PARAMETERS = 500
-
-
-def _versions(connection: Connection, uids: Sequence[str]) -> dict[str, set[str]]:
-    """What is known of each UID: the hashes of its contents, and whether we made it."""
-    known: dict[str, set[str]] = {}
-    for start in range(0, len(uids), MOST_PARAMETERS):
-        some = uids[start : start + MOST_PARAMETERS]
-        columns = instance.c.sop_instance_uid, instance.c.sha256
-        for uid, sha256 in connection.execute(select(*columns).where(columns[0].in_(some))):
-            known.setdefault(uid, set()).add(sha256)
-        ours = select(result.c.sop_instance_uid).where(result.c.sop_instance_uid.in_(some))
-        for uid in connection.scalars(ours):
-            known.setdefault(uid, set()).add(OURS)
-    return known
 
 
 def _recording(arrived: Instance, versions: set[str]) -> Recording:

@@ -28,9 +28,9 @@ class Stage(StrEnum):
     """What a person wants to know of a study first; every study has exactly one."""
 
     PROGRESS = "progress"
-    """Images arrive, or a model still has to answer."""
+    """Images arrive, a model still has to answer, or a result still has to be sent."""
     RESULT = "result"
-    """Every model that was asked has answered."""
+    """Every model that was asked has answered, and every destination has what it is to get."""
     ATTENTION = "attention"
     """Something failed or is held: a person must look."""
     NO_RESULT = "no-result"
@@ -133,10 +133,12 @@ def _stage() -> ColumnElement[str]:
     needs_help = or_(
         state == StudyState.QUARANTINED,
         uid.in_(_with_job(JobState.FAILED, JobState.QUARANTINED)),
-        uid.in_(_with_held_delivery()),
+        uid.in_(_with_delivery(DeliveryState.HELD)),
     )
     unfinished = or_(
-        state == StudyState.RECEIVING, uid.in_(_with_job(JobState.READY, JobState.ANALYSING))
+        state == StudyState.RECEIVING,
+        uid.in_(_with_job(JobState.READY, JobState.ANALYSING)),
+        uid.in_(_with_delivery(DeliveryState.READY, DeliveryState.SENDING)),
     )
     nobody_reads = or_(state == StudyState.NO_MODEL, uid.in_(_with_job(JobState.CANCELLED)))
     return case(
@@ -154,22 +156,32 @@ def _answered() -> ColumnElement[bool]:
 
 def _with_job(*states: JobState) -> Select[tuple[str]]:
     """Studies with a current job in one of the states."""
-    later = job.alias()
-    superseded = (
-        select(later.c.id)
-        .where(later.c.study_instance_uid == job.c.study_instance_uid)
-        .where(later.c.model_name == job.c.model_name)
-        .where(later.c.generation > job.c.generation)
-    ).exists()
-    return select(job.c.study_instance_uid).where(job.c.state.in_(states), ~superseded)
+    return select(job.c.study_instance_uid).where(job.c.state.in_(states), ~_superseded())
 
 
-def _with_held_delivery() -> Select[tuple[str]]:
+def _with_delivery(*states: DeliveryState) -> Select[tuple[str]]:
+    """Studies with a delivery in one of the states that is still owed."""
     return (
         select(job.c.study_instance_uid)
         .join(delivery, delivery.c.job_id == job.c.id)
-        .where(delivery.c.state == DeliveryState.HELD)
+        .where(delivery.c.state.in_(states), _owed())
     )
+
+
+def _owed() -> ColumnElement[bool]:
+    """Whether what was not sent of a job is missed: it counts, or its rejection is to be told."""
+    return or_(job.c.rejected, ~_superseded())
+
+
+def _superseded() -> ColumnElement[bool]:
+    """Whether its model has a later job on the study; any takes the place of the node's own."""
+    later = job.alias()
+    same = or_(later.c.model_name == job.c.model_name, job.c.model_name == NODE)
+    return (
+        select(later.c.id)
+        .where(later.c.study_instance_uid == job.c.study_instance_uid, same)
+        .where(later.c.generation > job.c.generation)
+    ).exists()
 
 
 def _matching(query: Select[Any], search: str) -> Select[Any]:
@@ -222,7 +234,7 @@ def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Pro
             ),
         )
         .join(delivery, delivery.c.job_id == job.c.id)
-        .where(uid.in_(uids), delivery.c.state.not_in(NEVER_SENT))
+        .where(uid.in_(uids), delivery.c.state.not_in(NEVER_SENT), or_(~held, _owed()))
         .where(job.c.state != JobState.REMOVED)
         .group_by(uid, destination)
         .order_by(destination)

@@ -36,7 +36,7 @@ from dicom_node.receive.recorder import Recorder, or_die
 from dicom_node.receive.reports import reports
 from dicom_node.receive.spool import Spool, Ticket
 from dicom_node.receive.store_scp import StoreScp
-from dicom_node.receive.tls_gate import TlsGate, tls_context
+from dicom_node.receive.tls_gate import Certificates, TlsGate
 from dicom_node.settings.completeness import Notice
 from dicom_node.settings.listen import Listen
 from dicom_node.store import InstanceStore, refusing
@@ -149,8 +149,8 @@ class Listener:
     def _protocols(self) -> Callable[[], asyncio.BaseProtocol]:
         if self._settings.tls is None:
             return lambda: Connection(self)
-        context = tls_context(self._settings.tls)
-        return lambda: TlsGate(self, context, lambda: Connection(self))
+        certificates = Certificates(self._settings.tls)
+        return lambda: TlsGate(self, certificates.context(), lambda: Connection(self))
 
     async def _close(self) -> None:
         if self._server is not None:

@@ -4,9 +4,11 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dicom_node.domain.errors import ConfigurationError
+from dicom_node.observe import log
 from dicom_node.receive.connection import Connection
 from dicom_node.receive.parties import Host
 from dicom_node.settings.listen import Tls
@@ -70,6 +72,48 @@ class TlsGate(asyncio.Protocol):
     def _end(self, code: str) -> None:
         self._transport.abort()
         self._host.ended(self, code)
+
+
+class Certificates:
+    """The files of ``listen.tls``, read anew once they have changed: who renews a certificate need
+    not restart the listener.
+
+    Raises ``ConfigurationError`` where they cannot be read at the start. Later the last that could
+    be read stay, for the files may be half-way through a change.
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self._seen = self._look()
+        self._context = tls_context(tls)
+
+    def context(self) -> ssl.SSLContext:
+        """For the next handshake."""
+        if (found := self._look()) != self._seen:
+            self._seen = found
+            self._renew()
+        return self._context
+
+    def _look(self) -> list[tuple[int, int, int]]:
+        return [
+            _state(file) for file in (self._tls.certificate, self._tls.key, self._tls.authority)
+        ]
+
+    def _renew(self) -> None:
+        try:
+            self._context = tls_context(self._tls)
+        except ConfigurationError:
+            log("listen").error("tls.stale", reason="TLS_FILES")
+        else:
+            log("listen").info("tls.renewed")
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

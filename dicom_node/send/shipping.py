@@ -1,16 +1,21 @@
 """Shipping: what a job still owes a destination, in order, from the ledger's rows."""
 
+from dataclasses import replace
+
 from dicom_node import faults
 from dicom_node.domain.delivery import Delivery, Proof
 from dicom_node.domain.errors import PeerUnreachable
 from dicom_node.ledger import Ledger, Shipment
 from dicom_node.observe import log
-from dicom_node.send.cstore import Answer, Outcome, Peer, send
+from dicom_node.send.cstore import Answer, Outcome, Peer, answer_of, send
 from dicom_node.settings.results import Destination
 from dicom_node.store import InstanceStore
 
 MAX_REFUSALS = 3
-"""A peer's no is asked three times before the delivery is held."""
+"""Of one object in a row, before it is held. Tries that found no peer are none, nor are those of an
+object that went before it."""
+BEHIND = "BEHIND"
+STATUS = "STATUS_"
 
 
 def ship(
@@ -34,13 +39,27 @@ def ship(
             faults.point("ship.answered")
             reason = outcome.reason
             if _must_wait(outcome, waiting[0]):
+                if outcome.answer is Answer.REFUSED:
+                    _postpone(shipment, _refused(waiting.pop(0)), reason, ledger)
+                    reason = BEHIND
                 break
             _settle(shipment, waiting.pop(0), outcome, ledger, destination.to_prove)
     except PeerUnreachable as error:
         reason = error.code
     for delivery in waiting:
-        ledger.deliveries.postpone(shipment, delivery, reason)
-        _tell(delivery, "delivery.postponed", reason)
+        _postpone(shipment, delivery, reason, ledger)
+
+
+def _postpone(shipment: Shipment, delivery: Delivery, reason: str, ledger: Ledger) -> None:
+    ledger.deliveries.postpone(shipment, delivery, reason)
+    _tell(delivery, "delivery.postponed", reason)
+
+
+def _refused(delivery: Delivery) -> Delivery:
+    """A delivery that the peer refused once more; its ``attempt`` counts the refusals in a row."""
+    status = delivery.reason.removeprefix(STATUS)
+    again = status != delivery.reason and answer_of(int(status, 16)) is Answer.REFUSED
+    return delivery if again else replace(delivery, attempt=1)
 
 
 def _is_sound(shipment: Shipment, delivery: Delivery, ledger: Ledger, store: InstanceStore) -> bool:
@@ -54,7 +73,7 @@ def _is_sound(shipment: Shipment, delivery: Delivery, ledger: Ledger, store: Ins
 def _must_wait(outcome: Outcome, delivery: Delivery) -> bool:
     """No answer, a passing trouble, or a refusal that has not come often enough to be final."""
     if outcome.answer is Answer.REFUSED:
-        return delivery.attempt < MAX_REFUSALS
+        return _refused(delivery).attempt < MAX_REFUSALS
     return outcome.answer is Answer.TRY_LATER
 
 

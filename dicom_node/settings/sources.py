@@ -6,13 +6,15 @@ Order, strongest first: environment (``DICOM_NODE__LISTEN__PORT=104``), secret f
 the environment.
 """
 
+import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -136,7 +138,28 @@ def _names(values: Mapping[str, Any], key: str) -> bool:
 def _explain(error: ValidationError, path: Path | None) -> str:
     where = str(path) if path else "settings"
     lines = [
-        f"{where}: {'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+        f"{where}: {'.'.join(map(str, e['loc'])) or 'settings'}: {_advice(e)}"
         for e in error.errors(include_input=False, include_url=False)
     ]
     return "\n".join(lines)
+
+
+def _advice(error: ErrorDetails) -> str:
+    if error["type"] == "extra_forbidden":
+        *place, name = error["loc"]
+        near = difflib.get_close_matches(str(name), _keys(place), 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return f"there is no such setting; {meant}`dicom-node config show` prints all"
+    if error["type"] == "path_type":
+        return "write a path, in quotes"
+    return error["msg"].removeprefix("Value error, ")
+
+
+def _keys(place: Sequence[int | str]) -> list[str]:
+    """What a table of the file may hold; nothing where its place does not say."""
+    section: Any = Settings
+    for name in (each for each in place if isinstance(each, str)):
+        field = getattr(section, "model_fields", {}).get(name)
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        section = next((k for k in kinds if hasattr(k, "model_fields")), None)
+    return list(getattr(section, "model_fields", ()))

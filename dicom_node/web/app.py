@@ -21,10 +21,11 @@ from dicom_node.web.site import Site, templates
 TITLES = {
     403: "Not allowed",
     404: "Not found",
-    405: "Not found",
+    405: "Not offered",
     409: "Too late",
     413: "Too much",
     422: "Not understood",
+    429: "Not now",
     503: "Not now",
 }
 UNFIT = "A field is missing, too long or not of the right kind. Go back and correct it."
@@ -60,7 +61,9 @@ def _refused(request: Request, error: Exception) -> Response:
     if not isinstance(error, AnyHTTPException):
         raise error
     ours = isinstance(error, HTTPException)  # the framework's own texts give no advice
-    return _error(request, error.status_code, error.detail if ours else ELSEWHERE)
+    response = _error(request, error.status_code, error.detail if ours else ELSEWHERE)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _unfit(request: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from pydicom.uid import UID
 from dicom_node.domain.delivery import ARRIVED, NEVER_SENT, UNPROVEN, DeliveryState
 from dicom_node.domain.review import Verdict
 from dicom_node.ledger.pages import StudyPage
-from dicom_node.ledger.worklist import Progress, Row
+from dicom_node.ledger.worklist import Progress, Row, current_jobs
 from dicom_node.web.answers import Answer, State, Tone, answers
 from dicom_node.web.words import DELIVERIES, NO_PROOF, NOT_YET, event, kind, reason
 
@@ -148,8 +148,15 @@ def _series_order(line: SeriesLine) -> tuple[float, str]:
 
 
 def progress(page: StudyPage) -> tuple[Progress, ...]:
-    """How far the study's objects are, by destination."""
-    wanted = (row for row in page.deliveries if row["state"] not in NEVER_SENT)
+    """How far the study's objects are, by destination; none is held that a later one replaces."""
+    owed = {row["id"] for row in page.jobs if row["rejected"]}
+    owed |= {row["id"] for row in current_jobs(page.jobs)}
+    wanted = (
+        row
+        for row in page.deliveries
+        if row["state"] not in NEVER_SENT
+        and (row["state"] != DeliveryState.HELD or row["job_id"] in owed)
+    )
     found = _by(wanted, "destination")
     return tuple(_progress(name, found[name]) for name in sorted(found))
 

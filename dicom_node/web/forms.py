@@ -1,5 +1,6 @@
 """What a person may change: order work again, and say what a reader thinks of a result."""
 
+import math
 import secrets
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -12,6 +13,7 @@ from dicom_node.domain.delivery import ARRIVED
 from dicom_node.domain.review import Review, Verdict
 from dicom_node.ledger.worklist import Row
 from dicom_node.observe import printable
+from dicom_node.web.guard import TOO_MANY, note, peer_of, retry_after
 from dicom_node.web.site import TOKEN, Here, Site
 
 MAX_READER, MAX_COMMENT = 64, 2000
@@ -22,7 +24,10 @@ def own_form(request: Request, token: Annotated[str, Form(max_length=64)] = "") 
     """Only a form of this page knows the token in the cookie; 403 for any other."""
     expected = request.cookies.get(TOKEN, "")
     if not expected or not secrets.compare_digest(token.encode(), expected.encode()):
-        raise HTTPException(403, "The form is older than this session. Reload the page, try again.")
+        note(request, 403)
+        raise HTTPException(
+            403, "The form is older than this session. Go back, reload the page, then try again."
+        )
 
 
 router = APIRouter(dependencies=[Depends(own_form)])
@@ -79,6 +84,7 @@ def review(
 
 @router.post("/jobs/{job_id}/reject")
 def reject(
+    request: Request,
     site: Here,
     job_id: UUID,
     reader: Annotated[str, Form(min_length=1, max_length=MAX_READER)],
@@ -90,7 +96,7 @@ def reject(
 
     409 without a disagreement, and where there is nothing to reject any more.
     """
-    _may_reject(site, password)
+    _may_reject(request, site, password)
     job, name = known_job(site, job_id), _name(reader)
     if not _disagrees(site, job, name):
         raise HTTPException(409, "Say first, under the same name, that you disagree, and why.")
@@ -100,12 +106,20 @@ def reject(
     return _to_study(job)
 
 
-def _may_reject(site: Site, password: str) -> None:
-    wanted = site.settings.web.rejection_password
+def _may_reject(request: Request, site: Site, password: str) -> None:
+    wanted, peer = site.settings.web.rejection_password, peer_of(request)
     if wanted is None:
         return
+    if wait_s := site.rejections.wait_s(peer):
+        note(request, 429)
+        raise HTTPException(429, TOO_MANY.format(math.ceil(wait_s)), retry_after(wait_s))
     if not secrets.compare_digest(password.encode(), wanted.get_secret_value().encode()):
-        raise HTTPException(403, "Only who knows the rejection password may retract a result.")
+        site.rejections.wrong(peer, password.encode())
+        note(request, 403, "PASSWORD")
+        raise HTTPException(
+            403,
+            "Only who knows the rejection password may retract a result. Go back, and try again.",
+        )
 
 
 def _disagrees(site: Site, job: Row, reader: str) -> bool:

@@ -5,6 +5,7 @@ name for this address is refused (DNS rebinding), and so is every form that it s
 """
 
 import base64
+import math
 import re
 import secrets
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dicom_node.observe import log
 from dicom_node.settings.web import Web, is_loopback
+from dicom_node.web.brake import Brake
+from dicom_node.web.site import TOKEN, TOKEN_LENGTH
 
 MAX_BODY_BYTES = 64 * 1024
 FORM = "application/x-www-form-urlencoded"
@@ -27,8 +30,16 @@ _DEPOSIT_PATH = re.compile(r"/studies(/[^/]*)?").fullmatch
 """STOW-RS (PS3.18 section 10.5), which programs send, not the forms of these pages."""
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 OPEN_PATHS = {"/healthz"}
+TOO_MANY = "Too many wrong passwords came from your address. Try again in {} seconds."
 LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
-REASONS = {400: "HOST", 401: "PASSWORD", 403: "CSRF", 413: "BODY_SIZE", 415: "BODY_SIZE"}
+REASONS = {
+    400: "HOST",
+    401: "PASSWORD",
+    403: "CSRF",
+    413: "BODY_SIZE",
+    415: "BODY_SIZE",
+    429: "PASSWORD_LIMIT",
+}
 """Reason codes of the log, by status."""
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": (
@@ -49,6 +60,7 @@ class Guard:
     def __init__(self, app: ASGIApp, web: Web) -> None:
         self._app = app
         self._web = web
+        self._brake = Brake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what must not pass; else let it pass, measured, and mark the answer."""
@@ -56,20 +68,23 @@ class Guard:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        refused = refusal(request, self._web)
+        refused = refusal(request, self._web, self._brake)
         if refused is not None:
-            _note(request, refused.status_code)
+            note(request, refused.status_code)
         answer = refused or self._app
+        if request.method == "HEAD":  # as GET; the server leaves out the body
+            scope = {**scope, "method": "GET"}
         await answer(scope, _limited(receive, request), _with_headers(send))
 
 
-def refusal(request: Request, web: Web) -> Response | None:
+def refusal(request: Request, web: Web, brake: Brake) -> Response | None:
     """The answer to a request that must not reach a route; none: it may."""
     if not _known_host(request.headers, web.host):
         return _refuse(400, "This node does not go by that name. Open it by its own address.")
-    if request.url.path not in OPEN_PATHS and not _authorised(request.headers, web):
-        challenge = {"WWW-Authenticate": 'Basic realm="DICOM node", charset="UTF-8"'}
-        return _refuse(401, "Log in with the password of this node.", challenge)
+    if request.url.path not in OPEN_PATHS and web.password is not None:
+        answer = _unknown(request, web.password.get_secret_value().encode(), brake)
+        if answer is not None:
+            return answer
     if request.method in SAFE_METHODS:
         return None
     by_browser = {"origin", "sec-fetch-site"} & set(request.headers)
@@ -82,9 +97,15 @@ def _refuse(status: int, text: str, headers: Mapping[str, str] | None = None) ->
     return PlainTextResponse(f"{text}\n", status, headers)
 
 
-def _note(request: Request, status: int) -> None:
-    peer = request.client.host if request.client else ""
-    log("web").warning("web.reject", reason=REASONS[status], status=status, peer=peer)
+def note(request: Request, status: int, reason: str = "") -> None:
+    """One line of the log that says why a request was refused, and whose it was."""
+    why = reason or REASONS[status]
+    log("web").warning("web.reject", reason=why, status=status, peer=peer_of(request))
+
+
+def peer_of(request: Request) -> str:
+    """The address that asks; a proxy on this machine says whose it is (X-Forwarded-For)."""
+    return request.client.host if request.client else ""
 
 
 def _is_deposit(request: Request) -> bool:
@@ -103,21 +124,36 @@ def _known_host(headers: Headers, bound_to: str) -> bool:
     return bool(name) and (not is_loopback(bound_to) or without_port in own)
 
 
-def _authorised(headers: Headers, web: Web) -> bool:
-    if web.password is None:
-        return True
-    given = _password(headers.get("authorization", ""))
-    return secrets.compare_digest(given, web.password.get_secret_value().encode())
+def _unknown(request: Request, password: bytes, brake: Brake) -> Response | None:
+    """The answer to who does not know the password, or has said too many; none: come in."""
+    given = _password(request.headers.get("authorization", ""))
+    peer, token = peer_of(request), request.cookies.get(TOKEN, "")
+    if given is not None and not brake.knows(token) and (wait_s := brake.wait_s(peer)):
+        return _refuse(429, TOO_MANY.format(math.ceil(wait_s)), retry_after(wait_s))
+    if given is not None and secrets.compare_digest(given, password):
+        if len(token) == TOKEN_LENGTH:
+            brake.let_in(token)
+        return None
+    if given is not None:
+        brake.wrong(peer, given)
+    challenge = {"WWW-Authenticate": 'Basic realm="DICOM node", charset="UTF-8"'}
+    return _refuse(401, "Log in with the password of this node.", challenge)
 
 
-def _password(authorization: str) -> bytes:
+def retry_after(wait_s: float) -> dict[str, str]:
+    """The header that says when to come again (RFC 9110 section 10.2.3)."""
+    return {"Retry-After": str(math.ceil(wait_s))}
+
+
+def _password(authorization: str) -> bytes | None:
+    """What follows the user's name; none: no password was said."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
-        return b""
+        return None
     try:
         return base64.b64decode(encoded, validate=True).partition(b":")[2]
     except ValueError:
-        return b""
+        return None
 
 
 def _same_origin(headers: Headers) -> bool:
@@ -154,7 +190,7 @@ def _limited(receive: Receive, request: Request) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > most:
-            _note(request, 413)
+            note(request, 413)
             raise HTTPException(413, f"Send at most {most} bytes at a time.")
         return message
 

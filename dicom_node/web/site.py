@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -15,6 +15,7 @@ from dicom_node.ledger import Ledger
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
 from dicom_node.web import text, words
+from dicom_node.web.brake import Brake
 
 TOKEN = "dicom_node_token"  # noqa: S105 - the name of the cookie
 TOKEN_LENGTH = 43
@@ -28,6 +29,8 @@ class Site:
     ledger: Ledger
     store: InstanceStore
     templates: Environment
+    rejections: Brake = field(default_factory=Brake)
+    """On guessing the rejection password."""
 
     @property
     def destinations(self) -> frozenset[str]:

@@ -22,17 +22,16 @@ from dicom_node.web.site import Here, Site
 
 router = APIRouter()
 
-MONITORS_ASK = ["GET", "HEAD"]
 Values = Iterable[tuple[tuple[str, ...], float]]
 
 
-@router.api_route("/healthz", methods=MONITORS_ASK)
+@router.get("/healthz")
 async def healthz() -> PlainTextResponse:
     """The process answers; it waits for no thread that others have."""
     return PlainTextResponse("ok\n")
 
 
-@router.api_route("/readyz", methods=MONITORS_ASK)
+@router.get("/readyz")
 def readyz(site: Here) -> JSONResponse:
     """The ledger answers and the store can be written; 503 says which does not."""
     checks: dict[str, Callable[[Site], object]] = {"ledger": _ledger, "store": _store}

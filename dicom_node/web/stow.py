@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -19,6 +19,7 @@ from dicom_node.domain.errors import InvalidUID
 from dicom_node.observe import log
 from dicom_node.receive.dataset import checked_uid
 from dicom_node.receive.intake import Intake, Outcome
+from dicom_node.web.dicom_answer import WRITERS, chosen
 from dicom_node.web.parts import DICOM, Parts, Unwanted
 from dicom_node.web.site import Here
 
@@ -27,7 +28,6 @@ SOURCE = "STOW-RS"
 SILENCE_S = 30.0
 SLOWEST = 16 << 10
 """Bytes a second, beyond which a body may take so long to come in all."""
-DICOM_JSON = "application/dicom+json"
 FAILURE_REASON, FAILED_SOP_SEQUENCE, REFERENCED_SOP_SEQUENCE = "00081197", "00081198", "00081199"
 OTHER_FAILURES_SEQUENCE, RETRIEVE_URL = "0008119A", "00081190"
 REFERENCED_SOP_CLASS_UID, REFERENCED_SOP_INSTANCE_UID = "00081150", "00081155"
@@ -46,6 +46,7 @@ async def store(request: Request, site: Here, uid: str = "") -> Response:
     take = partial(intake.take, source=SOURCE, peer=peer, study=uid)
     try:
         _check_address(uid)
+        kind = _answer_kind(request)
         outcomes = await _receive(request, Parts(_boundary(request), intake, take))
     except Unwanted as unwanted:
         log("web").warning("web.reject", reason=unwanted.code, status=unwanted.status, peer=peer)
@@ -53,7 +54,7 @@ async def store(request: Request, site: Here, uid: str = "") -> Response:
     except ClientDisconnect:
         log("web").warning("web.reject", reason="ASSOC_ABORT", status=400, peer=peer)
         return Response(status_code=400)
-    return JSONResponse(_body(outcomes), _status(outcomes), media_type=DICOM_JSON)
+    return Response(WRITERS[kind](_body(outcomes)), _status(outcomes), media_type=kind)
 
 
 async def _receive(request: Request, parts: Parts) -> Sequence[Outcome]:
@@ -91,6 +92,14 @@ def _check_address(uid: str) -> None:
         raise Unwanted(400, error.code, "The address names no valid Study Instance UID.") from error
 
 
+def _answer_kind(request: Request) -> str:
+    """Before anything is taken: who cannot read the answer would not know what was."""
+    kind = chosen(",".join(request.headers.getlist("accept")))
+    if kind is None:
+        raise Unwanted(406, "ACCEPT", f"The answer can be one of {', '.join(WRITERS)}.")
+    return kind
+
+
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/related" or options.get(b"type", DICOM).lower() != DICOM:
@@ -108,7 +117,7 @@ def _status(outcomes: Sequence[Outcome]) -> int:
 
 
 def _body(outcomes: Sequence[Outcome]) -> Json:
-    """Store Instances Response Module (PS3.18 Table I.1-1), as DICOM JSON."""
+    """Store Instances Response Module (PS3.18 Table I.1-1), as DICOM JSON has it."""
     taken = [_reference(o) | {RETRIEVE_URL: {"vr": "UR"}} for o in outcomes if not o.status]
     failed = [_reference(o) | _reason(o) for o in outcomes if o.status and o.sop_instance_uid]
     unnamed = [_reason(o) for o in outcomes if o.status and not o.sop_instance_uid]

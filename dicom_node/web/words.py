@@ -26,7 +26,8 @@ _TOLD = {
         "The series table says why each model took none. Nothing to do if that is intended.",
     ),
     "UID_CONFLICT": (
-        "One image arrived twice with different content. Nothing is analysed until this is clear.",
+        "One image arrived twice with different content, in this study or in another one. Nothing "
+        "is analysed until this is clear.",
         "Find out which system changed the image without a new SOP Instance UID.",
     ),
     "PATIENT_MIX": (
@@ -173,6 +174,7 @@ _TOLD = {
         "The destination cannot be reached, or rejects our AE title.",
         "Check that it runs and knows this node. Sending goes on by itself.",
     ),
+    "BEHIND": ("An object that goes before it was refused, and is tried again first.", ""),
     "NO_ANSWER": (
         "The destination broke off without an answer.",
         "Sending goes on by itself; the destination's log may say more.",

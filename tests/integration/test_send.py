@@ -142,12 +142,30 @@ def test_a_no_is_asked_three_times_and_then_held_while_the_rest_goes(outbox, tmp
 
     with archive(outbox, tmp_path, answer):
         outbox.ship()
-        assert outbox.states() == [("READY", "STATUS_A900")] * 3
+        assert outbox.states() == [("READY", "STATUS_A900"), *[("READY", "BEHIND")] * 2]
         for _ in range(2):
             outbox.due_now()
             outbox.ship()
     assert outbox.states() == [("HELD", "STATUS_A900"), ("SENT", ""), ("SENT", "")]
     assert len(asked) == 3
+
+
+def test_tries_that_found_no_peer_and_refusals_of_another_object_are_no_refusals(outbox, tmp_path):
+    for _ in range(4):
+        outbox.ship()
+        outbox.due_now()
+    asked = []
+
+    def answer(event):
+        asked.append(event.request.AffectedSOPInstanceUID)
+        return 0xA900
+
+    with archive(outbox, tmp_path, answer):
+        for _ in range(5):
+            outbox.ship()
+            outbox.due_now()
+    assert [asked.count(uid) for uid in dict.fromkeys(asked)] == [3, 3, 1]
+    assert outbox.states() == [*[("HELD", "STATUS_A900")] * 2, ("READY", "STATUS_A900")]
 
 
 @pytest.mark.parametrize("gone", [False, True], ids=["altered", "gone"])

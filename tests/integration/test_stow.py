@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import uvicorn
@@ -161,6 +162,41 @@ class TestTaken:
     def test_under_the_address_of_its_study(self, site, study):
         path = f"/studies/{study[0].StudyInstanceUID}"
         assert site.post(multipart(file_bytes(study[0])), path).status == 200
+
+    @pytest.mark.parametrize(
+        ("accept", "kind"),
+        [
+            ("", "application/dicom+json"),
+            ("*/*", "application/dicom+json"),
+            ("application/*;q=0.8, text/html", "application/dicom+json"),
+            ("application/json", "application/json"),
+            ("application/dicom+json;q=0.1, application/dicom+xml", "application/dicom+xml"),
+            ("application/dicom+json;q=0, */*;q=0.5", "application/dicom+xml"),
+        ],
+    )
+    def test_the_answer_is_in_the_media_type_that_was_asked_for(self, site, study, accept, kind):
+        del study[1].SeriesInstanceUID
+        answer = site.post(multipart(*map(file_bytes, study), b"not DICOM"), Accept=accept)
+        assert (answer.status, answer.headers["Content-Type"]) == (202, kind)
+        if kind.endswith("xml"):
+            path = "*[@keyword='{}']/{{*}}Item/*[@keyword='{}']/{{*}}Value"
+            told = {
+                keyword: [value.text for value in ET.fromstring(answer.body).iterfind(each)]
+                for keyword, each in {
+                    "taken": path.format("ReferencedSOPSequence", "ReferencedSOPInstanceUID"),
+                    "failed": path.format("FailedSOPSequence", "ReferencedSOPInstanceUID"),
+                    "why": path.format("FailedSOPSequence", "FailureReason"),
+                    "unnamed": path.format("OtherFailuresSequence", "FailureReason"),
+                }.items()
+            }
+            assert told == {
+                "taken": [uids(study)[0], uids(study)[2]],
+                "failed": [uids(study)[1]],
+                "why": [str(0xA900)],
+                "unnamed": [str(0xC000)],
+            }
+        else:
+            assert answer.uids(REFERENCED) == [uids(study)[0], uids(study)[2]]
 
     def test_a_resend_changes_nothing(self, site, study):
         for _ in range(2):
@@ -356,6 +392,15 @@ class TestTheRequest:
     )
     def test_another_media_type_is_415(self, site, study, kind):
         assert site.post(multipart(file_bytes(study[0])), Content_Type=kind).status == 415
+        assert kept(site, study) == set()
+
+    @pytest.mark.parametrize(
+        "accept", ["text/html", "application/dicom+json;q=0", "image/*", "x;q=y"]
+    )
+    def test_who_cannot_read_the_answer_is_406_and_nothing_is_taken(self, site, study, accept):
+        answer = site.post(multipart(file_bytes(study[0])), Accept=accept)
+        assert (answer.status, b"application/dicom+xml" in answer.body) == (406, True)
+        assert site.said("ACCEPT")["event"] == "web.reject"
         assert kept(site, study) == set()
 
     def test_metadata_with_bulk_data_is_415(self, site):

@@ -1,6 +1,7 @@
 """Mutual TLS: without the right certificate nobody is served; a silent client harms nobody."""
 
 import hashlib
+import shutil
 import ssl
 import subprocess
 import time
@@ -222,6 +223,30 @@ def test_certificates_that_cannot_be_read_are_named(certificates, tmp_path):
     tls = dict.fromkeys(("certificate", "key", "authority"), tmp_path / "missing.pem")
     with pytest.raises(ConfigurationError, match=r"listen\.tls"), open_door(tmp_path, tls=tls):
         pass
+
+
+def test_renewed_certificates_are_taken_up_and_broken_ones_are_not(certificates, tmp_path):
+    folder = certificates.folder
+    names = ("certificate", "node.pem"), ("key", "node.key"), ("authority", "ca.pem")
+    tls = {what: tmp_path / name for what, name in names}
+    for file in tls.values():
+        shutil.copyfile(folder / file.name, file)
+
+    def served(door):
+        with connect(door, certificates.client("ct1")) as wire:
+            assert wire.associate(calling="CT1") == AC
+            return hashlib.sha256(wire.socket.getpeercert(binary_form=True)).hexdigest()
+
+    with open_door(tmp_path / "door", tls=tls) as door:
+        assert served(door) == certificates.sha256("node")
+        shutil.copyfile(folder / "ct2.pem", tls["certificate"])
+        assert served(door) == certificates.sha256("node"), "the new key is not there yet"
+        assert door.said("TLS_FILES")["event"] == "tls.stale"
+        shutil.copyfile(folder / "ct2.key", tls["key"])
+        assert served(door) == certificates.sha256("ct2")
+        shutil.copyfile(folder / "stranger.pem", tls["authority"])
+        assert is_turned_away(door, certificates.client("ct1"))
+        assert [line["event"] for line in door.lines].count("tls.renewed") == 2
 
 
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked_for_it(certificates, tmp_path):

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse
 from ward import MODEL, NEGATIVE, POSITIVE, Ward, every_state
 
+from dicom_node.domain.review import Review, Verdict
 from dicom_node.settings.node import Settings
 from dicom_node.web.app import create_app
 
@@ -75,6 +77,18 @@ def browser(chromium: Browser) -> Browser:
     return chromium
 
 
+def long_words(ward: Ward) -> list[str]:
+    """The pages of a study with texts that have no blank to break at."""
+    uid = ward.receive("N" * 64 + "^" + "M" * 60, PatientID="I" * 64, StudyDescription="D" * 64)
+    (job_id,) = ward.close(uid, MODEL)
+    finding = {"label": "F" * 64, "presence": "PRESENT", "trust": "CAUTION", "reasons": ["R" * 90]}
+    ward.complete(job_id, {"line": "L" * 200, "findings": [finding], "warning": "W" * 90})
+    ward.ledger.pages.review(
+        Review(job_id, "W" * 64, Verdict.DISAGREE, "Ä" * 300, datetime.now(UTC))
+    )
+    return [f"/studies/{uid}", f"/jobs/{job_id}"]
+
+
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 @pytest.mark.parametrize("width", [1920, 400])
 def test_every_page_renders_without_a_complaint_of_the_browser(
@@ -82,6 +96,7 @@ def test_every_page_renders_without_a_complaint_of_the_browser(
 ) -> None:
     browser.media(scheme, width, 1080)
     paths = ["/", f"/jobs/{served.job('sent')}", f"/jobs/{served.job('failed')}"]
+    paths += long_words(served.ward)
     for path in paths + [f"/studies/{uid}" for uid in served.studies.values()]:
         browser.goto(served.url(path))
         assert browser.evaluate("document.querySelector('main').innerText.length") > 60

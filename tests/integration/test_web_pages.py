@@ -213,14 +213,27 @@ def test_the_worklist_is_filtered_by_state(ward: Ward, visitor: Visitor) -> None
     studies = every_state(ward)
     expected = {
         "attention": {"failed", "unusable images", "quarantined job", "quarantined study", "held"},
-        "progress": {"receiving", "waiting", "analysing", "two models", "late image"},
+        "progress": {"receiving", "waiting", "analysing", "two models", "late image", "postponed"},
         "no-result": {"no model"},
-        "result": {"sent", "negative", "postponed"},
+        "result": {"sent", "negative"},
     }
     for stage, states in expected.items():
         html = visitor.get(f"/?state={stage}").text
         assert {s for s, uid in studies.items() if f'href="/studies/{uid}"' in html} == states
         assert re.search(rf'value="{stage}"\s+checked><span>[\w ]+<b>{len(states)}</b>', html)
+
+
+def test_what_is_held_of_a_superseded_job_calls_nobody(ward: Ward, visitor: Visitor) -> None:
+    uid, job_id = finished(ward)
+    ward.send(job_id, "pacs", "!STATUS_A900", "", "", "")
+    assert "1 held" in row_of(visitor.get("/?state=attention").text, uid)
+    ward.add_images(uid, 1, first=90)
+    (later,) = ward.close(uid, MODEL)
+    ward.complete(later, NEGATIVE)
+    ward.send(later, "pacs", "", "", "", "")
+    for html in (visitor.get("/?state=result").text, visitor.get(f"/studies/{uid}").text):
+        assert "7 of 7" in plain(html)
+        assert "1 held" not in html
 
 
 def test_the_worklist_says_first_what_waits_for_a_destination_that_is_away(
@@ -278,6 +291,8 @@ def test_the_worklist_goes_in_pages(ward: Ward, visitor: Visitor) -> None:
 
 def test_an_empty_worklist_says_how_to_fill_it(visitor: Visitor) -> None:
     assert "No study has arrived yet" in visitor.get().text
+    assert "No study is listed under “Needs attention”" in visitor.get("/?state=attention").text
+    assert "No study matches under “Result”" in visitor.post(q="x", state="result").text
 
 
 def test_a_failed_job_is_ordered_again(ward: Ward, visitor: Visitor) -> None:

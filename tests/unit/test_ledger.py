@@ -1,6 +1,7 @@
 """Every transition of the ledger is guarded: who lost a race writes nothing."""
 
 import dataclasses
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -392,6 +393,7 @@ def test_a_damaged_ledger_is_said_to_be_damaged(tmp_path):
         ("ledger", "no database URL"),
         ("sqlite:////proc/none/ledger.sqlite3", "check data_dir"),
         ("mongodb://host/ledger", "use sqlite or postgresql"),
+        ("mysql://host/ledger", "use sqlite or postgresql"),
         ("postgresql+pg8000://user:hunter2@host/ledger", "pip install pg8000"),
     ],
 )
@@ -399,6 +401,13 @@ def test_a_ledger_that_cannot_be_reached_is_a_matter_of_settings(url, advice):
     with pytest.raises(ConfigurationError, match=advice) as wrong:
         Ledger.open(url)
     assert "hunter2" not in str(wrong.value)
+
+
+def test_the_driver_of_postgresql_is_an_extra_that_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    for scheme in ("postgresql", "postgresql+psycopg"):
+        with pytest.raises(ConfigurationError, match=r"pip install 'dicom-node\[postgresql\]'"):
+            Ledger.open(f"{scheme}://user@host/ledger")
 
 
 def test_a_role_that_died_lives_no_longer_because_the_clock_was_set_back(ledger, monkeypatch):

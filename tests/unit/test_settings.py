@@ -50,6 +50,25 @@ def test_a_secret_that_may_not_be_read_is_named(config, tmp_path, monkeypatch):
         load_settings(config)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[listen]\nprot = 104", "listen.prot: there is no such setting; did you mean port?"),
+        ("[lisen]\nport = 104", "lisen: there is no such setting; did you mean listen?"),
+        ("[web]\nqqqq = 1", "web.qqqq: there is no such setting; `dicom-node config show` prints"),
+        (PEER + 'kind = ["PDF"]', "destinations.0.kind: .* did you mean kinds?"),
+        ("[listen.tls]\ncertificat = 'x'", "listen.tls.certificat: .* did you mean certificate?"),
+        ("[[completeness.series]]\nname='a'\n[[completeness.series.rules]]\nx=1", "rules.0.x: .*"),
+        ("data_dir = 3", "data_dir: write a path, in quotes"),
+        ('[web]\nhost = "0.0.0.0"', "web: host 0.0.0.0 can be reached"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_remedy(config, text, told):
+    config.write_text(text)
+    with pytest.raises(ConfigurationError, match=told.replace("?", r"\?")):
+        load_settings(config)
+
+
 def test_every_setting_shows_where_it_comes_from(config, monkeypatch):
     monkeypatch.setenv("DICOM_NODE__WEB__PORT", "8081")
     shown = {key: origin for key, _, origin in origins(config)}

@@ -17,6 +17,7 @@ from dicom_node.domain.study import Instance, Study
 from dicom_node.headers import DirectReader, read_study
 from dicom_node.ledger import Recording
 from dicom_node.redis_server import free_port
+from dicom_node.routing import route
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study
 from workers import tasks
@@ -255,6 +256,44 @@ def test_one_uid_with_two_contents_is_quarantined_and_both_are_kept(world, study
     world.pass_time(60)
     assert state_of(world, study)["reason"] == "UID_CONFLICT"
     assert len(world.ledger.studies.instances(study[0].StudyInstanceUID)) == 4
+
+
+def with_an_image_of(study):
+    """Another study, of which one image has the SOP Instance UID of one of this."""
+    other = make_study(phantom(2, slices=3, size=32))
+    other[1].SOPInstanceUID = other[1].file_meta.MediaStorageSOPInstanceUID = study[
+        1
+    ].SOPInstanceUID
+    return other
+
+
+def test_one_uid_with_two_contents_in_two_studies_holds_both_back(world, study):
+    receive_all(world, study)
+    world.pass_time(70)
+    assert state_of(world, study)["state"] == "ROUTED"
+    other = with_an_image_of(study)
+    receive_all(world, other)
+    world.pass_time(70)
+    for each in (study, other):
+        row = state_of(world, each)
+        assert (row["state"], row["reason"]) == ("QUARANTINED", "UID_CONFLICT")
+        assert row["arrivals"] == len(each)
+
+
+def test_a_conflict_that_comes_while_a_study_is_closed_is_not_overlooked(world, study, monkeypatch):
+    late = iter(with_an_image_of(study)[1:2])
+
+    def route_late(*asked):
+        for data in late:
+            assert world.receive(data) is Recording.CONFLICT
+        return route(*asked)
+
+    monkeypatch.setattr("dicom_node.sweep.route", route_late)
+    receive_all(world, study)
+    world.pass_time(70)
+    assert next(late, None) is None
+    assert state_of(world, study)["reason"] == "UID_CONFLICT"
+    assert world.ledger.jobs.waiting() == []
 
 
 class TestAStudyThatBreaksTheSweep:

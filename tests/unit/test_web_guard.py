@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from log_lines import log_lines
 from pydantic import SecretStr
 from ward import Visitor, Ward, every_state
 
@@ -113,7 +114,9 @@ def test_a_form_without_the_token_of_the_cookie_is_refused(
     assert visitor.client.post(path, data={"token": token}, headers=HOME).status_code == 403
     visitor.get()
     assert visitor.client.post(path, data={"token": token}, headers=HOME).status_code == 403
-    assert visitor.client.post(path, headers={**HOME, **FORM}).status_code == 403
+    with log_lines() as lines:
+        assert visitor.client.post(path, headers={**HOME, **FORM}).status_code == 403
+    assert [line["reason"] for line in lines] == ["CSRF"]
     assert ward.ledger.jobs.get(job_id).state == "FAILED"
 
 
@@ -180,3 +183,16 @@ def test_every_answer_is_locked_in(visitor: Visitor, path: str) -> None:
 def test_refusals_are_locked_in_too(visitor: Visitor) -> None:
     assert "Content-Security-Policy" in visitor.get(Host="evil.example").headers
     assert "Content-Security-Policy" in visitor.client.post("/").headers
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/static/style.css"])
+def test_what_can_be_got_can_be_asked_about(visitor: Visitor, path: str) -> None:
+    got, asked = visitor.get(path), visitor.client.head(path)
+    assert asked.status_code == got.status_code == 200
+    assert asked.headers["Content-Type"] == got.headers["Content-Type"]
+
+
+def test_what_cannot_be_got_says_how_else(visitor: Visitor) -> None:
+    answer = visitor.get("/studies")
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    assert answer.headers["Cache-Control"] == "no-store"

@@ -55,13 +55,15 @@ def test_a_failure_that_a_later_analysis_took_the_place_of_needs_nobody(ward: Wa
     (second,) = ward.close(uid, MODEL)
     assert stage_of(ward, uid) is Stage.PROGRESS
     ward.complete(second, NEGATIVE)
+    assert stage_of(ward, uid) is Stage.PROGRESS, "it is still to be sent"
+    ward.send(second, "pacs", "", "", "", "")
     assert stage_of(ward, uid) is Stage.RESULT
 
 
 def test_a_result_is_not_hidden_when_no_model_reads_the_later_images(ward: Ward) -> None:
     uid = ward.receive("Doe^Jane")
     (job_id,) = ward.close(uid, MODEL)
-    ward.complete(job_id, NEGATIVE)
+    ward.complete(job_id, NEGATIVE, destinations=())
     ward.add_images(uid, 1, first=90)
     ward.close(uid)
     assert stage_of(ward, uid) is Stage.RESULT

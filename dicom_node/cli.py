@@ -223,31 +223,37 @@ def verify(config: ConfigOption = None) -> None:
 
     Safe beside a running node: it only reads.
     """
-    from rich.progress import Progress
-
     from dicom_node.store import InstanceStore
-    from dicom_node.verify import verify as compare
+    from dicom_node.verify_command import show_problems
 
     settings = load_settings(config)
-    ledger, store = _ledger(settings), InstanceStore(settings.store_dir)
-    table, done = _problem_table(), 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("hashing", total=None)
-
-        def advance(files: int, total: int) -> None:
-            nonlocal done
-            done = files
-            progress.update(task, completed=files, total=total)
-
-        for problem in compare(ledger, store, advance):
-            filed = problem.filed
-            name = filed.sop_instance_uid or (f"report of {filed.job_id}" if filed.job_id else "")
-            table.add_row(problem.wrong, name, filed.sha256 or filed.pack, problem.advice)
-    if table.row_count:
-        console.print(table)
-    console.print(f"{done} files hashed, {table.row_count} not as the ledger says", markup=False)
-    if table.row_count:
+    if show_problems(_ledger(settings), InstanceStore(settings.store_dir), console):
         raise typer.Exit(1)
+
+
+@app.command()
+def remove(
+    study: Annotated[str, typer.Argument(metavar="STUDY_INSTANCE_UID")],
+    even_if_unsent: Annotated[
+        bool,
+        typer.Option(
+            "--even-if-unsent",
+            help="Also when a model still has to read it, or a result or a reason was not sent.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove one study now: its images, its results, and what names the patient in the ledger.
+
+    Its bytes follow while the sweep runs: those in a pack that still fills once it is full or a
+    day old, all others within the hour. What was sent elsewhere stays there.
+    """
+    from dicom_node.removing import remove_study
+
+    settings = _settings(config)
+    removed = remove_study(_ledger(settings), settings, study, even_if_unsent=even_if_unsent)
+    what = f"{removed.instances} images, {removed.results} results"
+    console.print(f"removed: {what}", markup=False)
 
 
 def _ledger(settings: Settings) -> "Ledger":
@@ -260,13 +266,6 @@ def _ledger(settings: Settings) -> "Ledger":
             f"there is no ledger at {missing}: name the node's settings by --config, or start it"
         )
     return Ledger.open(settings.ledger_url)
-
-
-def _problem_table() -> Table:
-    table = Table(show_edge=False, pad_edge=False)
-    for column in ("what", "whose", "sha256", "what to do"):
-        table.add_column(column, overflow="fold")
-    return table
 
 
 @app.command()

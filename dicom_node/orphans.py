@@ -7,15 +7,18 @@ them. That hour is the kernel's: nobody can set it, and no file's time is compar
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dicom_node import faults
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
 from dicom_node.store import InstanceStore
 
 SETTLED_S = 3600.0
+ASIDE = ".orphan"
+SHA256_LENGTH = 64
 State = tuple[int, int]
 """Changes when a file is written anew."""
 _NEVER = threading.Event()
@@ -33,7 +36,20 @@ def remove_orphans(
         return 0
     after = strangers(ledger, store)
     doomed = [(path, state) for path, state in before.items() if after.get(path) == state]
-    return sum(_discard(path, state, store) for path, state in doomed)
+    return sum(discard(path, state, store) for path, state in doomed)
+
+
+def put_back(store: InstanceStore) -> None:
+    """Return to its name what was taken away by a process that ended then: a row may name it."""
+    for aside in store.incoming.glob(f"*{ASIDE}"):
+        path = store.path(aside.stem)
+        if len(aside.stem) != SHA256_LENGTH:
+            continue
+        with suppress(FileNotFoundError):  # another process was faster
+            if path.exists():
+                aside.unlink()
+            else:
+                aside.rename(path)
 
 
 @contextmanager
@@ -52,7 +68,7 @@ def strangers(ledger: Ledger, store: InstanceStore) -> dict[Path, State]:
     """The files, packs aside, that no row names now."""
     folders = [*store.places(), *(store.root / "incoming").glob("*")]
     found = {
-        path: state for folder in folders for path in folder.iterdir() if (state := _state(path))
+        path: state for folder in folders for path in folder.iterdir() if (state := state_of(path))
     }
     for filed in ledger.inventory.files():
         if not filed.pack:
@@ -70,21 +86,27 @@ def _reap(ledger: Ledger, store: InstanceStore, stop: threading.Event) -> None:
         log("sweep").error("store.orphans_stay", reason="STORAGE_IO", error=type(error).__name__)
 
 
-def _discard(path: Path, state: State, store: InstanceStore) -> bool:
-    """Take it away first: what somebody keeps under its name from then on is another file."""
-    aside = store.incoming / f"{path.name}.orphan"
+def discard(path: Path, state: State, store: InstanceStore) -> bool:
+    """Delete a file that is in this state; whether it was.
+
+    Take it away first: what somebody keeps under its name from then on is another file.
+    """
+    aside = store.incoming / f"{path.name}{ASIDE}"
     try:
         path.rename(aside)
     except FileNotFoundError:
         return False
-    if _state(aside) == state:
+    faults.point("orphan.aside")
+    if state_of(aside) == state:
         aside.unlink()
         return True
-    aside.rename(path)
+    with suppress(FileNotFoundError):  # another process has put it back
+        aside.rename(path)
     return False
 
 
-def _state(path: Path) -> State | None:
+def state_of(path: Path) -> State | None:
+    """What changes when a file is written anew; none: there is no file."""
     try:
         status = path.lstat()
     except FileNotFoundError:

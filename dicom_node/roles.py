@@ -101,6 +101,7 @@ def run_sweep(settings: Settings) -> None:
     """Sweep at the settings' interval until told to stop."""
     from dicom_node.broker import CeleryBroker
     from dicom_node.catalog import configured
+    from dicom_node.erasing import erasing
     from dicom_node.orphans import reaping
     from dicom_node.receive.inquiry import inquiring
     from dicom_node.sweep import Sweep
@@ -113,7 +114,8 @@ def run_sweep(settings: Settings) -> None:
     sweep = Sweep(settings, ledger, store, broker, catalog.bundles)
     log("sweep").info("sweep.ready", count=len(catalog.bundles))
     sweep.reopen()
-    with SignOfLife(ledger, "sweep"), inquiring(settings, ledger), reaping(ledger, store):
+    tidying = reaping(ledger, store), erasing(ledger, store)
+    with SignOfLife(ledger, "sweep"), inquiring(settings, ledger), tidying[0], tidying[1]:
         while not stop.wait(settings.sweep.interval_s):
             try:
                 sweep.once()

@@ -23,6 +23,7 @@ from dicom_node.ledger.breaker import REASON
 from dicom_node.observe import log
 from dicom_node.receive.completeness import Readiness, Ready, Why, lacking, series_keywords
 from dicom_node.receive.promises import promises
+from dicom_node.retention import Retention
 from dicom_node.routing import keywords, route
 from dicom_node.settings.node import Settings
 from dicom_node.store import InstanceStore
@@ -62,6 +63,7 @@ class Sweep:
         self._paused: set[str] = set()
         self._setbacks: dict[str, tuple[int, float]] = {}
         """Of a study: how often closing it failed in a way that nobody foresaw, and when."""
+        self._retention = Retention(settings, ledger, clock)
         self._log = log("sweep")
 
     def close(self) -> None:
@@ -88,6 +90,7 @@ class Sweep:
         self.end_pauses()
         self.tell_of_paused_models()
         self.ring()
+        self._retention.once()
 
     def close_ready_studies(self) -> None:
         """RECEIVING -> ROUTED, NO_MODEL or QUARANTINED for each study that is ready."""

@@ -71,11 +71,13 @@ def verify(
     total, known = len(strangers), set[str]()
     for filed in ledger.inventory.files():
         _spare(strangers, filed)
-        if filed.sha256 not in known and (wrong := _examine(filed, store)):
+        wrong = None if filed.sha256 in known else _examine(filed, store)
+        if wrong and ledger.inventory.names(filed):
             yield Problem(wrong, filed)
         known.add(filed.sha256)
         progress(len(known), max(total, len(known)))
-    yield from (Problem(Wrong.ORPHAN, Filed(name, "", "")) for name in sorted(strangers))
+    for name in sorted(strangers.keys() - ledger.erasures.files()):
+        yield Problem(Wrong.ORPHAN, Filed(name, "", ""))
     yield from _bad_packs(ledger, store)
 
 

@@ -126,6 +126,9 @@ ARRIVED = (DeliveryState.SENT, DeliveryState.COMMITMENT_ASKED, DeliveryState.CON
 """The destination has taken it; whether that is proven is another question."""
 NEVER_SENT = (DeliveryState.WITHDRAWN, DeliveryState.NOT_NEEDED)
 """Finished without having been sent: no part of what a destination is owed."""
+SETTLED = frozenset({DeliveryState.SENT, DeliveryState.CONFIRMED, *NEVER_SENT})
+"""Nothing more is to come of it, unless a proof is wanted of what was SENT. While a delivery is in
+any other state, its study stays here."""
 
 DELIVERY_TRANSITIONS: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.READY: frozenset(

@@ -14,6 +14,8 @@
     (opened) ──▶ DECLINED    no model may read the study: the row carries the node's own answer
 
 ``retry`` is a person's word: it takes FAILED, QUARANTINED and CANCELLED back to READY.
+
+Whatever is not being worked on becomes REMOVED with its study (``ledger.removals``).
 """
 
 from collections.abc import Mapping
@@ -41,12 +43,14 @@ class JobState(StrEnum):
     it."""
     CANCELLED = "CANCELLED"
     DECLINED = "DECLINED"
+    REMOVED = "REMOVED"
+    """Its study was; that it answered, and under which UIDs, is still known."""
 
 
 NODE = "dicom-node"
 """Stands for a model's name in a job that no model may have: the node itself answers."""
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
-    JobState.READY: frozenset({JobState.ANALYSING, JobState.CANCELLED}),
+    JobState.READY: frozenset({JobState.ANALYSING, JobState.CANCELLED, JobState.REMOVED}),
     JobState.ANALYSING: frozenset(
         {
             JobState.ANALYSED,
@@ -56,11 +60,12 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
             JobState.CANCELLED,
         }
     ),
-    JobState.ANALYSED: frozenset(),
-    JobState.FAILED: frozenset({JobState.READY}),
-    JobState.QUARANTINED: frozenset({JobState.READY}),
-    JobState.CANCELLED: frozenset({JobState.READY}),
-    JobState.DECLINED: frozenset(),
+    JobState.ANALYSED: frozenset({JobState.REMOVED}),
+    JobState.FAILED: frozenset({JobState.READY, JobState.REMOVED}),
+    JobState.QUARANTINED: frozenset({JobState.READY, JobState.REMOVED}),
+    JobState.CANCELLED: frozenset({JobState.READY, JobState.REMOVED}),
+    JobState.DECLINED: frozenset({JobState.REMOVED}),
+    JobState.REMOVED: frozenset(),
 }
 
 MAX_ATTEMPTS = 3

@@ -20,6 +20,9 @@ class StudyState(StrEnum):
     QUARANTINED = "QUARANTINED"
     """It contradicts itself, or the node failed on it three times (INTERNAL: tried again when the
     sweep starts anew); ``reason`` says which, the instances are kept."""
+    REMOVED = "REMOVED"
+    """It was kept for as long as the site wants; what is left of it names no patient. An image
+    that still comes starts it anew."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
 
+from dicom_node.domain.job import JobState
 from dicom_node.domain.review import Review
 from dicom_node.ledger.database import Database
 from dicom_node.ledger.schema import (
@@ -14,6 +15,7 @@ from dicom_node.ledger.schema import (
     event,
     instance,
     job,
+    removal,
     result,
     review,
     selection,
@@ -35,12 +37,14 @@ class StudyPage:
     series: tuple[Row, ...]
     """As of the last closing: none while a new study receives."""
     jobs: tuple[Row, ...]
-    """Of all generations, newest first; without ``inputs``."""
+    """Of all generations, newest first; without ``inputs``, and without those that were removed."""
     selection: tuple[Row, ...]
     """Of the latest closing."""
     results: tuple[Row, ...]
     deliveries: tuple[Row, ...]
     reviews: tuple[Row, ...]
+    removals: tuple[Row, ...]
+    """When and why what there was of it was removed, oldest first."""
     events: tuple[Row, ...]
     """Oldest first; at most the latest ``MAX_EVENTS``."""
 
@@ -93,13 +97,15 @@ class Pages:
                 results=_of_jobs(connection, result, ids, result.c.position),
                 deliveries=_of_jobs(connection, delivery, ids, delivery.c.destination, _position()),
                 reviews=_of_jobs(connection, review, ids, review.c.at),
+                removals=_of_study(connection, removal, study_instance_uid),
                 events=_events(connection, study_instance_uid),
             )
 
     def job(self, job_id: str) -> Row | None:
-        """One job's row, without ``inputs``; none if it is unknown."""
+        """One job's row, without ``inputs``; none if it is unknown, or was removed."""
         with self._database.read() as connection:
-            rows = _rows(connection, select(*SHOWN_OF_JOB).where(job.c.id == job_id))
+            of_id = job.c.id == job_id, job.c.state != JobState.REMOVED
+            rows = _rows(connection, select(*SHOWN_OF_JOB).where(*of_id))
             return rows[0] if rows else None
 
     def delivery(self, delivery_id: str) -> Row | None:
@@ -149,6 +155,7 @@ def _of_study(connection: Connection, table: Table, uid: str) -> tuple[Row, ...]
 
 def _jobs(connection: Connection, uid: str) -> tuple[Row, ...]:
     query = select(*SHOWN_OF_JOB).where(job.c.study_instance_uid == uid)
+    query = query.where(job.c.state != JobState.REMOVED)
     return _rows(connection, query.order_by(job.c.opened_at.desc()))
 
 

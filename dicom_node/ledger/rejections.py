@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, Connection, exists, insert, select, update
 
 from dicom_node.domain.delivery import ARRIVED, DeliveryState, ResultKind, StoredResult
 from dicom_node.domain.errors import LedgerConflict
+from dicom_node.domain.job import JobState
 from dicom_node.domain.review import Review
 from dicom_node.ledger import events
 from dicom_node.ledger.database import Database
@@ -29,6 +30,7 @@ class Rejections:
         rejected = (
             update(job)
             .where(job.c.id == said.job_id, job.c.rejected.is_(False), _has_results())
+            .where(job.c.state != JobState.REMOVED)
             .values(rejected=True)
             .returning(job.c.study_instance_uid)
         )

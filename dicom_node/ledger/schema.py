@@ -15,10 +15,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
     true,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The Alembic revision that this code reads and writes."""
 
 UID = String(64)
@@ -70,6 +71,12 @@ instance = Table(
     Column("pack_offset", BigInteger, nullable=False),
     Column("calling_ae", String(16), nullable=False),
     Column("received_at", Float, nullable=False),
+    Index(
+        "ix_instance_sha256",
+        "sha256",
+        sqlite_where=text("pack = ''"),
+        postgresql_where=text("pack = ''"),
+    ),
 )
 
 expectation = Table(
@@ -106,7 +113,8 @@ job = Table(
     Column("updated_at", Float, nullable=False),
     Column("next_at", Float, nullable=False),
     Column("summary", JSON, nullable=False),  # what the pages show of the analysis
-    Column("report_sha256", SHA256, nullable=False),  # the HTML report in the store; empty: none
+    # the HTML report in the store; empty: none
+    Column("report_sha256", SHA256, nullable=False, index=True),
     Column("answered", REASON, nullable=False),  # the reason that was sent instead of a result
     Column("rejected", Boolean, nullable=False),  # by a reader: what was sent is to be retracted
     UniqueConstraint("study_instance_uid", "generation", "model_name", "model_version"),
@@ -162,7 +170,7 @@ result = Table(
     Column("series_description", String(64), nullable=False),
     Column("kind", String(32), nullable=False),
     Column("position", Integer, nullable=False),
-    Column("sha256", SHA256, nullable=False),
+    Column("sha256", SHA256, nullable=False, index=True),  # empty: it was removed
     Column("size_bytes", Integer, nullable=False),
     Column("superseded_by", String(36), nullable=False),  # the job that answers anew; empty: stands
 )
@@ -219,3 +227,28 @@ event = Table(
     Column("action", String(32), nullable=False),
     Column("reason", REASON, nullable=False),
 )
+
+removal = Table(
+    "removal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("study_instance_uid", UID, nullable=False, index=True),
+    Column("reason", REASON, nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("results", Integer, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),  # of both
+)
+"""What was removed, and why: never deleted, and nothing in it names a patient."""
+
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("pack", String(64), nullable=False, index=True),  # as in ``instance``
+    Column("pack_offset", BigInteger, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", SHA256, nullable=False),
+    Column("done", Boolean, nullable=False),  # the bytes are gone, their pack is still there
+)
+"""Bytes that no row names any more: to be erased, and not to be taken for received ones."""

@@ -14,6 +14,8 @@ from dicom_node.domain.job import Proposal
 from dicom_node.domain.study import Instance, Series, Study, StudyState
 from dicom_node.ledger import events, opening
 from dicom_node.ledger.database import Database
+from dicom_node.ledger.erasures import are_erased
+from dicom_node.ledger.removals import begin_anew
 from dicom_node.ledger.schema import instance, series, study
 from dicom_node.ledger.versions import OURS, is_contested, reopen_contested, versions_of
 
@@ -30,6 +32,8 @@ class Recording(StrEnum):
     """The same UID with other bytes: both are kept, every study that has one is quarantined."""
     OWN_OUTPUT = "OWN_OUTPUT"
     """A result of this node that came back."""
+    REMOVED = "REMOVED"
+    """Found in a pack of the past: its study was removed, and nobody sent it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,18 @@ class Studies:
     def record_all(self, arrivals: Sequence[tuple[Instance, str]]) -> list[Recording]:
         """The same for many, each with who sent it, in one transaction and few statements.
 
-        A study that was held back because the disk had altered it receives again with what comes
-        again.
+        A study that was held back for ALTERED receives again with what comes again.
         """
         now = time.time()
         with self._database.write() as connection:
             kept = versions_of(connection, [arrived.sop_instance_uid for arrived, _ in arrivals])
+            erased = are_erased(connection, [arrived for arrived, _ in arrivals])
             fresh: list[dict[str, Any]] = []
             recordings = []
             for arrived, calling_ae in arrivals:
                 versions = kept.setdefault(arrived.sop_instance_uid, set())
-                recordings.append(_recording(arrived, versions))
+                gone = (arrived.pack, arrived.pack_offset) in erased
+                recordings.append(Recording.REMOVED if gone else _recording(arrived, versions))
                 if recordings[-1] in (Recording.NEW, Recording.CONFLICT):
                     versions.add(arrived.sha256)
                     fresh.append(_instance_row(arrived, calling_ae, now))
@@ -108,6 +113,7 @@ class Studies:
             "last_received_at": now,
         }
         connection.execute(self._database.insert_or_update(study, fresh, change))
+        begin_anew(connection, uid, count, now)
 
     def receiving(self) -> list[OpenStudy]:
         """Every study that is not closed."""

@@ -190,7 +190,7 @@ def _matching(query: Select[Any], search: str) -> Select[Any]:
     fields = (study.c.study_instance_uid, name, unparted, *others)
     for word in search.translate(NOT_STORED).split()[:MAX_WORDS]:
         query = query.where(or_(*(field.icontains(word, autoescape=True) for field in fields)))
-    return query
+    return query.where(study.c.state != StudyState.REMOVED)
 
 
 def _entries(connection: Connection, studies: Sequence[Row]) -> tuple[WorklistEntry, ...]:
@@ -205,6 +205,7 @@ def _entries(connection: Connection, studies: Sequence[Row]) -> tuple[WorklistEn
 
 def _jobs(connection: Connection, uids: Sequence[str]) -> dict[str, list[Row]]:
     query = select(*SHOWN_OF_JOB).where(job.c.study_instance_uid.in_(uids))
+    query = query.where(job.c.state != JobState.REMOVED)
     grouped = defaultdict(list)
     for row in _rows(connection, query.order_by(job.c.opened_at.desc())):
         grouped[row["study_instance_uid"]].append(row)
@@ -234,6 +235,7 @@ def _progress(connection: Connection, uids: Sequence[str]) -> dict[str, list[Pro
         )
         .join(delivery, delivery.c.job_id == job.c.id)
         .where(uid.in_(uids), delivery.c.state.not_in(NEVER_SENT), or_(~held, _owed()))
+        .where(job.c.state != JobState.REMOVED)
         .group_by(uid, destination)
         .order_by(destination)
     )

@@ -9,13 +9,13 @@ nothing need be recovered from it, as long as the ledger still has as many rows 
 says.
 """
 
-import ctypes
 import errno
 import hashlib
 import mmap
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -24,6 +24,7 @@ from typing import Self
 from xxhash import xxh3_64
 
 from dicom_node import faults
+from dicom_node.receive.room import erase, reserve
 from dicom_node.store import EndsEarly, StoredFile, sync_folder
 
 Bytes = bytes | bytearray | memoryview
@@ -39,8 +40,6 @@ SUFFIX = ".pack"
 AHEAD = 4 << 20
 """Room taken at once: a write into it costs half (the system finds it no blocks, byte by byte), and
 a sync need not write where the file ends, too."""
-ALLOCATE, PUNCH_HOLE, KEEP_SIZE = 0, 2, 1
-"""Of fallocate(2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +122,11 @@ class Pack:
         self.synced = 0
         """Up to here it is on stable storage."""
         self.full = False
+        self.begun = time.monotonic()
         self._ahead = ahead
         self._reserved = end
         """Where the room that was taken ends."""
         self._kept = 0
-        self._garbage: list[tuple[int, int]] = []
-        """Offset and size of what is not kept."""
         self._is_new = is_new
 
     @property
@@ -182,7 +180,7 @@ class Pack:
     def _reserve(self, end: int) -> None:
         """Not every file system can, and none must: the write will tell."""
         size = -(-(end - self._reserved) // self._ahead) * self._ahead
-        allocate(self.handle, ALLOCATE, self._reserved, size)
+        reserve(self.handle, self._reserved, size)
         self._reserved += size
 
     def sync(self) -> None:
@@ -203,20 +201,25 @@ class Pack:
             self.full = True
 
     def settle(self, record: Record, *, keep: bool) -> None:
-        """A record has its row, or, not kept, needs none."""
+        """A record has its row, or, not kept, needs none: then its room is given back at once, or
+        one who finds it after its study was removed would take it for a new image."""
         self.waiting -= 1
         if keep:
             self._kept += 1
         else:
-            self._garbage.append((record.offset, record.size))
+            self._erase(record.offset, record.size)
 
     def forget(self, offset: int, size: int) -> None:
         """A row that named a record names another copy now."""
         self._kept -= 1
-        self._garbage.append((offset, size))
+        self._erase(offset, size)
+
+    def _erase(self, offset: int, size: int) -> None:
+        with suppress(OSError):
+            erase(self.handle, offset, size)
 
     def seal(self) -> None:
-        """Close it for good; give back the room of what is not kept."""
+        """Close it for good."""
         self.is_sealed = True
         if not self._kept:
             self.remove()
@@ -225,8 +228,6 @@ class Pack:
         faults.point("pack.sealed")
         if self._reserved > self.end:
             self.cut()
-        for offset, size in self._garbage:
-            allocate(self.handle, PUNCH_HOLE | KEEP_SIZE, offset, size)
         os.close(self.handle)
 
     def remove(self) -> None:
@@ -289,11 +290,3 @@ def checksum(parts: Iterable[Bytes]) -> int:
 def aligned(position: int) -> int:
     """Where the next record begins."""
     return -(-position // ALIGN) * ALIGN
-
-
-def allocate(handle: int, mode: int, offset: int, size: int) -> None:
-    """Take or give back room of a file, where the file system can (fallocate(2))."""
-    _FALLOCATE(handle, mode, ctypes.c_long(offset), ctypes.c_long(size))
-
-
-_FALLOCATE = ctypes.CDLL(None).fallocate

@@ -36,6 +36,8 @@ PACK_BYTES = 64 << 20
 """A pack that has reached this size is full."""
 MOST_OPEN = 4
 """Packs with room that wait for more: what is not sealed is read at the next start."""
+LONGEST_OPEN_S = 86_400.0
+"""What is removed from a pack can be erased once it is sealed, so none stays open for long."""
 EMPTY: Mapping[str, int] = {}
 Extents = Callable[[str], Mapping[int, int]]
 """Offset and size of each instance that rows name in a pack."""
@@ -145,7 +147,14 @@ class Packs:
             self._release(pack)
 
     def _take(self) -> Pack:
+        self._seal_old()
         return self._open.pop() if self._open else self._begin()
+
+    def _seal_old(self) -> None:
+        latest = time.monotonic() - LONGEST_OPEN_S
+        for pack in [each for each in self._open if each.begun < latest and not each.waiting]:
+            self._open.remove(pack)
+            pack.seal()
 
     def _release(self, pack: Pack) -> None:
         pack.full |= pack.end >= self._pack_bytes or len(self._open) >= MOST_OPEN

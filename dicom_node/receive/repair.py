@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dicom_node.domain.study import Instance
 from dicom_node.ledger import Ledger
-from dicom_node.receive.pack import KEEP_SIZE, PACK, PUNCH_HOLE, SEALED, Head, allocate
+from dicom_node.receive.pack import PACK, SEALED, Head
+from dicom_node.receive.room import erase
 from dicom_node.store import InstanceStore
 
 
@@ -50,4 +51,4 @@ def _give_up(path: Path, offset: int, size: int) -> None:
         head = Head.read(file.read(PACK.size))
         if head is not None and head.state == SEALED and head.count:
             os.pwrite(file.fileno(), replace(head, count=head.count - 1).packed(), 0)
-        allocate(file.fileno(), PUNCH_HOLE | KEEP_SIZE, offset, size)
+        erase(file.fileno(), offset, size)

@@ -16,6 +16,9 @@ class Sweep(Section):
     """Ring again for work that nobody has claimed."""
     lease_s: float = Field(default=60, gt=0)
     """A claim without a heartbeat for this long is dead."""
+    keep_days: int = Field(default=0, ge=0, le=36500)
+    """Studies of which nothing is to come are removed after so many days without any event, those
+    that a person should look at after twice as many; 0: everything is kept."""
 
 
 class Ledger(Section):

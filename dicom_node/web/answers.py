@@ -163,11 +163,15 @@ def without_jobs(study: Row) -> State:
     """What to say of the models while none was asked."""
     if study["state"] == StudyState.RECEIVING:
         return State(Tone.BUSY, "No result yet", "Images still arrive.")
+    if study["state"] == StudyState.REMOVED:
+        return State(Tone.NONE, "Removed", "Results that were sent are where they were sent to.")
     return State(Tone.NONE, "No result", NOT_ANALYSED, reason(study["reason"]))
 
 
 def received(study: Row, quiet_s: float) -> State:
     """Whether the study is complete."""
+    if study["state"] == StudyState.REMOVED:
+        return State(Tone.NONE, "Removed", reason=reason(study["reason"]))
     if study["state"] == StudyState.QUARANTINED:
         return State(Tone.FAILED, "Held back", reason=reason(study["reason"]))
     if study["state"] == StudyState.RECEIVING:

@@ -212,6 +212,7 @@ _EVENT_TONES: Mapping[str, Tone] = {
     "held": Tone.FAILED,
     "ready": Tone.UNSURE,
     "cancelled": Tone.NONE,
+    "removed": Tone.NONE,
     "claimed": Tone.BUSY,
     "opened": Tone.BUSY,
     "retried": Tone.BUSY,

@@ -154,9 +154,16 @@ _TOLD = {
     ),
     "NO_SPACE": ("The disk is full.", "Free space on the disk of data_dir."),
     "STORAGE_IO": ("The disk failed to write.", "Check the disk of data_dir and the kernel log."),
+    "RETENTION": (
+        "It was kept for as long as this site wants: `sweep.keep_days`.",
+        "",
+    ),
+    "STUDY_UNKNOWN": ("This node has no such study, or has removed it.", ""),
+    "ON_DEMAND": ("A person ordered it: `dicom-node remove`.", ""),
     "SUPERSEDED": ("More images arrived; a later analysis takes its place.", ""),
     "CONFLICT": ("Another process had finished this work before.", ""),
     # of deliveries
+    "REMOVED": ("Its study was removed before this was sent.", ""),
     "REJECTED": ("A reader rejected the result before this was sent.", ""),
     "OTHER_FORM": (
         "The destination gets another form of the report: "
@@ -201,6 +208,8 @@ _TASKS: Mapping[str, str] = {
     "study.closed": "Study complete: images frozen, models asked",
     "study.quarantined": "Study held back",
     "study.reopened": "The node started anew and tries the study again",
+    "study.removed": "Study removed: images, results and what named the patient",
+    "study.anew": "An image came after the study was removed: it starts anew",
     "job.opened": "Analysis ordered",
     "job.claimed": "Analysis started",
     "job.analysed": "Analysis finished, results stored",

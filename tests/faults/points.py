@@ -16,6 +16,10 @@ KEPT = ("store.written", "store.kept")
 FREEING = "sweep.freeing"
 SWEEP = ("sweep.routed", "sweep.closed", "sweep.ringing", "sweep.rung", "ledger.committing",
          "ledger.committed")  # fmt: skip
+REMOVAL = ("retention.removing", "ledger.committing", "ledger.committed", "retention.removed",
+           "erase.erased", "ledger.committing:2", "erase.unlinked", "orphan.aside",
+           "erase.deleted")  # fmt: skip
+"""Of one study: the ledger's part, then that of its bytes."""
 WORKER = ("worker.claimed", "worker.analysed", *KEPT, "ship.claimed", "ship.answered",
           "ship.settled", "ledger.committing:3", "ledger.committed:3")  # fmt: skip
 PROVE = (("prove.claimed", "COMMITMENT"), ("prove.asking", "COMMITMENT"),
@@ -24,6 +28,7 @@ REPORT = "report.taken"
 ALL = {
     point.partition(":")[0]
     for point in (
-        *DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER, REPORT, *(p for p, _ in PROVE)
+        *DURABLE, *MIGRATION, *KEPT, FREEING, *SWEEP, *WORKER, *REMOVAL, REPORT,
+        *(p for p, _ in PROVE)
     )
 }  # fmt: skip

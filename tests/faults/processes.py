@@ -23,6 +23,7 @@ CONTEXT.set_forkserver_preload(
     [
         "alembic.command",
         "dicom_node.cli",
+        "dicom_node.erasing",
         "dicom_node.ledger.migrations",
         "dicom_node.receive.command",
         "dicom_node.receive.listener",
@@ -170,6 +171,10 @@ def _become(role: str, config: str, plan: str, log: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)  # until whoever looks at it is ready
         sys.argv = ["dicom-node", role, str(path.parent / "files"), "--config", config]
         cli.main()
+    elif role == "tidy":
+        import tidying
+
+        tidying.tidy(settings)
     elif role == "worker":
         import stand_in
 

@@ -84,7 +84,7 @@ def sample_study(folder: Path) -> list[Path]:
 @contextmanager
 def _started(folder: Path, console: Console) -> Iterator[Demo]:
     with ExitStack() as stack:
-        archive = stack.enter_context(FakePacs(folder / "archive"))
+        archive = stack.enter_context(FakePacs(folder / "archive", commits=True))
         config = _write_config(folder, archive, _fallback_broker(stack, console))
         settings = load_settings(config)
         log = folder / "node.log"

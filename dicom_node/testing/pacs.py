@@ -1,17 +1,22 @@
 """FakePacs: a small archive in this process, for the demo and for tests. Not for patients' data."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 from pynetdicom.events import Event
 from pynetdicom.sop_class import _STORAGE_CLASSES, Verification  # type: ignore[attr-defined]
 
 from dicom_node.redis_server import free_port
+from dicom_node.send.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+
+NO_SUCH_OBJECT = 0x0112
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,10 @@ class Received:
 
 
 class FakePacs:
-    """Takes every storage class; ``answer`` may give another status than success."""
+    """Takes every storage class; ``answer`` may give another status than success.
+
+    ``commits``: to what it has, at once and on the association of the question (PS3.4 Annex J).
+    """
 
     def __init__(
         self,
@@ -40,12 +48,14 @@ class FakePacs:
         *,
         ae_title: str = "ARCHIVE",
         answer: Callable[[Event], int] = lambda _: 0x0000,
+        commits: bool = False,
     ) -> None:
         self.folder = folder
         self.ae_title = ae_title
         self.host, self.port = "127.0.0.1", free_port()
         self.received: list[Received] = []
         self._answer = answer
+        self._commits = commits
         self._server: Any = None
 
     def __enter__(self) -> "FakePacs":
@@ -54,8 +64,10 @@ class FakePacs:
         entity.add_supported_context(Verification)
         for uid in _STORAGE_CLASSES.values():
             entity.add_supported_context(uid, ALL_TRANSFER_SYNTAXES)
+        if self._commits:
+            entity.add_supported_context(PUSH_MODEL)
         entity.require_called_aet = True
-        handlers: list[Any] = [(evt.EVT_C_STORE, self._keep)]
+        handlers: list[Any] = [(evt.EVT_C_STORE, self._keep), (evt.EVT_N_ACTION, self._commit)]
         self._server = entity.start_server(
             (self.host, self.port), block=False, evt_handlers=handlers
         )
@@ -80,3 +92,23 @@ class FakePacs:
                 )
             )
         return status
+
+    def _commit(self, event: Event) -> tuple[int, None]:
+        report = self._report(event.action_information)
+        send = event.assoc.send_n_event_report
+        threading.Thread(target=send, args=report, name="report", daemon=True).start()
+        return 0x0000, None
+
+    def _report(self, asked: Dataset) -> tuple[Dataset, int, str, str]:
+        """Of an N-EVENT-REPORT (PS3.4 Table J.3-3)."""
+        known = {received.sop_instance_uid for received in self.received}
+        items = list(asked.ReferencedSOPSequence)
+        failed = [item for item in items if item.ReferencedSOPInstanceUID not in known]
+        for item in failed:
+            item.FailureReason = NO_SUCH_OBJECT
+        data = Dataset()
+        data.TransactionUID = asked.TransactionUID
+        data.ReferencedSOPSequence = [item for item in items if item not in failed]
+        if failed:
+            data.FailedSOPSequence = failed
+        return data, 2 if failed else 1, PUSH_MODEL, PUSH_MODEL_INSTANCE

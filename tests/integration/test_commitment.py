@@ -33,6 +33,7 @@ from dicom_node.send.cstore import Peer, send
 from dicom_node.settings.listen import Listen
 from dicom_node.settings.node import Settings
 from dicom_node.settings.results import Destination
+from dicom_node.testing.pacs import FakePacs, Received
 from dicom_node.testing.phantom import phantom
 from dicom_node.testing.study import make_study, save_study
 from workers.tasks import deliver
@@ -97,6 +98,14 @@ class TestAsking:
         outbox.pass_time()
         (again,) = outbox.send(Proof.COMMITMENT)
         assert again.result.sop_instance_uid == lost
+
+    def test_the_archive_of_the_demo_commits_to_what_it_has(self, outbox, ask, tmp_path):
+        missing, *others = outbox.uids()
+        with FakePacs(tmp_path / "archive", commits=True) as archive:
+            archive.received += [Received(tmp_path, uid, "", 0, 0.0) for uid in others]
+            ask(Peer(archive.host, archive.port, archive.ae_title, "NODE"))
+        states = {row["sop_instance_uid"]: row["state"] for row in outbox.wanted()}
+        assert states == dict.fromkeys(others, "CONFIRMED") | {missing: "READY"}
 
     def test_silence_ends_in_c_find_which_may_be_late(self, outbox, ask, monkeypatch):
         monkeypatch.setattr(commitment, "REPORT_WAIT_S", 0)

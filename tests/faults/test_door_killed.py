@@ -141,6 +141,6 @@ def test_the_senders_of_others(tool, campaign, tmp_path):
     for passage in range(often(2, 10)):
         listener = front.listen(f"pack.synced:{5 + 7 * passage}")
         assert listener.ready()
-        left = front.send_by(storescu, front.images(40))
+        left = front.send_by(storescu, front.images(40 * (1 + passage)))  # four to a sync at most
         assert listener.ended(PATIENCE_S)
         front.recovered("killed under storescu", left)

@@ -63,6 +63,7 @@ class Back:
             "[worker]\nsoft_limit_s = 10\nhard_limit_s = 15\n"
             f'[[destinations]]\nname = "pacs"\nhost = "{self.pacs.host}"\n'
             f'port = {self.pacs.port}\nae_title = "{self.pacs.ae_title}"\n'
+            'proof = "none"\n'  # of which test_proof tells: here calls of a worker are counted
         )
         self.ledger = Ledger.open(f"sqlite:///{self.folder / 'data' / 'ledger.sqlite3'}")
         self.store = InstanceStore(self.folder / "data" / "store")

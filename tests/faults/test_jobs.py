@@ -124,6 +124,7 @@ def test_any_call_of_the_sweep_fails(back, sweep, worker, tool):
 def test_any_call_of_a_worker_fails(back, sweep, worker, tool):
     (child,) = idle(back, worker)
     for what, error in each(CALLS_OF_WORKER):
+        rest(back)
         began = time.monotonic()
         study = fail(back, tool("strace"), worker, child, error, *CALLS_OF_WORKER[what])
         back.judged(f"worker, {what} fails with {error}", began, study)
@@ -134,9 +135,14 @@ def test_any_call_of_a_worker_fails(back, sweep, worker, tool):
 def idle(back, worker):
     """The child of a worker that is up and has nothing to do, so that its calls can be counted."""
     back.wait(back.study())
+    rest(back)
+    return worker.children()
+
+
+def rest(back):
+    """Until nothing is asked of a worker any more."""
     wait_until(lambda: not any(map(back.redis.llen, QUEUES.values())), "an empty queue")
     time.sleep(1)
-    return worker.children()
 
 
 def each(calls):

@@ -114,8 +114,9 @@ JOB_STATE = list(job.c.keys()).index("state")
 
 NEW_INDEXES = (
     "ix_job_unanswered", "ix_job_rejected", "ix_delivery_job_id_state", "ix_delivery_proof",
-    "ix_delivery_transaction_uid",
+    "ix_delivery_transaction_uid", "ix_instance_sha256", "ix_result_sha256", "ix_job_report_sha256",
 )  # fmt: skip
+NEW_TABLES = ("removal", "erasure")
 NEW_COLUMNS = ("proof", "asked", "lost", "transaction_uid")
 """Of ``delivery``, since the first revision."""
 OLD_DELIVERY = ", ".join(c.name for c in delivery.c if c.name not in NEW_COLUMNS)
@@ -129,6 +130,8 @@ def make_old(front: Front) -> None:
     with closing(database(front)) as connection:
         for index in NEW_INDEXES:
             connection.execute(f"DROP INDEX {index}")
+        for table in NEW_TABLES:
+            connection.execute(f"DROP TABLE {table}")
         for column in NEW_COLUMNS:
             connection.execute(f"ALTER TABLE delivery DROP COLUMN {column}")
         connection.execute("CREATE INDEX ix_delivery_job_id ON delivery (job_id)")

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from dicom_node import faults, orphans
+from dicom_node.background import beside
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -118,13 +120,8 @@ def _erase(path: Path, places: dict[int, int]) -> None:
 @contextmanager
 def erasing(ledger: Ledger, store: InstanceStore) -> Iterator[None]:
     """Erase while the block runs."""
-    stop = threading.Event()
-    work = threading.Thread(target=_run, args=[ledger, store, stop], name="erase", daemon=True)
-    work.start()
-    try:
+    with beside(partial(_run, ledger, store), "erase"):
         yield
-    finally:
-        stop.set()
 
 
 def _run(ledger: Ledger, store: InstanceStore, stop: threading.Event) -> None:

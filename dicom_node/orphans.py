@@ -8,9 +8,11 @@ them. That hour is the kernel's: nobody can set it, and no file's time is compar
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from dicom_node import faults
+from dicom_node.background import beside
 from dicom_node.domain.errors import LedgerBusy
 from dicom_node.ledger import Ledger
 from dicom_node.observe import log
@@ -55,13 +57,8 @@ def put_back(store: InstanceStore) -> None:
 @contextmanager
 def reaping(ledger: Ledger, store: InstanceStore) -> Iterator[None]:
     """Delete orphans, once, while the block runs."""
-    stop = threading.Event()
-    work = threading.Thread(target=_reap, args=[ledger, store, stop], name="reap", daemon=True)
-    work.start()
-    try:
+    with beside(partial(_reap, ledger, store), "reap"):
         yield
-    finally:
-        stop.set()
 
 
 def strangers(ledger: Ledger, store: InstanceStore) -> dict[Path, State]:

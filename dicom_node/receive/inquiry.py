@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from dicom_node.background import beside
 from dicom_node.domain.errors import LedgerBusy, PeerUnreachable
 from dicom_node.ledger import Ledger, OpenStudy
 from dicom_node.observe import log
@@ -116,14 +117,8 @@ def inquiring(settings: Settings, ledger: Ledger) -> Iterator[None]:
         return
     peer = Peer(pacs.host, pacs.port, pacs.ae_title, settings.listen.ae_title)
     inquiry = Inquiry(settings.completeness, ledger, partial(instance_counts, peer))
-    stop = threading.Event()
-    thread = threading.Thread(target=_run, args=[inquiry, stop], name="inquiry", daemon=True)
-    thread.start()
-    try:
+    with beside(partial(_run, inquiry), "inquiry", LOOK_S):
         yield
-    finally:
-        stop.set()
-        thread.join(LOOK_S)
 
 
 def _run(inquiry: Inquiry, stop: threading.Event) -> None:

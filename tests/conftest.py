@@ -3,10 +3,14 @@
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from ward import Ward
 
 TESTS = Path(__file__).parent
 ONE_THREAD = (
@@ -75,3 +79,13 @@ def tool() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Iterator["Ward"]:
+    """A ledger in a folder of its own."""
+    from ward import Ward
+
+    opened = Ward.open(tmp_path)
+    yield opened
+    opened.ledger.close()

@@ -2,9 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -32,13 +30,6 @@ SAID_OF_STATE = {
     "waiting": ["No result yet", "Waits for a worker", "Waiting"],
     "receiving": ["No result yet", "Images still arrive", "Receiving", "after 60 s"],
 }
-
-
-@pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward.open(tmp_path)
-    yield ward
-    ward.ledger.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ go on."""
 
 import pytest
 from log_lines import log_lines
-from ward import POSITIVE, Visitor, Ward
+from ward import POSITIVE, Visitor
 from world import World
 
 from dicom_node.domain.errors import OutOfSpace, UnusableOutput
@@ -11,13 +11,6 @@ from dicom_node.domain.job import MAX_ATTEMPTS, POISON
 from dicom_node.ledger.breaker import MOST_STRIKES
 
 BAD, GOOD = "bad", "good"
-
-
-@pytest.fixture
-def ward(tmp_path):
-    ward = Ward.open(tmp_path)
-    yield ward
-    ward.ledger.close()
 
 
 def study(ward, model):

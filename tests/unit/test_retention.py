@@ -6,7 +6,7 @@ import pytest
 from log_lines import log_lines
 from sqlalchemy import select, update
 from typer.testing import CliRunner
-from ward import CT, MODEL, NEGATIVE, POSITIVE, Visitor, Ward, every_state
+from ward import CT, MODEL, NEGATIVE, POSITIVE, Visitor, every_state
 
 from dicom_node.cli import app
 from dicom_node.domain.errors import LedgerConflict
@@ -21,13 +21,6 @@ from dicom_node.settings.work import Sweep
 
 ANSWERED = Settings().results.answered
 KEEP_S = 30 * DAY_S
-
-
-@pytest.fixture
-def ward(tmp_path):
-    opened = Ward.open(tmp_path)
-    yield opened
-    opened.ledger.close()
 
 
 @pytest.fixture

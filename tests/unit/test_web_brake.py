@@ -1,8 +1,6 @@
 """Nobody guesses the password, and nobody is locked out for good by somebody who tries."""
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from httpx import Response
@@ -29,13 +27,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(brake, "monotonic", clock)
     return clock
-
-
-@pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward.open(tmp_path)
-    yield ward
-    ward.ledger.close()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Another site learns nothing and changes nothing, and nobody enters without the password."""
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from log_lines import log_lines
@@ -15,13 +13,6 @@ from dicom_node.web.site import TOKEN
 
 HOME = {"Origin": "http://localhost"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-
-
-@pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward.open(tmp_path)
-    yield ward
-    ward.ledger.close()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """Monitors learn what the ledger knows, and nothing of a patient."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,13 +14,6 @@ from dicom_node.domain.study import StudyState
 from dicom_node.ledger.schema import role
 
 Samples = dict[tuple[str, ...], float]
-
-
-@pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward.open(tmp_path)
-    yield ward
-    ward.ledger.close()
 
 
 @pytest.fixture

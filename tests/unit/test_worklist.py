@@ -1,19 +1,9 @@
 """The worklist finds each study once, under the stage that its latest jobs give it."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from ward import MODEL, NEGATIVE, Ward, every_state
 
 from dicom_node.ledger.worklist import Stage
-
-
-@pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    ward = Ward.open(tmp_path)
-    yield ward
-    ward.ledger.close()
 
 
 def stage_of(ward: Ward, uid: str) -> Stage:
